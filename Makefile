@@ -1,0 +1,108 @@
+# Moonclave. `make help` says what can be made.
+
+# ---- settings: override on the command line ----
+BUILD    ?= build
+CC       ?= cc
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+SANITIZE ?=
+MUTANTS  ?=
+OPTIMIZE ?= -O2
+VERSION  ?= 0.1.0
+
+# ---- what the code needs ----
+PKG_CONFIG ?= pkg-config
+LUA_PKG    ?= $(shell for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --exists "$$p" 2>/dev/null && { echo $$p; break; }; done)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PKG) libuv sqlite3 jansson libxxhash 2>/dev/null)
+LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PKG) 2>/dev/null)
+LIBS       := $(shell $(PKG_CONFIG) --libs libuv sqlite3 jansson 2>/dev/null) -lhttp_parser -lm -lpthread
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+            -Wvla -Wformat=2 -Wundef
+CFLAGS   ?= -g
+override CFLAGS += -std=c11 -D_GNU_SOURCE -Isrc $(PKG_CFLAGS) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden \
+            -fno-omit-frame-pointer -DMOONCLAVE_VERSION='"$(VERSION)"'
+ifneq ($(SANITIZE),)
+override CFLAGS  += -fsanitize=address,undefined -fno-sanitize-recover=undefined
+override LDFLAGS += -fsanitize=address,undefined
+endif
+ifneq ($(MUTANTS),)
+override CFLAGS += -DMOONCLAVE_MUTANTS
+endif
+
+# ---- what there is ----
+CORE_DIRS    := base raft state wire store http script host sim
+PROGRAM_DIRS := net node cli
+CORE_SRC     := $(foreach d,$(CORE_DIRS),$(wildcard src/$(d)/*.c))
+PROGRAM_SRC  := $(filter-out $(wildcard src/sim/*.c),$(CORE_SRC)) \
+                $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
+MODULE_SRC   := $(wildcard src/module/*.c)
+CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)
+PROGRAM_OBJ  := $(PROGRAM_SRC:src/%.c=$(BUILD)/%.o)
+MODULES      := $(MODULE_SRC:src/module/%.c=$(BUILD)/lua/moonclave/%.so)
+ARCHIVE      := $(BUILD)/libmoonclave.a
+
+.PHONY: all modules test asan bench lint clean help install uninstall
+all: $(BUILD)/moonclave modules
+
+modules: $(MODULES)
+
+$(BUILD)/moonclave: $(PROGRAM_OBJ)
+	$(CC) $(LDFLAGS) -o $@ $(PROGRAM_OBJ) $(LUA_LIBS) $(LIBS) -ldl
+
+# The modules find Lua in the interpreter that loads them: they are never linked with liblua.
+$(BUILD)/lua/moonclave/%.so: $(BUILD)/module/%.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -shared -o $@ $< $(ARCHIVE) $(LIBS)
+
+$(ARCHIVE): $(CORE_OBJ)
+	@rm -f $@
+	ar rcs $@ $(CORE_OBJ)
+
+$(BUILD)/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(CORE_OBJ:.o=.d) $(PROGRAM_OBJ:.o=.d) $(MODULE_SRC:src/%.c=$(BUILD)/%.d)
+
+clean:
+	rm -rf $(BUILD)
+
+# ---- for people ----
+test:
+	./scripts/test
+
+# Every spec under AddressSanitizer and UndefinedBehaviorSanitizer.
+asan:
+	BUILD=$(BUILD)-asan SANITIZE=1 ./scripts/test
+
+bench: all
+	./scripts/bench
+
+lint:
+	luacheck --quiet lua spec examples
+	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr -Isrc \
+	    --suppress=missingIncludeSystem --error-exitcode=1 src
+
+SHARE := $(DESTDIR)$(PREFIX)/share
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/lua/5.4 $(SHARE)/moonclave/examples \
+	    $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonclave
+	install $(BUILD)/moonclave $(DESTDIR)$(PREFIX)/bin/moonclave
+	cp -R lua/moonclave $(SHARE)/lua/5.4/
+	cp -R examples/. $(SHARE)/moonclave/examples/
+	install $(MODULES) $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonclave/
+
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/bin/moonclave $(SHARE)/lua/5.4/moonclave $(SHARE)/moonclave \
+	    $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonclave
+
+help:
+	@echo 'make            the program ($(BUILD)/moonclave) and the Lua modules'
+	@echo 'make test       builds and runs every spec (scripts/test)'
+	@echo 'make asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make bench      a local three-node cluster under the load generator (scripts/bench)'
+	@echo 'make lint       luacheck and cppcheck'
+	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR); make uninstall'
+	@echo 'make clean      removes $(BUILD)'
+	@echo 'Settings: BUILD=dir CC=clang OPTIMIZE=-O3 SANITIZE=1 MUTANTS=1'
