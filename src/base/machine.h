@@ -1,0 +1,54 @@
+/*
+ * The replicated machine as the host sees it: a table of functions. `script` offers one that runs fsm.lua, the
+ * simulator may bring its own in C. All calls are made from one thread and are synchronous; slices are borrowed for
+ * the call; replies are appended to the buffer given.
+ *
+ * Everything here must be a pure function of the calls made so far: the same calls give the same bytes on every node.
+ */
+#ifndef MOONCLAVE_BASE_MACHINE_H
+#define MOONCLAVE_BASE_MACHINE_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/settings.h"
+
+#include <stdint.h>
+
+/* The stamps of the entry being applied (formats.md). */
+struct machine_entry {
+    uint64_t index;
+    uint64_t term;
+    uint64_t time_ms;  /* the leader's clock, never less than the entry before */
+    uint64_t seed;     /* for ctx.random() and math.random */
+    uint64_t session;  /* 0: none */
+    uint64_t sequence;
+};
+
+struct machine {
+    void *context;
+
+    /* Before load: the settings from now on. The replicated ones are the cluster's, from the log: whatever results
+     * depend on must come from these, not from this node's command line. May be null: it needs none. */
+    void (*configure)(void *context, const struct settings *settings);
+
+    /* Loads the app's code from a bundle (script/bundle.h) and makes the first state by its init(config); config is
+     * one msgpack value. OK, or SCRIPT with the reason. Called once, at INIT. */
+    enum error_code (*load)(void *context, const struct machine_entry *entry, struct slice bundle, struct slice config,
+                            struct error *error);
+
+    /* Applies one command: body is [name, arguments]. OK: reply holds the result, one msgpack value. Else the state
+     * is as before and reply holds an error body (base/request.h): REJECTED with the app's own error, COMMAND_FAILED,
+     * NO_SUCH_COMMAND, BAD_REQUEST. */
+    enum error_code (*apply)(void *context, const struct machine_entry *entry, struct slice body, struct buffer *reply);
+
+    /* Answers one query on the state as it is; never changes it. Replies as apply does. */
+    enum error_code (*query)(void *context, struct slice body, struct buffer *reply);
+
+    /* A hash of the whole state, kept as it changes: cheap. */
+    uint64_t (*hash)(void *context);
+
+    /* Appends the canonical encoding of the whole state: for tests and, later, snapshots. */
+    void (*encode)(void *context, struct buffer *out);
+};
+
+#endif

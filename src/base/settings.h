@@ -1,0 +1,69 @@
+/*
+ * Every setting, in one table: name, default, least, most, unit, scope, whether it changes while running, and its help.
+ * Command-line flags (--election-timeout-ms), the Lua config file (election_timeout_ms = ...), `moonclave config` and
+ * the documentation are made from it: adding a setting is adding a row.
+ *
+ * Scope NODE is this node's own; REPLICATED is the cluster's, stored by INIT and changed through the log.
+ */
+#ifndef MOONCLAVE_BASE_SETTINGS_H
+#define MOONCLAVE_BASE_SETTINGS_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* clang-format off */
+#define SETTINGS_TABLE(X) \
+    /* name, default, least, most, unit, scope, live, help */ \
+    X(election_timeout_ms,     1000, 20, 600000, "ms", NODE, false, "a follower that hears no leader for this long, up to twice this long, campaigns") \
+    X(heartbeat_ms,            100, 1, 60000, "ms", NODE, false, "how often an idle leader speaks; at most a third of election_timeout_ms") \
+    X(append_bytes_max,        1048576, 1024, 67108864, "bytes", NODE, false, "entries in one append message") \
+    X(append_window,           128, 1, 4096, "messages", NODE, false, "append messages in flight to one follower") \
+    X(uncommitted_bytes_max,   67108864, 4096, 1073741824, "bytes", NODE, false, "proposals not yet committed; past it they are refused") \
+    X(tail_bytes_max,          67108864, 0, 1073741824, "bytes", NODE, false, "newest entries kept in memory for followers") \
+    X(disk_retry_ms,           500, 1, 60000, "ms", NODE, false, "how often a write refused by a full disk is tried again") \
+    X(request_timeout_ms,      5000, 1, 600000, "ms", NODE, true, "how long a request waits before its outcome is said to be unknown") \
+    X(stop_timeout_ms,         10000, 1, 600000, "ms", NODE, true, "how long a graceful stop may take") \
+    X(entry_bytes_max,         2097152, 1024, 15728640, "bytes", NODE, false, "one command, encoded") \
+    X(waiting_max,             100000, 1, 10000000, "requests", NODE, true, "requests waiting on this node; past it they are refused") \
+    X(waiting_bytes_max,       268435456, 65536, 4294967296, "bytes", NODE, true, "bytes of requests waiting on this node; past it they are refused") \
+    X(clients_max,             10000, 1, 1000000, "connections", NODE, true, "client connections; past it new ones are closed") \
+    X(client_queue_bytes_max,  67108864, 65536, 1073741824, "bytes", NODE, true, "unsent answers to one client; past it its requests are not read") \
+    X(peer_queue_bytes_max,    67108864, 65536, 1073741824, "bytes", NODE, true, "unsent messages to one node; past it they are dropped (Raft sends them again)") \
+    X(frame_bytes_max,         16777216, 65536, 1073741824, "bytes", NODE, false, "one frame or RPC message") \
+    X(http_head_bytes_max,     65536, 1024, 1048576, "bytes", NODE, false, "the request line and headers of one HTTP request") \
+    X(http_body_bytes_max,     8388608, 1024, 1073741824, "bytes", NODE, true, "the body of one HTTP request") \
+    X(http_idle_ms,            60000, 100, 3600000, "ms", NODE, true, "an HTTP connection that sends no request for this long is closed") \
+    X(command_steps_max,       50000000, 1000, 100000000000, "VM instructions", REPLICATED, false, "budget of one command or query") \
+    X(command_memory_max,      268435456, 1048576, 17179869184, "bytes", REPLICATED, false, "Lua memory one command may have in use") \
+    X(block_bytes_max,         16777216, 65536, 1073741824, "bytes", REPLICATED, false, "one block of Lua memory, and so one string")
+/* clang-format on */
+
+enum setting_scope { SETTING_NODE, SETTING_REPLICATED };
+
+struct settings {
+#define X(name, initial, least, most, unit, scope, live, help) uint64_t name;
+    SETTINGS_TABLE(X)
+#undef X
+};
+
+struct setting_row {
+    const char *name;
+    uint64_t initial, least, most;
+    const char *unit;
+    enum setting_scope scope;
+    bool live;
+    const char *help;
+};
+
+void settings_init(struct settings *settings);           /* every default */
+const struct setting_row *settings_rows(unsigned *count); /* the table, in order */
+const struct setting_row *settings_find(const char *name); /* `-` and `_` are alike; null: no such setting */
+uint64_t settings_get(const struct settings *settings, const struct setting_row *row);
+enum error_code settings_set(struct settings *settings, const char *name, uint64_t value, struct error *error);
+enum error_code settings_set_text(struct settings *settings, const char *name, const char *text, struct error *error);
+/* The combinations that are unsafe, with the reason: a heartbeat too slow for the election timeout, and so on. */
+enum error_code settings_check(const struct settings *settings, struct error *error);
+
+#endif
