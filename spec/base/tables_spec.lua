@@ -90,9 +90,9 @@ describe("settings", function()
   end)
 
   it("both limits of each are accepted and one past them is refused, with the limits in the text", function()
-    local dependent = { heartbeat_ms = true, election_timeout_ms = true, append_bytes_max = true, entry_bytes_max = true,
-      frame_bytes_max = true, peer_queue_bytes_max = true, uncommitted_bytes_max = true, waiting_bytes_max = true,
-      command_memory_max = true, block_bytes_max = true }
+    local dependent = { heartbeat_ms = true, election_timeout_ms = true, append_bytes_max = true,
+      entry_bytes_max = true, frame_bytes_max = true, peer_queue_bytes_max = true, uncommitted_bytes_max = true,
+      waiting_bytes_max = true, command_memory_max = true, block_bytes_max = true }
     for _, row in ipairs(rows) do
       for _, value in ipairs { row.least, row.most } do
         local made, code, text = base.settings { [row.name] = value }
@@ -144,7 +144,8 @@ describe("settings", function()
     { { append_bytes_max = 16777216 }, "one append of append_bytes_max", { append_bytes_max = 16777216 - 4096 } },
     { { entry_bytes_max = 15728640, frame_bytes_max = 15728640 }, "one entry of entry_bytes_max",
       { entry_bytes_max = 15728640, frame_bytes_max = 15728640 + 4096 } },
-    { { peer_queue_bytes_max = 2097152 }, "peer_queue_bytes_max is 2097152", { peer_queue_bytes_max = 2097152 + 4096 } },
+    { { peer_queue_bytes_max = 2097152 }, "peer_queue_bytes_max is 2097152",
+      { peer_queue_bytes_max = 2097152 + 4096 } },
     { { uncommitted_bytes_max = 4096 }, "uncommitted_bytes_max is 4096", { uncommitted_bytes_max = 2097152 + 4096 } },
     { { waiting_bytes_max = 65536 }, "waiting_bytes_max is 65536", { waiting_bytes_max = 2097152 + 4096 } },
     { { command_memory_max = 1048576 }, "command_memory_max is 1048576", { command_memory_max = 16777216 } },

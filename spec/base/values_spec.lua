@@ -197,7 +197,8 @@ describe("reading foreign bytes", function()
 
   it("five hostile bytes are refused at their first head, whatever they claim", function()
     local limits = { elements = 1000, bytes = 10000 }
-    for _, bomb in ipairs { "ddffffffff", "dfffffffff", "dbffffffff", "c6ffffffff", "dd00000400", "de0400", "da4000" } do
+    for _, bomb in ipairs { "ddffffffff", "dfffffffff", "dbffffffff", "c6ffffffff", "dd00000400", "de0400",
+      "da4000" } do
       for _, walk in ipairs { base.check, base.measure } do
         local fine, code, text = walk(unhex(bomb), limits)
         assert.is_nil(fine, bomb)
@@ -254,7 +255,7 @@ describe("reading foreign bytes", function()
   it("the door for reading has nothing to allocate with", function()
     local build = os.getenv "MOONCLAVE_BUILD" or "build"
     local pipe = assert(io.popen("nm -u '" .. build .. "/base/mp_read.o'"))
-    local symbols = pipe:read "a"
+    local symbols = pipe:read("a"):gsub("__[au][sb][%w_]+", "") -- a sanitizer's own
     pipe:close()
     assert.matches("error_set", symbols, 1, true)
     for _, name in ipairs { "alloc", "memory_", "buffer_", "msgpack" } do
@@ -267,7 +268,8 @@ describe("UTF-8", function()
   local function valid(text) return base.utf8_valid(unhex(text)) end
 
   it("is what Unicode says it is", function()
-    for _, good in ipairs { "", "00", "7f", "c280", "dfbf", "e0a080", "ed9fbf", "ee8080", "efbfbf", "f0908080", "f48fbfbf" } do
+    for _, good in ipairs { "", "00", "7f", "c280", "dfbf", "e0a080", "ed9fbf", "ee8080", "efbfbf", "f0908080",
+      "f48fbfbf" } do
       assert.is_true(valid(good), good)
     end
     local bad = {

@@ -21,7 +21,8 @@ local full = {
   outgoing = { "n1", "n9" },
   servers = {
     server("n1", VOTER, { incarnation = 2, priority = 5, labels = { { "rack", "a1" }, { "zone", "eu" } },
-      addresses = { { kind = "node", host = "::1", port = 5001 }, { kind = "http", host = "n1.example.org", port = 65535 } } }),
+      addresses = { { kind = "node", host = "::1", port = 5001 },
+        { kind = "http", host = "n1.example.org", port = 65535 } } }),
     server("n2", LEARNER, { incarnation = 0x1234567890 }),
   },
 }
@@ -30,7 +31,8 @@ local FULL = [[
   84 a8 6f7574676f696e67  92 a26e31 a26e39
      a8 70726576696f7573  cd012c
      a7 73657276657273    92
-       86 a9 616464726573736573      92 93 a46e6f6465 a33a3a31 cd1389  93 a468747470 ae6e312e6578616d706c652e6f7267 cdffff
+       86 a9 616464726573736573      92 93 a46e6f6465 a33a3a31 cd1389
+                                        93 a468747470 ae6e312e6578616d706c652e6f7267 cdffff
           a2 6964                    a26e31
           ab 696e6361726e6174696f6e  02
           a6 6c6162656c73            82 a47261636b a26131  a47a6f6e65 a26575
@@ -122,7 +124,8 @@ end
 describe("a configuration that is not ours", function()
   it("of a newer version is called newer, whatever else is in it", function()
     local text = refusal(function(map) map.version, map.servers = 2, "elsewhere" end)
-    assert.matches("^version: configuration: version 2; this program %(moonclave, format level 1%) knows version 1", text)
+    assert.matches("version: configuration: version 2; this program (moonclave, format level 1) knows version 1", text,
+      1, true)
   end)
 
   it("with an unknown key is called newer, and the key is named", function()
@@ -157,7 +160,7 @@ describe("a configuration that is not ours", function()
     { "a label that is a number", function(map) map.servers[1].labels.rack = 1 end, "a label is not a text" },
     { "a priority below 0", function(map) map.servers[1].priority = -1 end, "a priority is no number" },
     { "a priority beyond 32 bits", function(map) map.servers[1].priority = 1 << 32 end, "a priority is no number" },
-    { "an incarnation that is text", function(map) map.servers[1].incarnation = "x" end, "an incarnation is no number" },
+    { "an incarnation of text", function(map) map.servers[1].incarnation = "x" end, "an incarnation is no number" },
     { "a missing key", function(map) map.previous = nil end, "its bytes are not in canonical form" },
     { "a missing key of a server", function(map) map.servers[1].role = nil end, "its bytes are not in canonical form" },
   }
@@ -231,7 +234,8 @@ describe("an address", function()
   end)
 
   it("malformed is refused", function()
-    for _, text in ipairs { "", ":", ":80", "h", "h:", "h:x", "h:-1", "h:+1", "h: 1", "h:65536", "h:99999999999", "h:1 ",
+    for _, text in ipairs { "", ":", ":80", "h", "h:", "h:x", "h:-1", "h:+1", "h: 1", "h:65536", "h:99999999999",
+      "h:1 ",
       "a:b:1", "::1:80", "[::1]", "[::1]80", "[::1:80", "::1]:80", "[]:80", "[:80", "]:80", "h h:1", "h/x:1", "a,b:1",
       "u@h:1", "n1=h:1", "h\n:1", "é:1", ("h"):rep(270) .. ":1" } do
       assert.is_nil(formats.address_split(text), text)

@@ -20,7 +20,8 @@ describe("msgpack-RPC messages", function()
   end)
 
   local request = { type = "request", id = 200, method = "put", params = pack { 1, "x" }, error = "", result = "" }
-  local notification = { type = "notification", id = 0, method = "gone", params = pack { { a = 1 } }, error = "", result = "" }
+  local notification = { type = "notification", id = 0, method = "gone", params = pack { { a = 1 } }, error = "",
+    result = "" }
   local result = { type = "response", id = 7, method = "", params = "", error = "\xc0", result = pack { 1, 2 } }
   local failure = { type = "response", id = 8, method = "", params = "", error = pack "no", result = "\xc0" }
   local stream = wire.rpc_request(200, "put", request.params) .. wire.rpc_notification("gone", notification.params) ..

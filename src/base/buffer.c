@@ -1,6 +1,6 @@
 /*
- * Slices, growing buffers and counted blobs. Who owns what: buffer.h. A buffer doubles when it grows, so that n bytes
- * appended one at a time cost n moves, not n squared.
+ * Slices, growing buffers and counted blobs. Who owns what: buffer.h. A buffer doubles when it
+ * grows, so that n bytes appended one at a time cost n moves, not n squared.
  */
 #include "base/buffer.h"
 
@@ -13,7 +13,7 @@
 
 #define CAPACITY_LEAST 64
 
-static size_t blobs_alive;
+static _Atomic size_t blobs_alive; /* the disk thread makes blobs too: only this tally is shared */
 
 /* ---- slices ---- */
 
@@ -85,7 +85,9 @@ void buffer_append_format(struct buffer *buffer, const char *format, ...)
     int size = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
     assert(size >= 0);
-    buffer_reserve(buffer, (size_t)size + 1); /* vsnprintf writes a final zero: beyond size, never part of it */
+    buffer_reserve(buffer,
+                   (size_t)size +
+                       1); /* vsnprintf writes a final zero: beyond size, never part of it */
     vsnprintf((char *)buffer->data + buffer->size, (size_t)size + 1, format, again);
     va_end(again);
     buffer->size += (size_t)size;

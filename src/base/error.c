@@ -1,4 +1,5 @@
-/* The error table as functions: everything here is read from the rows in error.h. No state, no allocation. */
+/* The error table as functions: everything here is read from the rows in error.h. No state, no
+ * allocation. */
 #include "base/error.h"
 
 #include <stdarg.h>
@@ -73,7 +74,7 @@ bool error_from_name(const char *name, size_t size, enum error_code *code)
     return false;
 }
 
-/* A number that is no row (a newer peer's, say) is treated as the worst: internal, outcome unknown. */
+/* A number that is no row (a newer peer's, say) is the worst we know: internal, outcome unknown. */
 static const struct error_row *row_of(enum error_code code)
 {
     unsigned number = (unsigned)code;

@@ -1,4 +1,5 @@
-/* The door to xxhash. Inlined, so that the small fixed sizes of headers and chains cost a few nanoseconds. */
+/* The door to xxhash. Inlined, so that the small fixed sizes of headers and chains cost a few
+ * nanoseconds. */
 #include "base/hash.h"
 
 #define XXH_INLINE_ALL

@@ -34,7 +34,7 @@ struct hello {
     uint32_t format_level;
     char lua_release[16];            /* "5.4.4": another minor is refused, another patch is a warning */
     uint64_t peers_hash;             /* hash of the sorted list of addresses it was started with; 0: none given */
-    struct slice configuration;      /* its configuration at index 0, encoded (raft/configuration.h); empty while blank */
+    struct slice configuration;      /* at index 0, encoded (raft/configuration.h); empty while blank */
 };
 
 #endif

@@ -1,4 +1,5 @@
-/* Log lines: format, clean, hand to the sink. No allocation, so that it also works when memory is what ran out. */
+/* Log lines: format, clean, hand to the sink. No allocation, so that it also works when memory is
+ * what ran out. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -59,8 +60,8 @@ void log_to_stderr(enum log_level level, const char *room, const char *text)
     char stamp[32];
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
     char line[LINE_MAX_SIZE];
-    int size = snprintf(line, sizeof line, "%s.%03dZ %s %-6.24s %s\n", stamp, (int)(now.tv_nsec / 1000000),
-                        columns[level], room, text);
+    int size = snprintf(line, sizeof line, "%s.%03dZ %s %-6.24s %s\n", stamp,
+                        (int)(now.tv_nsec / 1000000), columns[level], room, text);
     if (size >= (int)sizeof line) {
         size = (int)sizeof line;
         line[size - 1] = '\n';

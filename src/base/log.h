@@ -1,7 +1,10 @@
 /*
- * Readable log lines with levels. One sink per process; the simulator and the specs bring their own.
+ * Readable log lines with levels. One sink per process; the simulator and the specs bring theirs.
  *
- * A line of the default sink, on stderr:  2026-11-23T10:04:53.123Z INFO  raft   became leader of term 4
+ * A line of the default sink, on stderr:
+ *
+ *   2026-11-23T10:04:53.123Z INFO  raft   became leader of term 4
+ *
  * It is written with one call, so lines of two threads do not mix.
  */
 #ifndef MOONCLAVE_BASE_LOG_H
@@ -19,14 +22,16 @@ bool log_level_from_name(const char *name, enum log_level *level);
 /* Lines below this level are dropped before they are formatted. INFO at first. */
 extern enum log_level log_threshold;
 
-/* Where lines go; set it before threads start. `text` is borrowed for the call, has no newline at its end, and control
- * characters in it are already replaced: what a stranger sent cannot forge a line. */
+/* Where lines go; set it before threads start. `text` is borrowed for the call, has no newline at
+ * its end, and control characters in it are already replaced: what a stranger sent cannot forge a
+ * line. */
 extern void (*log_sink)(enum log_level level, const char *room, const char *text);
 
 /* The default sink, for those who replace log_sink and want to pass lines on. */
 void log_to_stderr(enum log_level level, const char *room, const char *text);
 
 /* `room` is the folder the line comes from: "raft", "store", "net". Keeps errno. */
-void log_write(enum log_level level, const char *room, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void log_write(enum log_level level, const char *room, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Allocation that cannot fail quietly: the only file that calls malloc and its kin. Why it aborts and does not return
- * null: memory.h.
+ * Allocation that cannot fail quietly: the only file that calls malloc and its kin. Why it aborts
+ * and does not return null: memory.h.
  */
 #include "base/memory.h"
 

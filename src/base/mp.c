@@ -1,7 +1,7 @@
 /*
- * Writing msgpack: the door to msgpack-c. Its packer chooses the shortest form of every integer and length; this file
- * adds what canonical form asks for beyond that (mp.h): 8-byte floats with one NaN, str or bin by the bytes' validity.
- * Reading is mp_read.c.
+ * Writing msgpack: the door to msgpack-c. Its packer chooses the shortest form of every integer and
+ * length; this file adds what canonical form asks for beyond that (mp.h): 8-byte floats with one
+ * NaN, str or bin by the bytes' validity. Reading is mp_read.c.
  */
 #include "base/mp.h"
 

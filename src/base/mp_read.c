@@ -1,6 +1,7 @@
 /*
- * Reading msgpack: a cursor over borrowed bytes. Nothing here allocates, recurses, or believes a length before it has
- * seen that the bytes are there. One function, head_at, knows the format's first bytes; everything else goes through it.
+ * Reading msgpack: a cursor over borrowed bytes. Nothing here allocates, recurses, or believes a
+ * length before it has seen that the bytes are there. One function, head_at, knows the format's
+ * first bytes; everything else goes through it.
  */
 #include "base/mp.h"
 
@@ -10,7 +11,7 @@
 
 enum head_state { HEAD_WHOLE, HEAD_SHORT, HEAD_BAD };
 
-/* One value's beginning: the item, the bytes of the head, and the bytes of a string that follow it. */
+/* One value's beginning: the item, the bytes of its head, and of the string that follows it. */
 struct head {
     struct mp_item item;
     size_t size;
@@ -39,14 +40,16 @@ bool mp_read(struct mp_reader *reader, struct mp_item *item)
     size_t available = (size_t)(reader->end - reader->at);
     if (head_at(reader->at, available, &head) != HEAD_WHOLE) return false;
     if (head.string_size > available - head.size) return false;
-    if (head.item.type == MP_STRING) head.item.string = slice_of(reader->at + head.size, head.string_size);
+    if (head.item.type == MP_STRING) {
+        head.item.string = slice_of(reader->at + head.size, head.string_size);
+    }
     reader->at += head.size + head.string_size;
     *item = head.item;
     return true;
 }
 
-/* Counts the values still to come instead of keeping a stack: any depth, constant memory. Counts are 32 bits and each
- * needs at least one byte of input before the next, so the sum cannot overflow. */
+/* Counts the values still to come instead of keeping a stack: any depth, constant memory. A count
+ * is 32 bits and costs a byte of input at least, so the sum cannot overflow. */
 bool mp_skip(struct mp_reader *reader, struct slice *skipped)
 {
     const uint8_t *start = reader->at;
@@ -56,7 +59,6 @@ bool mp_skip(struct mp_reader *reader, struct slice *skipped)
         if (!mp_read(reader, &item)) return false;
         pending += values_within(&item);
         pending--;
-        if (pending > (uint64_t)(reader->end - reader->at)) return false;
     }
     if (skipped) *skipped = slice_of(start, (size_t)(reader->at - start));
     return true;
@@ -142,25 +144,29 @@ enum error_code mp_check(struct slice bytes, const struct mp_limits *limits, str
     size_t size;
     enum error_code code = mp_measure(bytes, limits, &size, error);
     if (code) return code;
-    if (size == 0) return error_set(error, ERROR_BAD_REQUEST, "msgpack: ends in the middle of a value");
+    if (size == 0) {
+        return error_set(error, ERROR_BAD_REQUEST, "msgpack: ends in the middle of a value");
+    }
     if (size < bytes.size) {
-        return error_set(error, ERROR_BAD_REQUEST, "msgpack: %zu bytes behind the value", bytes.size - size);
+        return error_set(error, ERROR_BAD_REQUEST, "msgpack: %zu bytes behind the value",
+                         bytes.size - size);
     }
     return ERROR_OK;
 }
 
-enum error_code mp_measure(struct slice bytes, const struct mp_limits *limits, size_t *size, struct error *error)
+enum error_code mp_measure(struct slice bytes, const struct mp_limits *limits, size_t *size,
+                           struct error *error)
 {
     struct mp_scan scan = {0};
     return mp_scan(&scan, bytes, limits, size, error);
 }
 
-static enum error_code check_head(const struct mp_scan *scan, const struct head *head, const struct mp_limits *limits,
-                                  struct error *error);
+static enum error_code check_head(const struct mp_scan *scan, const struct head *head,
+                                  const struct mp_limits *limits, struct error *error);
 static void scan_past(struct mp_scan *scan, const struct head *head);
 
-enum error_code mp_scan(struct mp_scan *scan, struct slice bytes, const struct mp_limits *limits, size_t *size,
-                        struct error *error)
+enum error_code mp_scan(struct mp_scan *scan, struct slice bytes, const struct mp_limits *limits,
+                        size_t *size, struct error *error)
 {
     assert(limits->depth <= MP_SCAN_DEPTH_MAX);
     assert(scan->offset <= bytes.size);
@@ -168,10 +174,12 @@ enum error_code mp_scan(struct mp_scan *scan, struct slice bytes, const struct m
     do {
         struct head head;
         size_t available = bytes.size - scan->offset;
-        enum head_state state = available ? head_at(bytes.data + scan->offset, available, &head) : HEAD_SHORT;
+        enum head_state state =
+            available ? head_at(bytes.data + scan->offset, available, &head) : HEAD_SHORT;
         if (state == HEAD_SHORT) return ERROR_OK;
         if (state == HEAD_BAD) {
-            return error_set(error, ERROR_BAD_REQUEST, "msgpack: no value begins with 0x%02x (at byte %zu)",
+            return error_set(error, ERROR_BAD_REQUEST,
+                             "msgpack: no value begins with 0x%02x (at byte %zu)",
                              bytes.data[scan->offset], scan->offset);
         }
         enum error_code code = check_head(scan, &head, limits, error);
@@ -184,13 +192,14 @@ enum error_code mp_scan(struct mp_scan *scan, struct slice bytes, const struct m
 }
 
 /* What a head announces is held against the limits before any of it is waited for. */
-static enum error_code check_head(const struct mp_scan *scan, const struct head *head, const struct mp_limits *limits,
-                                  struct error *error)
+static enum error_code check_head(const struct mp_scan *scan, const struct head *head,
+                                  const struct mp_limits *limits, struct error *error)
 {
     uint64_t announced = scan->offset ? scan->elements : 1;
     if (announced + values_within(&head->item) > limits->elements) {
-        return error_set(error, ERROR_TOO_LARGE, "msgpack: more than %" PRIu64 " elements (at byte %zu)",
-                         limits->elements, scan->offset);
+        return error_set(error, ERROR_TOO_LARGE,
+                         "msgpack: more than %" PRIu64 " elements (at byte %zu)", limits->elements,
+                         scan->offset);
     }
     size_t room = limits->bytes > scan->offset ? limits->bytes - scan->offset : 0;
     if (head->size > room || head->string_size > room - head->size) {
@@ -198,7 +207,8 @@ static enum error_code check_head(const struct mp_scan *scan, const struct head 
     }
     bool container = head->item.type == MP_ARRAY || head->item.type == MP_MAP;
     if (container && scan->depth >= limits->depth) {
-        return error_set(error, ERROR_TOO_LARGE, "msgpack: nested deeper than %" PRIu32 " (at byte %zu)", limits->depth,
+        return error_set(error, ERROR_TOO_LARGE,
+                         "msgpack: nested deeper than %" PRIu32 " (at byte %zu)", limits->depth,
                          scan->offset);
     }
     return ERROR_OK;
@@ -219,7 +229,8 @@ static void scan_past(struct mp_scan *scan, const struct head *head)
 
 enum family { NEVER, NIL, FALSE, TRUE, BYTES, FLOAT, UNSIGNED, SIGNED, ARRAY, MAP };
 
-/* What the bytes 0xc0 ... 0xdf begin, and how many bytes of number or length follow. Ext types are not ours. */
+/* What the bytes 0xc0 ... 0xdf begin, and how many bytes of number or length follow. Ext types are
+ * not ours. */
 static const struct {
     uint8_t family;
     uint8_t width;

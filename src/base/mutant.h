@@ -3,7 +3,7 @@
  *
  * A guard is written GUARD(name, condition) with a name from the table. In the product it is the condition and nothing
  * else. In a build with MOONCLAVE_MUTANTS the simulator can switch one guard off (it then always holds), and the
- * specs show that some seed kills that mutant. Each row names the bug it stands for (raft.md's number where it has one).
+ * specs show that some seed kills that mutant. Each row names the bug it stands for, by raft.md's number if it has one.
  */
 #ifndef MOONCLAVE_BASE_MUTANT_H
 #define MOONCLAVE_BASE_MUTANT_H

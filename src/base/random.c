@@ -1,6 +1,7 @@
 /*
- * xoshiro256** by Blackman and Vigna, seeded through splitmix64 as they advise (a state of all zeros would stay there).
- * Integer arithmetic only, so that a seed means the same run on every machine.
+ * xoshiro256** by Blackman and Vigna, seeded through splitmix64 as they advise (a state of all
+ * zeros would stay there). Integer arithmetic only, so that a seed means the same run on every
+ * machine.
  */
 #include "base/random.h"
 
@@ -28,7 +29,8 @@ uint64_t random_next(struct random *random)
     return result;
 }
 
-/* The lowest 2^64 mod limit draws are thrown away: what is left is a multiple of limit, so no remainder is favoured. */
+/* The lowest 2^64 mod limit draws are thrown away: what is left is a multiple of limit, so no
+ * remainder is favoured. */
 uint64_t random_below(struct random *random, uint64_t limit)
 {
     assert(limit > 0);

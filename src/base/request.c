@@ -1,4 +1,4 @@
-/* The one shape of an error's body, so that every client in every language finds the same two keys. */
+/* The one shape of an error's body: every client in every language finds the same two keys. */
 #include "base/request.h"
 
 #include "base/mp.h"

@@ -1,6 +1,6 @@
 /*
- * The settings table as functions. A setting is found by its row; its value lies in struct settings at the same place
- * in the order. Errors name the setting, what was given and what would do.
+ * The settings table as functions. A setting is found by its row; its value lies in struct settings
+ * at the same place in the order. Errors name the setting, what was given and what would do.
  */
 #include "base/settings.h"
 
@@ -12,10 +12,11 @@
 /* What a frame holds beside the entry or request it carries: its head, ids, terms and indexes. */
 #define FRAME_ROOM 4096
 
-#define NODE SETTING_NODE
+#define NODE       SETTING_NODE
 #define REPLICATED SETTING_REPLICATED
 static const struct setting_row rows[] = {
-#define X(name, initial, least, most, unit, scope, live, help) {#name, initial, least, most, unit, scope, live, help},
+#define X(name, initial, least, most, unit, scope, live, help) \
+    {#name, initial, least, most, unit, scope, live, help},
     SETTINGS_TABLE(X)
 #undef X
 };
@@ -33,8 +34,8 @@ static const size_t offsets[] = {
 static bool same_name(const char *given, const char *name);
 static size_t offset_of(const struct setting_row *row);
 static bool parse_number(const char *text, uint64_t *value);
-static enum error_code too_small(struct error *error, const char *name, uint64_t value, uint64_t needed,
-                                 const char *why);
+static enum error_code too_small(struct error *error, const char *name, uint64_t value,
+                                 uint64_t needed, const char *why);
 
 void settings_init(struct settings *settings)
 {
@@ -64,27 +65,31 @@ uint64_t settings_get(const struct settings *settings, const struct setting_row 
     return value;
 }
 
-enum error_code settings_set(struct settings *settings, const char *name, uint64_t value, struct error *error)
+enum error_code settings_set(struct settings *settings, const char *name, uint64_t value,
+                             struct error *error)
 {
     const struct setting_row *row = settings_find(name);
     if (!row) return error_set(error, ERROR_USAGE, "there is no setting %s", name);
     if (value < row->least || value > row->most) {
-        return error_set(error, ERROR_USAGE, "%s is %" PRIu64 " %s: it must be from %" PRIu64 " to %" PRIu64, row->name,
+        return error_set(error, ERROR_USAGE,
+                         "%s is %" PRIu64 " %s: it must be from %" PRIu64 " to %" PRIu64, row->name,
                          value, row->unit, row->least, row->most);
     }
     memcpy((char *)settings + offset_of(row), &value, sizeof value);
     return ERROR_OK;
 }
 
-enum error_code settings_set_text(struct settings *settings, const char *name, const char *text, struct error *error)
+enum error_code settings_set_text(struct settings *settings, const char *name, const char *text,
+                                  struct error *error)
 {
     const struct setting_row *row = settings_find(name);
     if (!row) return error_set(error, ERROR_USAGE, "there is no setting %s", name);
     uint64_t value;
     if (!parse_number(text, &value)) {
         return error_set(error, ERROR_USAGE,
-                         "%s is \"%s\": it must be a whole number from %" PRIu64 " to %" PRIu64 " (%s)", row->name, text,
-                         row->least, row->most, row->unit);
+                         "%s is \"%s\": it must be a whole number from %" PRIu64 " to %" PRIu64
+                         " (%s)",
+                         row->name, text, row->least, row->most, row->unit);
     }
     return settings_set(settings, name, value, error);
 }
@@ -94,7 +99,8 @@ enum error_code settings_check(const struct settings *s, struct error *error)
     if (s->heartbeat_ms * 3 > s->election_timeout_ms) {
         return error_set(error, ERROR_USAGE,
                          "heartbeat_ms is %" PRIu64 " and election_timeout_ms %" PRIu64
-                         ": a heartbeat may take at most a third of the election timeout, or one lost message starts "
+                         ": a heartbeat may take at most a third of the election timeout, or one "
+                         "lost message starts "
                          "an election",
                          s->heartbeat_ms, s->election_timeout_ms);
     }
@@ -102,10 +108,12 @@ enum error_code settings_check(const struct settings *s, struct error *error)
     uint64_t append = s->append_bytes_max + FRAME_ROOM;
     uint64_t largest = entry > append ? entry : append;
     if (s->frame_bytes_max < entry) {
-        return too_small(error, "frame_bytes_max", s->frame_bytes_max, entry, "one entry of entry_bytes_max");
+        return too_small(error, "frame_bytes_max", s->frame_bytes_max, entry,
+                         "one entry of entry_bytes_max");
     }
     if (s->frame_bytes_max < append) {
-        return too_small(error, "frame_bytes_max", s->frame_bytes_max, append, "one append of append_bytes_max");
+        return too_small(error, "frame_bytes_max", s->frame_bytes_max, append,
+                         "one append of append_bytes_max");
     }
     if (s->peer_queue_bytes_max < largest) {
         return too_small(error, "peer_queue_bytes_max", s->peer_queue_bytes_max, largest,
@@ -126,10 +134,11 @@ enum error_code settings_check(const struct settings *s, struct error *error)
     return ERROR_OK;
 }
 
-static enum error_code too_small(struct error *error, const char *name, uint64_t value, uint64_t needed,
-                                 const char *why)
+static enum error_code too_small(struct error *error, const char *name, uint64_t value,
+                                 uint64_t needed, const char *why)
 {
-    return error_set(error, ERROR_USAGE, "%s is %" PRIu64 ": it must be at least %" PRIu64 " to hold %s", name, value,
+    return error_set(error, ERROR_USAGE,
+                     "%s is %" PRIu64 ": it must be at least %" PRIu64 " to hold %s", name, value,
                      needed, why);
 }
 

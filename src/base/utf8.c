@@ -1,6 +1,6 @@
 /*
- * Is it UTF-8? As Unicode 15 table 3-7 has it: no overlong forms, no surrogates, nothing past U+10FFFF. Runs over every
- * string that is written, so plain ASCII goes eight bytes at a time.
+ * Is it UTF-8? As Unicode 15 table 3-7 has it: no overlong forms, no surrogates, nothing past
+ * U+10FFFF. Runs over every string that is written, so plain ASCII goes eight bytes at a time.
  */
 #include "base/mp.h"
 
@@ -30,7 +30,8 @@ bool utf8_valid(struct slice bytes)
     return true;
 }
 
-/* 0: no valid sequence begins here. The second byte's range is where overlong forms and surrogates show. */
+/* 0: no valid sequence begins here. The second byte's range is where overlong forms and surrogates
+ * show. */
 static size_t sequence_size(const uint8_t *at, size_t available)
 {
     uint8_t first = at[0];

@@ -1,7 +1,9 @@
 /*
- * moonclave.formats: the frozen bytes of Raft's side, for the specs: entries, configurations, snapshot metas.
+ * moonclave.formats: the frozen bytes of Raft's side, for the specs: entries, configurations,
+ * snapshot metas.
  *
- * Encoders take a table and return bytes; decoders take bytes and return a table, or nil, the error's code and its text.
+ * Encoders take a table and return bytes; decoders take bytes and return a table, or nil, the
+ * error's code and its text.
  */
 #include "module/entry_table.h"
 #include "module/fields.h"
@@ -94,7 +96,7 @@ static void check_server(lua_State *L, struct raft_server *server)
     lua_settop(L, table);
 }
 
-/* Owned by the caller. A table that is not one raises, and leaks what was read of it: specs only. */
+/* Owned by the caller. A table that is not one raises, and leaks what was read: specs only. */
 static struct raft_configuration check_configuration(lua_State *L, int table)
 {
     luaL_checktype(L, table, LUA_TTABLE);
@@ -102,7 +104,8 @@ static struct raft_configuration check_configuration(lua_State *L, int table)
     int top = lua_gettop(L);
     if (lua_getfield(L, table, "servers") != LUA_TNIL) {
         configuration.server_count = (size_t)luaL_len(L, -1);
-        configuration.servers = memory_zero(configuration.server_count, sizeof *configuration.servers);
+        configuration.servers =
+            memory_zero(configuration.server_count, sizeof *configuration.servers);
         for (size_t i = 0; i < configuration.server_count; i++) {
             lua_geti(L, top + 1, (lua_Integer)i + 1);
             check_server(L, &configuration.servers[i]);
@@ -111,7 +114,8 @@ static struct raft_configuration check_configuration(lua_State *L, int table)
     lua_settop(L, top);
     if (lua_getfield(L, table, "outgoing") != LUA_TNIL) {
         configuration.outgoing_count = (size_t)luaL_len(L, -1);
-        configuration.outgoing = memory_zero(configuration.outgoing_count, sizeof *configuration.outgoing);
+        configuration.outgoing =
+            memory_zero(configuration.outgoing_count, sizeof *configuration.outgoing);
         for (size_t i = 0; i < configuration.outgoing_count; i++) {
             lua_geti(L, top + 1, (lua_Integer)i + 1);
             configuration.outgoing[i] = raft_id_of(luaL_checkstring(L, -1));
@@ -184,7 +188,9 @@ static int configuration_decode(lua_State *L)
 {
     struct raft_configuration configuration = {0};
     struct error error;
-    if (raft_configuration_decode(check_slice(L, 1), &configuration, &error)) return push_failure(L, &error);
+    if (raft_configuration_decode(check_slice(L, 1), &configuration, &error)) {
+        return push_failure(L, &error);
+    }
     push_configuration(L, &configuration);
     raft_configuration_deinit(&configuration);
     return 1;
@@ -202,7 +208,8 @@ static int configuration_make(lua_State *L)
         int server = lua_gettop(L);
         enum error_code code = raft_configuration_add(
             &configuration, field_text(L, server, "id"), field_u64(L, server, "incarnation"),
-            field_text(L, server, "address"), (enum raft_server_role)field_u64(L, server, "role"), &error);
+            field_text(L, server, "address"), (enum raft_server_role)field_u64(L, server, "role"),
+            &error);
         lua_pop(L, 1);
         if (code) {
             raft_configuration_deinit(&configuration);

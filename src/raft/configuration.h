@@ -3,7 +3,7 @@
  *
  * Bytes: a msgpack map {"version": 1, "previous": index, "servers": [...], "outgoing": [id, ...]}, each server a map
  * {"id", "incarnation", "role", "priority", "addresses": [[kind, host, port], ...], "labels": {name: value}}, canonical
- * (keys sorted, servers sorted by id), so that equal configurations have equal bytes. Unknown keys are refused as VERSION.
+ * (keys sorted, servers sorted by id), so that equal configurations have equal bytes. Unknown keys are VERSION.
  */
 #ifndef MOONCLAVE_RAFT_CONFIGURATION_H
 #define MOONCLAVE_RAFT_CONFIGURATION_H

@@ -20,10 +20,12 @@
 #define RAFT_SNAPSHOT_META_VERSION 1
 #define RAFT_SNAPSHOT_META_HEADER_SIZE 80
 
-void raft_snapshot_meta_encode(const struct raft_snapshot_meta *meta, struct buffer *out); /* appends */
+/* Appends. */
+void raft_snapshot_meta_encode(const struct raft_snapshot_meta *meta, struct buffer *out);
 
-/* All of `bytes` is one meta; meta->configuration points into it. OK; CORRUPT: damaged, cut short or too long;
- * VERSION: unknown version or a format level above FORMAT_LEVEL (the text says which). */
-enum error_code raft_snapshot_meta_decode(struct slice bytes, struct raft_snapshot_meta *meta, struct error *error);
+/* All of `bytes` is one meta; meta->configuration points into it. OK; CORRUPT: damaged, cut short
+ * or too long; VERSION: an unknown version, or a format level above FORMAT_LEVEL. */
+enum error_code raft_snapshot_meta_decode(struct slice bytes, struct raft_snapshot_meta *meta,
+                                          struct error *error);
 
 #endif

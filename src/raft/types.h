@@ -2,7 +2,7 @@
  * Raft's own types: what the core, the store, the wire and the host share. Plain data; this header is all of `raft`
  * that `store` and `wire` may know, together with entry.h and configuration.h (the bytes).
  *
- * Times are in microseconds on this node's monotonic clock (`_us`), or milliseconds of the replicated clock (`time_ms`).
+ * Times are in microseconds on this node's monotonic clock (`_us`), or milliseconds on the replicated one (`time_ms`).
  */
 #ifndef MOONCLAVE_RAFT_TYPES_H
 #define MOONCLAVE_RAFT_TYPES_H

@@ -45,7 +45,8 @@ struct slice body_string(struct body_reader *body)
 void body_text(struct body_reader *body, char *out, size_t capacity)
 {
     struct slice text = body_string(body);
-    body_require(body, text.size < capacity && (text.size == 0 || !memchr(text.data, 0, text.size)));
+    body_require(body,
+                 text.size < capacity && (text.size == 0 || !memchr(text.data, 0, text.size)));
     memset(out, 0, capacity);
     if (!body->failed && text.size) memcpy(out, text.data, text.size);
 }

@@ -1,6 +1,6 @@
 /*
- * The bodies of frames, for wire.c only: one writer and one reader per type, found through its table. The array's
- * elements are in the order of wire.h's table.
+ * The bodies of frames, for wire.c only: one writer and one reader per type, found through its
+ * table. The array's elements are in the order of wire.h's table.
  */
 #ifndef MOONCLAVE_WIRE_BODY_H
 #define MOONCLAVE_WIRE_BODY_H
@@ -8,12 +8,13 @@
 #include "base/mp.h"
 #include "wire/wire.h"
 
-/* Takes the elements of one array in order. The first that does not fit makes it fail for good: everything taken after
- * that is 0, so that a reader is written as a plain list of fields and asked once, at the end, whether it went well. */
+/* Takes the elements of one array in order. The first that does not fit makes it fail for good:
+ * everything taken after that is 0, so that a reader is written as a plain list of fields and asked
+ * once, at the end, whether it went well. */
 struct body_reader {
     struct mp_reader mp;
-    uint32_t left;   /* elements not yet taken */
-    unsigned taken;  /* for the error text: which element it was */
+    uint32_t left;  /* elements not yet taken */
+    unsigned taken; /* for the error text: which element it was */
     bool failed;
 };
 
@@ -22,9 +23,10 @@ uint64_t body_u64(struct body_reader *body);
 uint64_t body_up_to(struct body_reader *body, uint64_t most);
 bool body_boolean(struct body_reader *body);
 struct slice body_string(struct body_reader *body);
-void body_text(struct body_reader *body, char *out, size_t capacity); /* zero-ended; fails on a zero byte within */
-void body_id(struct body_reader *body, char out[ID_MAX + 1]);         /* a valid id */
-void body_require(struct body_reader *body, bool holds);              /* fails unless it does */
+/* Into zero-ended text; fails when it does not fit or holds a zero byte. */
+void body_text(struct body_reader *body, char *out, size_t capacity);
+void body_id(struct body_reader *body, char out[ID_MAX + 1]); /* a valid id */
+void body_require(struct body_reader *body, bool holds);      /* fails unless it does */
 /* Skips the elements a newer writer added. The bytes behind the array, when nothing failed. */
 struct slice body_end(struct body_reader *body);
 
@@ -43,7 +45,8 @@ void body_read_forward(struct body_reader *body, struct wire_frame *frame);
 void body_read_forward_reply(struct body_reader *body, struct wire_frame *frame);
 void body_read_request_vote(struct body_reader *body, struct wire_frame *frame);
 void body_read_vote(struct body_reader *body, struct wire_frame *frame);
-void body_read_append(struct body_reader *body, struct wire_frame *frame); /* entry_count is not yet checked */
+/* The array only; entry_count is not yet checked. */
+void body_read_append(struct body_reader *body, struct wire_frame *frame);
 void body_read_append_result(struct body_reader *body, struct wire_frame *frame);
 
 #endif

@@ -97,7 +97,7 @@ void body_read_forward_reply(struct body_reader *body, struct wire_frame *frame)
     frame->forward_reply.reply.body = rest.size ? one_value(body, rest) : rest;
 }
 
-/* A newer peer may know errors that we do not: to us they are the worst we know, outcome unknown. */
+/* A newer peer may know errors that we do not: to us they are the worst, outcome unknown. */
 static enum error_code error_number(struct body_reader *body)
 {
     enum error_code code;
@@ -108,7 +108,8 @@ static enum error_code error_number(struct body_reader *body)
 /* What other layers will read without looking again must be one value of bearable depth. */
 static struct slice one_value(struct body_reader *body, struct slice bytes)
 {
-    struct mp_limits limits = {.depth = MP_SCAN_DEPTH_MAX, .elements = bytes.size, .bytes = bytes.size};
+    struct mp_limits limits = {
+        .depth = MP_SCAN_DEPTH_MAX, .elements = bytes.size, .bytes = bytes.size};
     if (!body->failed) body_require(body, mp_check(bytes, &limits, NULL) == ERROR_OK);
     return bytes;
 }

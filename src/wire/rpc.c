@@ -14,16 +14,19 @@ static void write_response_head(struct buffer *out, uint32_t id);
 struct mp_limits rpc_limits(size_t bytes_max)
 {
     /* The message itself and its params are two containers around the values. */
-    return (struct mp_limits){.depth = VALUE_DEPTH_MAX + 2, .elements = ELEMENTS_MAX, .bytes = bytes_max};
+    return (struct mp_limits){
+        .depth = VALUE_DEPTH_MAX + 2, .elements = ELEMENTS_MAX, .bytes = bytes_max};
 }
 
-enum error_code rpc_next(struct rpc_parser *parser, struct slice bytes, const struct mp_limits *limits,
-                         struct rpc_message *message, size_t *size, struct error *error)
+enum error_code rpc_next(struct rpc_parser *parser, struct slice bytes,
+                         const struct mp_limits *limits, struct rpc_message *message, size_t *size,
+                         struct error *error)
 {
     *size = 0;
     if (bytes.size == 0) return ERROR_OK;
     if (!could_begin(bytes.data[0])) {
-        return error_set(error, ERROR_BAD_REQUEST, "rpc: 0x%02x does not begin a msgpack-RPC message", bytes.data[0]);
+        return error_set(error, ERROR_BAD_REQUEST,
+                         "rpc: 0x%02x does not begin a msgpack-RPC message", bytes.data[0]);
     }
     enum error_code code = mp_scan(&parser->scan, bytes, limits, size, error);
     if (code == ERROR_OK && *size == 0) return ERROR_OK;
@@ -33,7 +36,8 @@ enum error_code rpc_next(struct rpc_parser *parser, struct slice bytes, const st
     if (!read_message(&reader, message)) {
         *size = 0;
         return error_set(error, ERROR_BAD_REQUEST,
-                         "rpc: neither [0, msgid, method, params] nor [1, msgid, error, result] nor [2, method, params]");
+                         "rpc: neither [0, msgid, method, params] nor [1, msgid, error, result] "
+                         "nor [2, method, params]");
     }
     return ERROR_OK;
 }
@@ -69,7 +73,8 @@ void rpc_write_error(struct buffer *out, uint32_t id, struct slice error)
     mp_write_nil(out);
 }
 
-void rpc_write_error_code(struct buffer *out, uint32_t id, enum error_code code, const char *message)
+void rpc_write_error_code(struct buffer *out, uint32_t id, enum error_code code,
+                          const char *message)
 {
     write_response_head(out, id);
     reply_write_error(out, code, message);
@@ -83,8 +88,8 @@ static void write_response_head(struct buffer *out, uint32_t id)
     mp_write_integer(out, id);
 }
 
-/* An array of 3 or 4, in its short form: the first byte is also how such a connection was recognised. Refusing the rest
- * at once means that a stranger's garbage is not waited on. */
+/* An array of 3 or 4, in its short form: the first byte is also how such a connection was
+ * recognised. Refusing the rest at once means that a stranger's garbage is not waited on. */
 static bool could_begin(uint8_t first)
 {
     return first == 0x93 || first == 0x94;
@@ -103,7 +108,8 @@ static bool read_message(struct mp_reader *reader, struct rpc_message *message)
     case RPC_REQUEST:
         return read_id(reader, &message->id) && read_call(reader, message);
     case RPC_RESPONSE:
-        return read_id(reader, &message->id) && mp_skip(reader, &message->error) && mp_skip(reader, &message->result);
+        return read_id(reader, &message->id) && mp_skip(reader, &message->error) &&
+               mp_skip(reader, &message->result);
     case RPC_NOTIFICATION:
         return read_call(reader, message);
     }

@@ -1,6 +1,6 @@
 /*
- * Frames around bodies: the table of types, the header with its checksum, and the entries behind an APPEND. The bytes
- * and who owns what: wire.h.
+ * Frames around bodies: the table of types, the header with its checksum, and the entries behind an
+ * APPEND. The bytes and who owns what: wire.h.
  */
 #include "wire/wire.h"
 
@@ -15,21 +15,20 @@
 enum { AT_SIZE = 0, AT_TYPE = 4, AT_ZERO = 5, AT_COVERED = 6, AT_CHECKSUM = 8 };
 
 struct type_row {
-    const char *name;
     void (*write)(const struct wire_frame *frame, struct buffer *out);
     void (*read)(struct body_reader *body, struct wire_frame *frame);
 };
 
 /* A new type is a row here and a line in its table (wire.h; raft/types.h for Raft's). */
 static const struct type_row types[] = {
-    [WIRE_REQUEST_VOTE] = {"request_vote", body_write_request_vote, body_read_request_vote},
-    [WIRE_VOTE] = {"vote", body_write_vote, body_read_vote},
-    [WIRE_APPEND] = {"append", body_write_append, body_read_append},
-    [WIRE_APPEND_RESULT] = {"append_result", body_write_append_result, body_read_append_result},
-    [WIRE_HELLO] = {"hello", body_write_hello, body_read_hello},
-    [WIRE_HELLO_REFUSED] = {"hello_refused", body_write_refused, body_read_refused},
-    [WIRE_FORWARD] = {"forward", body_write_forward, body_read_forward},
-    [WIRE_FORWARD_REPLY] = {"forward_reply", body_write_forward_reply, body_read_forward_reply},
+    [WIRE_REQUEST_VOTE] = {body_write_request_vote, body_read_request_vote},
+    [WIRE_VOTE] = {body_write_vote, body_read_vote},
+    [WIRE_APPEND] = {body_write_append, body_read_append},
+    [WIRE_APPEND_RESULT] = {body_write_append_result, body_read_append_result},
+    [WIRE_HELLO] = {body_write_hello, body_read_hello},
+    [WIRE_HELLO_REFUSED] = {body_write_refused, body_read_refused},
+    [WIRE_FORWARD] = {body_write_forward, body_read_forward},
+    [WIRE_FORWARD_REPLY] = {body_write_forward_reply, body_read_forward_reply},
 };
 
 #define TYPE_COUNT (sizeof types / sizeof types[0])
@@ -38,8 +37,9 @@ static const struct type_row *row_of(unsigned type);
 static size_t write_entries(const struct raft_append *append, size_t start, struct buffer *out);
 static uint64_t checksum_of(const uint8_t *header, const uint8_t *body, size_t covered);
 static enum error_code check_header(struct slice bytes, size_t *covered, struct error *error);
-static enum error_code read_entries(struct blob *blob, struct slice bytes, struct wire_entries *entries,
-                                    struct raft_append *append, struct error *error);
+static enum error_code read_entries(struct blob *blob, struct slice bytes,
+                                    struct wire_entries *entries, struct raft_append *append,
+                                    struct error *error);
 
 enum wire_language wire_language_of(uint8_t first)
 {
@@ -50,8 +50,16 @@ enum wire_language wire_language_of(uint8_t first)
 
 const char *wire_type_name(unsigned type)
 {
-    const struct type_row *row = row_of(type);
-    return row ? row->name : "?";
+    switch (type) {
+#define X(name, number, text) \
+    case number: \
+        return text;
+        RAFT_MESSAGE_TABLE(X)
+        WIRE_TABLE(X)
+#undef X
+    default:
+        return "?";
+    }
 }
 
 bool wire_is_message(unsigned type)
@@ -86,10 +94,12 @@ void wire_encode(const struct wire_frame *frame, struct buffer *out)
     header[AT_TYPE] = (uint8_t)frame->type;
     header[AT_ZERO] = 0;
     put_u16(header + AT_COVERED, (uint16_t)covered);
-    put_u64(header + AT_CHECKSUM, checksum_of(header, header + WIRE_HEADER_SIZE, covered ? covered : size));
+    put_u64(header + AT_CHECKSUM,
+            checksum_of(header, header + WIRE_HEADER_SIZE, covered ? covered : size));
 }
 
-/* Returns the size of the array before the entries. Reserves once: a large append must not be moved while it grows. */
+/* Returns the size of the array before the entries. Reserves once: a large append must not be moved
+ * while it grows. */
 static size_t write_entries(const struct raft_append *append, size_t start, struct buffer *out)
 {
     size_t covered = out->size - start - WIRE_HEADER_SIZE;
@@ -102,18 +112,21 @@ static size_t write_entries(const struct raft_append *append, size_t start, stru
 
 /* ---- decoding ---- */
 
-enum error_code wire_frame_size(struct slice bytes, size_t frame_bytes_max, size_t *size, struct error *error)
+enum error_code wire_frame_size(struct slice bytes, size_t frame_bytes_max, size_t *size,
+                                struct error *error)
 {
     *size = 0;
     if (bytes.size < WIRE_HEADER_SIZE) return ERROR_OK;
     unsigned type = bytes.data[AT_TYPE];
     if (!row_of(type)) {
-        return error_set(error, ERROR_VERSION, "frame: type %u is not known to this program (moonclave, protocol %d)",
+        return error_set(error, ERROR_VERSION,
+                         "frame: type %u is not known to this program (moonclave, protocol %d)",
                          type, PROTOCOL_MAX);
     }
     size_t whole = WIRE_HEADER_SIZE + (size_t)get_u32(bytes.data + AT_SIZE);
     if (whole > frame_bytes_max) {
-        return error_set(error, ERROR_TOO_LARGE, "%s frame: %zu bytes; the limit (frame_bytes_max) is %zu",
+        return error_set(error, ERROR_TOO_LARGE,
+                         "%s frame: %zu bytes; the limit (frame_bytes_max) is %zu",
                          wire_type_name(type), whole, frame_bytes_max);
     }
     *size = whole;
@@ -135,7 +148,8 @@ enum error_code wire_decode(struct blob *blob, struct slice bytes, struct wire_e
     struct slice rest = body_end(&reader);
     if (frame->type == WIRE_APPEND) body_require(&reader, rest.size == 0);
     if (reader.failed) {
-        return error_set(error, ERROR_BAD_REQUEST, "%s frame: malformed (element %u)", row->name, reader.taken);
+        return error_set(error, ERROR_BAD_REQUEST, "%s frame: malformed (element %u)",
+                         wire_type_name(frame->type), reader.taken);
     }
     if (frame->type != WIRE_APPEND) return ERROR_OK;
     struct slice behind = slice_of(body.data + covered, body.size - covered);
@@ -148,7 +162,8 @@ void wire_entries_deinit(struct wire_entries *entries)
     *entries = (struct wire_entries){0};
 }
 
-/* Only an APPEND may leave a part of its body to other checksums; it may not do so without saying where it begins. */
+/* Only an APPEND may leave a part of its body to other checksums; it may not do so without saying
+ * where it begins. */
 static enum error_code check_header(struct slice bytes, size_t *covered, struct error *error)
 {
     size_t size;
@@ -156,27 +171,32 @@ static enum error_code check_header(struct slice bytes, size_t *covered, struct 
     if (code) return code;
     const char *name = size ? wire_type_name(bytes.data[AT_TYPE]) : "?";
     if (size == 0 || size != bytes.size) {
-        return error_set(error, ERROR_BAD_REQUEST, "%s frame: %zu bytes are not the size it says", name, bytes.size);
+        return error_set(error, ERROR_BAD_REQUEST, "%s frame: %zu bytes are not the size it says",
+                         name, bytes.size);
     }
     *covered = get_u16(bytes.data + AT_COVERED);
     bool append = bytes.data[AT_TYPE] == WIRE_APPEND;
-    if (bytes.data[AT_ZERO] != 0 || append != (*covered != 0) || *covered > size - WIRE_HEADER_SIZE) {
+    if (bytes.data[AT_ZERO] != 0 || append != (*covered != 0) ||
+        *covered > size - WIRE_HEADER_SIZE) {
         return error_set(error, ERROR_BAD_REQUEST, "%s frame: malformed header", name);
     }
     if (!append) *covered = size - WIRE_HEADER_SIZE;
-    if (get_u64(bytes.data + AT_CHECKSUM) != checksum_of(bytes.data, bytes.data + WIRE_HEADER_SIZE, *covered)) {
+    if (get_u64(bytes.data + AT_CHECKSUM) !=
+        checksum_of(bytes.data, bytes.data + WIRE_HEADER_SIZE, *covered)) {
         return error_set(error, ERROR_CORRUPT, "%s frame: its checksum does not match", name);
     }
     return ERROR_OK;
 }
 
 /* The count is believed only as far as the bytes behind it could hold that many. */
-static enum error_code read_entries(struct blob *blob, struct slice bytes, struct wire_entries *entries,
-                                    struct raft_append *append, struct error *error)
+static enum error_code read_entries(struct blob *blob, struct slice bytes,
+                                    struct wire_entries *entries, struct raft_append *append,
+                                    struct error *error)
 {
     size_t count = append->entry_count;
     if (count > bytes.size / RAFT_ENTRY_HEADER_SIZE) {
-        return error_set(error, ERROR_BAD_REQUEST, "append frame: %zu bytes cannot hold %zu entries", bytes.size, count);
+        return error_set(error, ERROR_BAD_REQUEST,
+                         "append frame: %zu bytes cannot hold %zu entries", bytes.size, count);
     }
     if (count > entries->capacity) {
         entries->entries = memory_resize(entries->entries, count, sizeof *entries->entries);
@@ -188,14 +208,16 @@ static enum error_code read_entries(struct blob *blob, struct slice bytes, struc
         enum error_code code = raft_entry_decode(bytes, entry, &size, error);
         if (code) return code;
         if (entry->index != append->prev_index + 1 + i) {
-            return error_set(error, ERROR_BAD_REQUEST, "append frame: entry %llu stands where %llu belongs",
-                             (unsigned long long)entry->index, (unsigned long long)(append->prev_index + 1 + i));
+            return error_set(
+                error, ERROR_BAD_REQUEST, "append frame: entry %llu stands where %llu belongs",
+                (unsigned long long)entry->index, (unsigned long long)(append->prev_index + 1 + i));
         }
         if (entry->payload.bytes.size) entry->payload.blob = blob;
         bytes = slice_of(bytes.data + size, bytes.size - size);
     }
     if (bytes.size) {
-        return error_set(error, ERROR_BAD_REQUEST, "append frame: %zu bytes behind its entries", bytes.size);
+        return error_set(error, ERROR_BAD_REQUEST, "append frame: %zu bytes behind its entries",
+                         bytes.size);
     }
     append->entries = entries->entries;
     return ERROR_OK;
@@ -205,7 +227,7 @@ static enum error_code read_entries(struct blob *blob, struct slice bytes, struc
 
 static const struct type_row *row_of(unsigned type)
 {
-    return type < TYPE_COUNT && types[type].name ? &types[type] : NULL;
+    return type < TYPE_COUNT && types[type].read ? &types[type] : NULL;
 }
 
 static uint64_t checksum_of(const uint8_t *header, const uint8_t *body, size_t covered)

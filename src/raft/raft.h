@@ -1,0 +1,183 @@
+/*
+ * The Raft core: the protocol as a pure function of its events. No I/O, no clock, no randomness but the seed it is
+ * started with, no threads, no globals. The same object runs in production and in the simulator.
+ *
+ * The contract:
+ * - Every effect may be carried out at once, in the order given. Messages that may only leave once something is durable
+ *   (votes, vote requests, append results) are held inside and released by PERSISTED: a host cannot get it wrong.
+ * - Persists are numbered. PERSISTED n says that every write up to n is durable. A truncation clamps what earlier
+ *   numbers stand for. The leader sends beside its own write (Ongaro §10.2.1) and counts itself only as far as durable.
+ * - An event is borrowed for the call, except that payload references of entries are taken where they are kept.
+ *   Effects point into the core's arena and are valid until the next raft_step on it.
+ * - Not durable, rebuilt at start: role, leader, commit, progress. Durable: term, vote, log.
+ */
+#ifndef MOONCLAVE_RAFT_RAFT_H
+#define MOONCLAVE_RAFT_RAFT_H
+
+#include "base/error.h"
+#include "raft/configuration.h"
+#include "raft/types.h"
+
+struct raft; /* one server's core */
+
+struct raft_settings {
+    uint64_t election_timeout_us; /* least; drawn afresh between this and twice this */
+    uint64_t heartbeat_us;
+    uint64_t disk_retry_us;
+    size_t append_bytes_max;
+    size_t append_window;         /* messages in flight per follower while replicating; one while probing */
+    size_t uncommitted_bytes_max;
+    size_t tail_bytes_max;
+};
+
+/* ---- events ---- */
+
+enum raft_event_type {
+    RAFT_EVENT_START,           /* first, once */
+    RAFT_EVENT_TIMER,           /* the deadline given out has come; harmless when early */
+    RAFT_EVENT_RECEIVE,
+    RAFT_EVENT_PROPOSE,
+    RAFT_EVENT_READ,
+    RAFT_EVENT_PERSISTED,
+    RAFT_EVENT_PERSIST_REFUSED, /* disk full, rolled back: this write and every later one outstanding was not done */
+    RAFT_EVENT_LOG_READ,        /* answers READ_LOG */
+    RAFT_EVENT_APPLIED,         /* the machine has applied up to index */
+    RAFT_EVENT_UNREACHABLE,     /* messages to a peer may have been lost: the connection broke */
+};
+
+struct raft_event {
+    enum raft_event_type type;
+    uint64_t now_us; /* never less than in the event before */
+    union {
+        struct {
+            const struct raft_durable *durable;
+            uint64_t seed;
+        } start;
+        const struct raft_message *message;      /* RECEIVE; message->to is this server */
+        struct {                                  /* PROPOSE: type, flags, time_ms, seed, session, sequence, payload are
+                                                     given; term, index and chain are assigned; time_ms may be raised to
+                                                     keep stamps from going back */
+            struct raft_entry *entries;           /* all accepted or all refused; assigned fields written back */
+            size_t entry_count;
+        } propose;
+        uint64_t read_context;                    /* READ: answered by READ_READY or READ_FAILED with it, once */
+        uint64_t persisted;                       /* PERSISTED, PERSIST_REFUSED: the number */
+        struct {
+            uint64_t token;
+            const struct raft_entry *entries;     /* from `first` on, as many as fitted; 0: no longer there */
+            size_t entry_count;
+        } log_read;
+        raft_index applied;
+        struct raft_id peer;                      /* UNREACHABLE */
+    };
+};
+
+/* ---- effects ---- */
+
+enum raft_role { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
+const char *raft_role_name(enum raft_role role); /* "follower", "pre-candidate", "candidate", "leader" */
+
+enum raft_effect_type {
+    RAFT_EFFECT_PERSIST,       /* report PERSISTED or PERSIST_REFUSED with its number later; a failed write or sync
+                                  is the end of the process, the core is not asked */
+    RAFT_EFFECT_SEND,          /* best effort: may be lost */
+    RAFT_EFFECT_APPLY,         /* entries first ... last are committed and durable here; gapless, once */
+    RAFT_EFFECT_READ_LOG,      /* answer with LOG_READ: entries from first on, at most to last, at most max_bytes but
+                                  at least one */
+    RAFT_EFFECT_READ_READY,    /* the state at `index` or later answers the read linearizably */
+    RAFT_EFFECT_READ_FAILED,   /* not the leader (any more): ask elsewhere */
+    RAFT_EFFECT_ROLE,          /* role, term or known leader changed */
+    RAFT_EFFECT_CONFIGURATION, /* the effective configuration changed (on append, on truncation) */
+    RAFT_EFFECT_DEADLINE,      /* raise TIMER at this time; the last one given out counts */
+};
+
+struct raft_effect {
+    enum raft_effect_type type;
+    union {
+        struct raft_persist persist;   /* borrowed until reported done: the core keeps entries and references alive */
+        struct raft_message message;   /* SEND: to message.to; append entries valid until the next step only */
+        struct {
+            raft_index first, last;
+        } apply;
+        struct {
+            uint64_t token;
+            raft_index first, last;
+            size_t max_bytes;
+        } read_log;
+        struct {
+            uint64_t context;
+            raft_index index;
+        } read;
+        struct {
+            enum raft_role role;
+            raft_term term;
+            struct raft_id leader; /* "" : unknown */
+        } role;
+        struct {
+            raft_index index;
+            const struct raft_configuration *configuration; /* the core's; valid until the next step */
+        } configuration;
+        uint64_t deadline_us;
+    };
+};
+
+struct raft_effects {
+    const struct raft_effect *effects;
+    size_t count;
+};
+
+/* ---- calls ---- */
+
+/* `id` must be valid. Heap-owned by the caller until raft_free. */
+struct raft *raft_new(const char *id, const struct raft_settings *settings);
+void raft_free(struct raft *raft); /* drops every payload reference */
+
+/*
+ * One event in, one set of effects out. Returns
+ *   OK
+ *   NOT_LEADER, OVERLOADED (uncommitted bytes), DISK_FULL   PROPOSE: nothing was appended
+ *   CORRUPT       what was received contradicts what is committed or chained: the node must stop, loudly
+ * With an error the effects may still hold some that must be carried out (a DEADLINE, say).
+ */
+enum error_code raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *effects,
+                          struct error *error);
+
+/* The entry at an index while it is in memory (the tail): null when it must be read from the disk. Everything not yet
+ * applied that was received since the start is in memory. Borrowed until the next step. */
+const struct raft_entry *raft_entry_at(const struct raft *raft, raft_index index);
+
+/* What it thinks, for status pages, metrics and the simulator's invariants. Borrowed until the next step. */
+struct raft_peer_status {
+    struct raft_id id;
+    const char *progress;      /* "probe", "replicate" */
+    raft_index match, next;
+    size_t in_flight;
+    uint64_t contact_us;       /* when it last answered; 0: never in this term */
+};
+struct raft_status {
+    struct raft_id id;
+    enum raft_role role;
+    raft_term term;
+    struct raft_id vote;
+    struct raft_id leader;
+    raft_index first_index;    /* of the log: snapshot index + 1 */
+    raft_index last_index;
+    raft_term last_term;
+    raft_index commit_index;
+    raft_index applied_index;  /* as reported by APPLIED */
+    raft_index durable_index;
+    uint64_t persist_sequence; /* last given out */
+    size_t uncommitted_bytes;
+    size_t tail_bytes;
+    bool disk_full;
+    raft_index configuration_index;
+    const struct raft_configuration *configuration;
+    const struct raft_peer_status *peers; /* of a leader: everyone else, in the configuration's order */
+    size_t peer_count;
+};
+void raft_status(const struct raft *raft, struct raft_status *status);
+
+/* The log's term at an index: 0 when it is not in the log (before the snapshot, past the end). */
+raft_term raft_log_term(const struct raft *raft, raft_index index);
+
+#endif
