@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define STORE_TYPE "moonclave.store"
-#define DISK_TYPE "moonclave.store.disk"
+#define DISK_TYPE  "moonclave.store.disk"
 
 /* ---- lossy disks ---- */
 
@@ -121,7 +121,8 @@ static int disk_restore(lua_State *L)
 {
     struct vfs_lossy *disk = check_disk(L);
     luaL_checktype(L, 2, LUA_TTABLE);
-    while (vfs_lossy_file_count(disk) > 0) vfs_lossy_file_remove(disk, vfs_lossy_file_name(disk, 0));
+    while (vfs_lossy_file_count(disk) > 0)
+        vfs_lossy_file_remove(disk, vfs_lossy_file_name(disk, 0));
     for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
         vfs_lossy_file_write(disk, luaL_checkstring(L, -2), check_slice(L, -1));
     }
@@ -239,7 +240,8 @@ static void check_write(lua_State *L, int table, struct raft_persist *write)
         int hard_state = lua_gettop(L);
         write->has_hard_state = true;
         write->hard_state.term = field_u64(L, hard_state, "term");
-        field_copy_text(L, hard_state, "vote", write->hard_state.vote.text, sizeof write->hard_state.vote.text);
+        field_copy_text(L, hard_state, "vote", write->hard_state.vote.text,
+                        sizeof write->hard_state.vote.text);
     }
     lua_pop(L, 1);
     if (lua_getfield(L, table, "entries") == LUA_TNIL) return;
@@ -290,7 +292,8 @@ static int store_lua_read(lua_State *L)
     struct error error;
     uint64_t first = (uint64_t)luaL_checkinteger(L, 2), last = (uint64_t)luaL_checkinteger(L, 3);
     size_t max_bytes = (size_t)luaL_optinteger(L, 4, INT32_MAX);
-    if (store_read(check_store(L), first, last, max_bytes, &found, &error)) return push_failure(L, &error);
+    if (store_read(check_store(L), first, last, max_bytes, &found, &error))
+        return push_failure(L, &error);
     lua_createtable(L, (int)found.count, 0);
     for (size_t i = 0; i < found.count; i++) {
         push_entry(L, &found.entries[i]);
@@ -321,7 +324,8 @@ static int store_lua_meta_bytes(lua_State *L)
     static const char *const kinds[] = {"identity", "hard_state", NULL};
     struct buffer out = {0};
     if (luaL_checkoption(L, 1, NULL, kinds) == 0) {
-        struct identity identity = {.incarnation = field_u64(L, 2, "incarnation"), .cluster = field_u64(L, 2, "cluster")};
+        struct identity identity = {.incarnation = field_u64(L, 2, "incarnation"),
+                                    .cluster = field_u64(L, 2, "cluster")};
         field_copy_text(L, 2, "id", identity.id, sizeof identity.id);
         store_meta_encode_identity(&identity, &out);
     } else {
@@ -333,16 +337,18 @@ static int store_lua_meta_bytes(lua_State *L)
 }
 
 static const luaL_Reg disk_methods[] = {
-    {"__gc", disk_free},       {"fail", disk_fail},       {"quota", disk_quota}, {"power_cut", disk_power_cut},
-    {"kill", disk_kill},       {"counts", disk_counts},   {"image", disk_image}, {"write", disk_write},
-    {"remove", disk_remove},   {"restore", disk_restore}, {NULL, NULL},
+    {"__gc", disk_free},           {"fail", disk_fail},   {"quota", disk_quota},
+    {"power_cut", disk_power_cut}, {"kill", disk_kill},   {"counts", disk_counts},
+    {"image", disk_image},         {"write", disk_write}, {"remove", disk_remove},
+    {"restore", disk_restore},     {NULL, NULL},
 };
 
 static const luaL_Reg store_methods[] = {
-    {"__gc", store_lua_close},         {"close", store_lua_close},     {"identity", store_lua_identity},
-    {"durable", store_lua_durable},    {"bootstrap", store_lua_bootstrap}, {"persist", store_lua_persist},
-    {"tidy", store_lua_tidy},          {"read", store_lua_read},       {"counters", store_lua_counters},
-    {NULL, NULL},
+    {"__gc", store_lua_close},          {"close", store_lua_close},
+    {"identity", store_lua_identity},   {"durable", store_lua_durable},
+    {"bootstrap", store_lua_bootstrap}, {"persist", store_lua_persist},
+    {"tidy", store_lua_tidy},           {"read", store_lua_read},
+    {"counters", store_lua_counters},   {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {
