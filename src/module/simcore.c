@@ -161,6 +161,7 @@ static void push_result(lua_State *L, const struct sim_options *options,
     set_integer(L, "steps", result->steps);
     set_integer(L, "events", result->events);
     set_integer(L, "virtual_us", result->virtual_us);
+    set_integer(L, "election_us", result->election_us);
     set_integer(L, "recovery_us", result->recovery_us);
     set_hex(L, "trace_hash", result->trace_hash);
     set_hex(L, "state_hash", result->state_hash);

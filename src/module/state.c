@@ -1,7 +1,8 @@
 /*
- * moonclave.state: the state tree for specs. A tree is a userdata with begin, commit, rollback, root, put_root, hash,
- * encode, written; a table of it is a userdata with get, put, count, length, alive, scan and so on, which holds a
- * reference. Lua tables go in through msgpack, as they do when a snapshot is read.
+ * moonclave.state: the state tree for specs. A tree is a userdata with begin, commit, rollback,
+ * root, put_root, hash, encode, written; a table of it is a userdata with get, put, count, length,
+ * alive, scan and so on, which holds a reference. Lua tables go in through msgpack, as they do when
+ * a snapshot is read.
  */
 #include "script/values.h"
 #include "state/state.h"
@@ -9,7 +10,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-#define TREE "moonclave.state.tree"
+#define TREE  "moonclave.state.tree"
 #define TABLE "moonclave.state.table"
 
 int luaopen_moonclave_state(lua_State *L) __attribute__((visibility("default")));
@@ -99,7 +100,8 @@ static struct state_value check_value(lua_State *L, int at)
     case LUA_TBOOLEAN:
         return state_boolean(lua_toboolean(L, at));
     case LUA_TNUMBER:
-        return lua_isinteger(L, at) ? state_integer(lua_tointeger(L, at)) : state_float(lua_tonumber(L, at));
+        return lua_isinteger(L, at) ? state_integer(lua_tointeger(L, at))
+                                    : state_float(lua_tonumber(L, at));
     case LUA_TSTRING:
         text = lua_tolstring(L, at, &size);
         return state_string(slice_of(text, size));
@@ -209,7 +211,8 @@ static bool optional_key(lua_State *L, int range, const char *name, struct state
     return true;
 }
 
-/* scan({from=, to=, prefix=, reverse=}): an iterator. The range's strings are user values of the cursor. */
+/* scan({from=, to=, prefix=, reverse=}): an iterator. The range's strings are user values of the
+ * cursor. */
 struct scan {
     struct state_cursor cursor;
     struct state_key from, to;
@@ -366,13 +369,16 @@ static void define(lua_State *L, const char *name, const luaL_Reg *methods, lua_
 int luaopen_moonclave_state(lua_State *L)
 {
     static const luaL_Reg table_methods[] = {
-        {"get", table_get},         {"put", table_put},     {"make", table_make},   {"permute", table_permute},
-        {"count", table_count},     {"length", table_length}, {"depth", table_depth}, {"alive", table_alive},
-        {"is_object", table_is_object}, {"encode", table_encode}, {"scan", table_scan}, {NULL, NULL},
+        {"get", table_get},         {"put", table_put},     {"make", table_make},
+        {"permute", table_permute}, {"count", table_count}, {"length", table_length},
+        {"depth", table_depth},     {"alive", table_alive}, {"is_object", table_is_object},
+        {"encode", table_encode},   {"scan", table_scan},   {NULL, NULL},
     };
     static const luaL_Reg tree_methods[] = {
-        {"begin", tree_begin},       {"commit", tree_commit},   {"rollback", tree_rollback}, {"root", tree_root},
-        {"put_root", tree_put_root}, {"hash", tree_hash},       {"written", tree_written},   {"encode", tree_encode},
+        {"begin", tree_begin},       {"commit", tree_commit},
+        {"rollback", tree_rollback}, {"root", tree_root},
+        {"put_root", tree_put_root}, {"hash", tree_hash},
+        {"written", tree_written},   {"encode", tree_encode},
         {"decode", tree_decode},     {NULL, NULL},
     };
     define(L, TABLE, table_methods, table_gc);

@@ -2,7 +2,8 @@
  * Configurations as memory: building, copying, asking, and the two majorities. Their bytes are in
  * configuration_bytes.c.
  *
- * Joint consensus falls out of the quorum functions: each asks every half for its majority and takes the worse.
+ * Joint consensus falls out of the quorum functions: each asks every half for its majority and
+ * takes the worse.
  */
 #include "raft/configuration.h"
 
@@ -30,7 +31,9 @@ void raft_configuration_init(struct raft_configuration *configuration)
 
 void raft_configuration_deinit(struct raft_configuration *configuration)
 {
-    for (size_t i = 0; i < configuration->server_count; i++) server_deinit(&configuration->servers[i]);
+    for (size_t i = 0; i < configuration->server_count; i++) {
+        server_deinit(&configuration->servers[i]);
+    }
     memory_free(configuration->servers);
     memory_free(configuration->outgoing);
     raft_configuration_init(configuration);
@@ -51,21 +54,28 @@ void raft_configuration_copy(struct raft_configuration *to, const struct raft_co
     }
 }
 
-enum error_code raft_configuration_add(struct raft_configuration *configuration, const char *id, uint64_t incarnation,
-                                       const char *address, enum raft_server_role role, struct error *error)
+enum error_code raft_configuration_add(struct raft_configuration *configuration, const char *id,
+                                       uint64_t incarnation, const char *address,
+                                       enum raft_server_role role, struct error *error)
 {
     char host[ADDRESS_MAX + 1];
     uint16_t port;
     if (!id_valid(id)) {
-        return error_set(error, ERROR_BAD_REQUEST, "\"%s\" is no id: 1 to %d of letters, digits, - _ .", id, ID_MAX);
+        return error_set(error, ERROR_BAD_REQUEST,
+                         "\"%s\" is no id: 1 to %d of letters, digits, - _ .", id, ID_MAX);
     }
     if (!raft_address_split(address, host, &port) || port == 0) {
-        return error_set(error, ERROR_BAD_REQUEST, "\"%s\" is no address: it must be host:port, or [host]:port for IPv6",
+        return error_set(error, ERROR_BAD_REQUEST,
+                         "\"%s\" is no address: it must be host:port, or [host]:port for IPv6",
                          address);
     }
     size_t place = 0;
-    while (place < configuration->server_count && strcmp(configuration->servers[place].id.text, id) < 0) place++;
-    if (place < configuration->server_count && strcmp(configuration->servers[place].id.text, id) == 0) {
+    while (place < configuration->server_count &&
+           strcmp(configuration->servers[place].id.text, id) < 0) {
+        place++;
+    }
+    if (place < configuration->server_count &&
+        strcmp(configuration->servers[place].id.text, id) == 0) {
         return error_set(error, ERROR_BAD_REQUEST, "the id %s is taken", id);
     }
     struct raft_server *server = open_place(configuration, place);
@@ -74,7 +84,8 @@ enum error_code raft_configuration_add(struct raft_configuration *configuration,
     server->role = role;
     server->addresses = memory_zero(1, sizeof *server->addresses);
     server->address_count = 1;
-    server->addresses[0] = (struct raft_address){memory_copy_text("node"), memory_copy_text(host), port};
+    server->addresses[0] =
+        (struct raft_address){memory_copy_text("node"), memory_copy_text(host), port};
     return ERROR_OK;
 }
 
@@ -89,7 +100,8 @@ const struct raft_server *raft_configuration_find(const struct raft_configuratio
     return NULL;
 }
 
-bool raft_configuration_is_voter(const struct raft_configuration *configuration, const struct raft_id *id)
+bool raft_configuration_is_voter(const struct raft_configuration *configuration,
+                                 const struct raft_id *id)
 {
     const struct raft_server *server = raft_configuration_find(configuration, id);
     if (server && server->role == RAFT_VOTER) return true;
@@ -107,7 +119,8 @@ bool raft_server_address(const struct raft_server *server, const char *kind, cha
         const struct raft_address *address = &server->addresses[i];
         if (strcmp(address->kind, kind) != 0) continue;
         bool bracketed = strchr(address->host, ':') != NULL;
-        int size = snprintf(out, ADDRESS_MAX + 1, bracketed ? "[%s]:%u" : "%s:%u", address->host, address->port);
+        int size = snprintf(out, ADDRESS_MAX + 1, bracketed ? "[%s]:%u" : "%s:%u", address->host,
+                            address->port);
         return size <= ADDRESS_MAX;
     }
     return false;
@@ -137,16 +150,20 @@ struct half {
     const struct raft_id *(*voter)(const struct raft_configuration *configuration, size_t *cursor);
 };
 
-static const struct raft_id *next_incoming(const struct raft_configuration *configuration, size_t *cursor);
-static const struct raft_id *next_outgoing(const struct raft_configuration *configuration, size_t *cursor);
+static const struct raft_id *next_incoming(const struct raft_configuration *configuration,
+                                           size_t *cursor);
+static const struct raft_id *next_outgoing(const struct raft_configuration *configuration,
+                                           size_t *cursor);
 static size_t incoming_count(const struct raft_configuration *configuration);
 static raft_index half_index(const struct raft_configuration *configuration, struct half half,
-                             raft_index (*value)(void *context, const struct raft_id *id), void *context);
+                             raft_index (*value)(void *context, const struct raft_id *id),
+                             void *context);
 static bool half_has(const struct raft_configuration *configuration, struct half half,
                      bool (*has)(void *context, const struct raft_id *id), void *context);
 
 raft_index raft_quorum_index(const struct raft_configuration *configuration,
-                             raft_index (*value)(void *context, const struct raft_id *id), void *context)
+                             raft_index (*value)(void *context, const struct raft_id *id),
+                             void *context)
 {
     struct half incoming = {incoming_count(configuration), next_incoming};
     struct half outgoing = {configuration->outgoing_count, next_outgoing};
@@ -167,7 +184,8 @@ bool raft_quorum_has(const struct raft_configuration *configuration,
 
 /* The values in descending order: the one at half their number is held by a majority. */
 static raft_index half_index(const struct raft_configuration *configuration, struct half half,
-                             raft_index (*value)(void *context, const struct raft_id *id), void *context)
+                             raft_index (*value)(void *context, const struct raft_id *id),
+                             void *context)
 {
     if (half.count == 0) return 0;
     raft_index on_stack[VOTERS_ON_STACK];
@@ -195,13 +213,15 @@ static bool half_has(const struct raft_configuration *configuration, struct half
     return having > half.count / 2;
 }
 
-static const struct raft_id *next_incoming(const struct raft_configuration *configuration, size_t *cursor)
+static const struct raft_id *next_incoming(const struct raft_configuration *configuration,
+                                           size_t *cursor)
 {
     while (configuration->servers[*cursor].role != RAFT_VOTER) ++*cursor;
     return &configuration->servers[(*cursor)++].id;
 }
 
-static const struct raft_id *next_outgoing(const struct raft_configuration *configuration, size_t *cursor)
+static const struct raft_id *next_outgoing(const struct raft_configuration *configuration,
+                                           size_t *cursor)
 {
     return &configuration->outgoing[(*cursor)++];
 }
@@ -237,8 +257,8 @@ static void server_copy(struct raft_server *to, const struct raft_server *from)
     to->addresses = memory_zero(from->address_count, sizeof *to->addresses);
     for (size_t i = 0; i < from->address_count; i++) {
         const struct raft_address *address = &from->addresses[i];
-        to->addresses[i] = (struct raft_address){memory_copy_text(address->kind), memory_copy_text(address->host),
-                                                 address->port};
+        to->addresses[i] = (struct raft_address){memory_copy_text(address->kind),
+                                                 memory_copy_text(address->host), address->port};
     }
     to->labels = memory_zero(from->label_count, sizeof *to->labels);
     for (size_t i = 0; i < from->label_count; i++) {
@@ -250,7 +270,8 @@ static void server_copy(struct raft_server *to, const struct raft_server *from)
 static struct raft_server *open_place(struct raft_configuration *configuration, size_t place)
 {
     size_t count = configuration->server_count;
-    configuration->servers = memory_resize(configuration->servers, count + 1, sizeof *configuration->servers);
+    configuration->servers =
+        memory_resize(configuration->servers, count + 1, sizeof *configuration->servers);
     struct raft_server *server = &configuration->servers[place];
     memmove(server + 1, server, (count - place) * sizeof *server);
     configuration->server_count = count + 1;
@@ -258,7 +279,8 @@ static struct raft_server *open_place(struct raft_configuration *configuration, 
     return server;
 }
 
-/* Printable ASCII without what separates: a name, an IPv4 address, or (in brackets) an IPv6 address with its zone. */
+/* Printable ASCII without what separates: a name, an IPv4 address, or (in brackets) an IPv6 address
+ * with its zone. */
 static bool host_valid(const char *host, size_t size, bool bracketed)
 {
     for (size_t i = 0; i < size; i++) {

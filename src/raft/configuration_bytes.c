@@ -1,7 +1,8 @@
 /*
- * A configuration's bytes: a canonical msgpack map (configuration.h). They travel in entries, in snapshot metas and in
- * the first hello, and the cluster's id is their hash: so equal configurations must have equal bytes, and bytes that
- * are not exactly what encode would write are refused.
+ * A configuration's bytes: a canonical msgpack map (configuration.h). They travel in entries, in
+ * snapshot metas and in the first hello, and the cluster's id is their hash: so equal
+ * configurations must have equal bytes, and bytes that are not exactly what encode would write are
+ * refused.
  *
  * Decoding believes no count: arrays grow as their elements are read.
  */
@@ -19,7 +20,8 @@ static void write_server(struct buffer *out, const struct raft_server *server);
 static void write_address(struct buffer *out, const struct raft_address *address);
 static enum error_code check_version(struct slice bytes, struct error *error);
 static bool is_canonical(const struct raft_configuration *configuration, struct slice bytes);
-static enum error_code read_configuration(struct mp_reader *reader, struct raft_configuration *configuration,
+static enum error_code read_configuration(struct mp_reader *reader,
+                                          struct raft_configuration *configuration,
                                           struct error *error);
 
 void raft_configuration_encode(const struct raft_configuration *configuration, struct buffer *out)
@@ -27,17 +29,22 @@ void raft_configuration_encode(const struct raft_configuration *configuration, s
     mp_write_map(out, 4);
     mp_write_text(out, "outgoing");
     mp_write_array(out, (uint32_t)configuration->outgoing_count);
-    for (size_t i = 0; i < configuration->outgoing_count; i++) mp_write_text(out, configuration->outgoing[i].text);
+    for (size_t i = 0; i < configuration->outgoing_count; i++) {
+        mp_write_text(out, configuration->outgoing[i].text);
+    }
     mp_write_text(out, "previous");
     mp_write_u64(out, configuration->previous);
     mp_write_text(out, "servers");
     mp_write_array(out, (uint32_t)configuration->server_count);
-    for (size_t i = 0; i < configuration->server_count; i++) write_server(out, &configuration->servers[i]);
+    for (size_t i = 0; i < configuration->server_count; i++) {
+        write_server(out, &configuration->servers[i]);
+    }
     mp_write_text(out, "version");
     mp_write_integer(out, CONFIGURATION_VERSION);
 }
 
-enum error_code raft_configuration_decode(struct slice bytes, struct raft_configuration *configuration,
+enum error_code raft_configuration_decode(struct slice bytes,
+                                          struct raft_configuration *configuration,
                                           struct error *error)
 {
     enum error_code code = check_version(bytes, error);
@@ -46,7 +53,8 @@ enum error_code raft_configuration_decode(struct slice bytes, struct raft_config
     struct mp_reader reader = mp_reader_of(bytes);
     code = read_configuration(&reader, &read, error);
     if (code == ERROR_OK && !is_canonical(&read, bytes)) {
-        code = error_set(error, ERROR_CORRUPT, "configuration: its bytes are not in canonical form");
+        code =
+            error_set(error, ERROR_CORRUPT, "configuration: its bytes are not in canonical form");
     }
     if (code) {
         raft_configuration_deinit(&read);
@@ -93,13 +101,18 @@ static void write_address(struct buffer *out, const struct raft_address *address
 /* ---- reading ---- */
 
 /* Each reads one value and returns OK, or the error with its text set. */
-static enum error_code read_outgoing(struct mp_reader *reader, struct raft_configuration *out, struct error *error);
-static enum error_code read_servers(struct mp_reader *reader, struct raft_configuration *out, struct error *error);
-static enum error_code read_server(struct mp_reader *reader, struct raft_server *server, struct error *error);
-static enum error_code read_server_field(struct mp_reader *reader, struct slice key, struct raft_server *server,
-                                         struct error *error);
-static enum error_code read_addresses(struct mp_reader *reader, struct raft_server *server, struct error *error);
-static enum error_code read_labels(struct mp_reader *reader, struct raft_server *server, struct error *error);
+static enum error_code read_outgoing(struct mp_reader *reader, struct raft_configuration *out,
+                                     struct error *error);
+static enum error_code read_servers(struct mp_reader *reader, struct raft_configuration *out,
+                                    struct error *error);
+static enum error_code read_server(struct mp_reader *reader, struct raft_server *server,
+                                   struct error *error);
+static enum error_code read_server_field(struct mp_reader *reader, struct slice key,
+                                         struct raft_server *server, struct error *error);
+static enum error_code read_addresses(struct mp_reader *reader, struct raft_server *server,
+                                      struct error *error);
+static enum error_code read_labels(struct mp_reader *reader, struct raft_server *server,
+                                   struct error *error);
 static enum error_code read_id(struct mp_reader *reader, struct raft_id *id, struct error *error);
 static bool read_u32(struct mp_reader *reader, uint64_t most, uint32_t *value);
 static char *read_text(struct mp_reader *reader);
@@ -121,14 +134,16 @@ static enum error_code check_version(struct slice bytes, struct error *error)
     if (!mp_read_u64(&reader, &version)) return malformed(error, "its version is no number");
     if (version != CONFIGURATION_VERSION) {
         return error_set(error, ERROR_VERSION,
-                         "configuration: version %llu; this program (moonclave, format level %d) knows version %d: a "
+                         "configuration: version %llu; this program (moonclave, format level %d) "
+                         "knows version %d: a "
                          "newer one wrote it",
                          (unsigned long long)version, FORMAT_LEVEL, CONFIGURATION_VERSION);
     }
     return ERROR_OK;
 }
 
-static enum error_code read_configuration(struct mp_reader *reader, struct raft_configuration *configuration,
+static enum error_code read_configuration(struct mp_reader *reader,
+                                          struct raft_configuration *configuration,
                                           struct error *error)
 {
     uint32_t count;
@@ -140,7 +155,9 @@ static enum error_code read_configuration(struct mp_reader *reader, struct raft_
         if (key_is(key, "outgoing")) {
             code = read_outgoing(reader, configuration, error);
         } else if (key_is(key, "previous")) {
-            if (!mp_read_u64(reader, &configuration->previous)) code = malformed(error, "previous is no index");
+            if (!mp_read_u64(reader, &configuration->previous)) {
+                code = malformed(error, "previous is no index");
+            }
         } else if (key_is(key, "servers")) {
             code = read_servers(reader, configuration, error);
         } else if (key_is(key, "version")) {
@@ -153,10 +170,13 @@ static enum error_code read_configuration(struct mp_reader *reader, struct raft_
     return ERROR_OK;
 }
 
-static enum error_code read_outgoing(struct mp_reader *reader, struct raft_configuration *out, struct error *error)
+static enum error_code read_outgoing(struct mp_reader *reader, struct raft_configuration *out,
+                                     struct error *error)
 {
     uint32_t count;
-    if (out->outgoing || !mp_read_array(reader, &count)) return malformed(error, "outgoing is no list");
+    if (out->outgoing || !mp_read_array(reader, &count)) {
+        return malformed(error, "outgoing is no list");
+    }
     for (; count > 0; count--) {
         struct raft_id id;
         enum error_code code = read_id(reader, &id, error);
@@ -171,10 +191,13 @@ static enum error_code read_outgoing(struct mp_reader *reader, struct raft_confi
     return ERROR_OK;
 }
 
-static enum error_code read_servers(struct mp_reader *reader, struct raft_configuration *out, struct error *error)
+static enum error_code read_servers(struct mp_reader *reader, struct raft_configuration *out,
+                                    struct error *error)
 {
     uint32_t count;
-    if (out->servers || !mp_read_array(reader, &count)) return malformed(error, "servers is no list");
+    if (out->servers || !mp_read_array(reader, &count)) {
+        return malformed(error, "servers is no list");
+    }
     for (; count > 0; count--) {
         out->servers = memory_resize(out->servers, out->server_count + 1, sizeof *out->servers);
         struct raft_server *server = &out->servers[out->server_count++];
@@ -188,7 +211,8 @@ static enum error_code read_servers(struct mp_reader *reader, struct raft_config
     return ERROR_OK;
 }
 
-static enum error_code read_server(struct mp_reader *reader, struct raft_server *server, struct error *error)
+static enum error_code read_server(struct mp_reader *reader, struct raft_server *server,
+                                   struct error *error)
 {
     uint32_t count;
     if (!mp_read_map(reader, &count)) return malformed(error, "a server is no map");
@@ -201,23 +225,28 @@ static enum error_code read_server(struct mp_reader *reader, struct raft_server 
     return raft_id_none(&server->id) ? malformed(error, "a server has no id") : ERROR_OK;
 }
 
-static enum error_code read_server_field(struct mp_reader *reader, struct slice key, struct raft_server *server,
-                                         struct error *error)
+static enum error_code read_server_field(struct mp_reader *reader, struct slice key,
+                                         struct raft_server *server, struct error *error)
 {
     if (key_is(key, "id")) return read_id(reader, &server->id, error);
     if (key_is(key, "addresses")) return read_addresses(reader, server, error);
     if (key_is(key, "labels")) return read_labels(reader, server, error);
     if (key_is(key, "incarnation")) {
-        return mp_read_u64(reader, &server->incarnation) ? ERROR_OK : malformed(error, "an incarnation is no number");
+        return mp_read_u64(reader, &server->incarnation)
+                   ? ERROR_OK
+                   : malformed(error, "an incarnation is no number");
     }
     if (key_is(key, "priority")) {
-        return read_u32(reader, UINT32_MAX, &server->priority) ? ERROR_OK : malformed(error, "a priority is no number");
+        return read_u32(reader, UINT32_MAX, &server->priority)
+                   ? ERROR_OK
+                   : malformed(error, "a priority is no number");
     }
     if (key_is(key, "role")) {
         uint32_t role;
         if (!read_u32(reader, UINT32_MAX, &role)) return malformed(error, "a role is no number");
         if (role > RAFT_LEARNER) {
-            return error_set(error, ERROR_VERSION, "configuration: server %s has role %u, which this program "
+            return error_set(error, ERROR_VERSION,
+                             "configuration: server %s has role %u, which this program "
                              "(moonclave, format level %d) does not know: a newer one wrote it",
                              server->id.text, role, FORMAT_LEVEL);
         }
@@ -227,25 +256,30 @@ static enum error_code read_server_field(struct mp_reader *reader, struct slice 
     return unknown_key(error, "server ", key);
 }
 
-static enum error_code read_addresses(struct mp_reader *reader, struct raft_server *server, struct error *error)
+static enum error_code read_addresses(struct mp_reader *reader, struct raft_server *server,
+                                      struct error *error)
 {
     uint32_t count;
-    if (server->addresses || !mp_read_array(reader, &count)) return malformed(error, "addresses is no list");
+    if (server->addresses || !mp_read_array(reader, &count)) {
+        return malformed(error, "addresses is no list");
+    }
     for (; count > 0; count--) {
         uint32_t fields, port;
         size_t last = server->address_count;
         server->addresses = memory_resize(server->addresses, last + 1, sizeof *server->addresses);
         struct raft_address *address = &server->addresses[server->address_count++];
         *address = (struct raft_address){0};
-        bool good = mp_read_array(reader, &fields) && fields == 3 && (address->kind = read_text(reader)) &&
-                    (address->host = read_text(reader)) && read_u32(reader, UINT16_MAX, &port);
+        bool good = mp_read_array(reader, &fields) && fields == 3 &&
+                    (address->kind = read_text(reader)) && (address->host = read_text(reader)) &&
+                    read_u32(reader, UINT16_MAX, &port);
         if (!good) return malformed(error, "an address is not [kind, host, port]");
         address->port = (uint16_t)port;
     }
     return ERROR_OK;
 }
 
-static enum error_code read_labels(struct mp_reader *reader, struct raft_server *server, struct error *error)
+static enum error_code read_labels(struct mp_reader *reader, struct raft_server *server,
+                                   struct error *error)
 {
     uint32_t count;
     if (server->labels || !mp_read_map(reader, &count)) return malformed(error, "labels is no map");
@@ -268,9 +302,13 @@ static enum error_code read_id(struct mp_reader *reader, struct raft_id *id, str
 {
     struct slice text;
     *id = (struct raft_id){{0}};
-    if (!mp_read_string(reader, &text) || text.size > ID_MAX) return malformed(error, "an id is not valid");
+    if (!mp_read_string(reader, &text) || text.size > ID_MAX) {
+        return malformed(error, "an id is not valid");
+    }
     memcpy(id->text, text.data, text.size);
-    return id_valid(id->text) && strlen(id->text) == text.size ? ERROR_OK : malformed(error, "an id is not valid");
+    return id_valid(id->text) && strlen(id->text) == text.size
+               ? ERROR_OK
+               : malformed(error, "an id is not valid");
 }
 
 static bool read_u32(struct mp_reader *reader, uint64_t most, uint32_t *value)
@@ -285,7 +323,9 @@ static bool read_u32(struct mp_reader *reader, uint64_t most, uint32_t *value)
 static char *read_text(struct mp_reader *reader)
 {
     struct slice text;
-    if (!mp_read_string(reader, &text) || (text.size && memchr(text.data, 0, text.size))) return NULL;
+    if (!mp_read_string(reader, &text) || (text.size && memchr(text.data, 0, text.size))) {
+        return NULL;
+    }
     char *copy = memory_alloc(text.size + 1);
     if (text.size) memcpy(copy, text.data, text.size);
     copy[text.size] = 0;
@@ -309,7 +349,9 @@ static enum error_code malformed(struct error *error, const char *what)
 static enum error_code unknown_key(struct error *error, const char *where, struct slice key)
 {
     return error_set(error, ERROR_VERSION,
-                     "configuration: the %skey \"%.*s\" is not known to this program (moonclave, format level %d): a "
+                     "configuration: the %skey \"%.*s\" is not known to this program (moonclave, "
+                     "format level %d): a "
                      "newer one wrote it",
-                     where, (int)(key.size < 64 ? key.size : 64), (const char *)key.data, FORMAT_LEVEL);
+                     where, (int)(key.size < 64 ? key.size : 64), (const char *)key.data,
+                     FORMAT_LEVEL);
 }

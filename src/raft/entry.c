@@ -1,6 +1,7 @@
 /*
- * An entry's bytes: the layout, and why each hash covers what it covers, are in entry.h. Decoding borrows: the payload
- * stays where it is, and whoever keeps the entry decides which blob keeps it alive.
+ * An entry's bytes: the layout, and why each hash covers what it covers, are in entry.h. Decoding
+ * borrows: the payload stays where it is, and whoever keeps the entry decides which blob keeps it
+ * alive.
  */
 #include "raft/entry.h"
 
@@ -58,26 +59,30 @@ void raft_entry_encode(const struct raft_entry *entry, struct buffer *out)
     buffer_append_slice(out, entry->payload.bytes);
 }
 
-/* The version comes first: in another version nothing behind it need be where it is here. The type comes after the
- * checksum: a type not known and intact is a newer program's, not damage. */
-enum error_code raft_entry_decode(struct slice bytes, struct raft_entry *entry, size_t *size, struct error *error)
+/* The version comes first: in another version nothing behind it need be where it is here. The type
+ * comes after the checksum: a type not known and intact is a newer program's, not damage. */
+enum error_code raft_entry_decode(struct slice bytes, struct raft_entry *entry, size_t *size,
+                                  struct error *error)
 {
     if (bytes.size == 0) return error_set(error, ERROR_CORRUPT, "entry: no bytes");
     const uint8_t *at = bytes.data;
     if (at[AT_VERSION] != RAFT_ENTRY_VERSION) {
         return error_set(error, ERROR_VERSION,
-                         "entry: version %u; this program (moonclave, format level %d) knows version %d: a newer one "
+                         "entry: version %u; this program (moonclave, format level %d) knows "
+                         "version %d: a newer one "
                          "wrote it, or it is damaged",
                          at[AT_VERSION], FORMAT_LEVEL, RAFT_ENTRY_VERSION);
     }
     if (bytes.size < RAFT_ENTRY_HEADER_SIZE) {
-        return error_set(error, ERROR_CORRUPT, "entry: cut short: %zu bytes of a header of %d", bytes.size,
-                         RAFT_ENTRY_HEADER_SIZE);
+        return error_set(error, ERROR_CORRUPT, "entry: cut short: %zu bytes of a header of %d",
+                         bytes.size, RAFT_ENTRY_HEADER_SIZE);
     }
     uint32_t payload_size = get_u32(at + AT_PAYLOAD_SIZE);
     if (payload_size > bytes.size - RAFT_ENTRY_HEADER_SIZE) {
-        return error_set(error, ERROR_CORRUPT, "entry %llu: cut short: %zu bytes of a payload of %u",
-                         (unsigned long long)get_u64(at + AT_INDEX), bytes.size - RAFT_ENTRY_HEADER_SIZE, payload_size);
+        return error_set(error, ERROR_CORRUPT,
+                         "entry %llu: cut short: %zu bytes of a payload of %u",
+                         (unsigned long long)get_u64(at + AT_INDEX),
+                         bytes.size - RAFT_ENTRY_HEADER_SIZE, payload_size);
     }
     struct slice payload = {at + RAFT_ENTRY_HEADER_SIZE, payload_size};
     if (get_u64(at + AT_CHECKSUM) != checksum_of(at, digest_of(payload))) {
@@ -86,7 +91,8 @@ enum error_code raft_entry_decode(struct slice bytes, struct raft_entry *entry, 
     }
     if (at[AT_TYPE] >= RAFT_ENTRY_TYPES) {
         return error_set(error, ERROR_VERSION,
-                         "entry %llu: type %u is not known to this program (moonclave, format level %d): a newer one "
+                         "entry %llu: type %u is not known to this program (moonclave, format "
+                         "level %d): a newer one "
                          "wrote it",
                          (unsigned long long)get_u64(at + AT_INDEX), at[AT_TYPE], FORMAT_LEVEL);
     }
@@ -99,9 +105,9 @@ enum error_code raft_entry_decode(struct slice bytes, struct raft_entry *entry, 
 const char *raft_entry_type_name(unsigned type)
 {
     static const char *const names[RAFT_ENTRY_TYPES] = {
-        [RAFT_NOOP] = "noop",       [RAFT_CONFIGURATION] = "configuration",
-        [RAFT_INIT] = "init",       [RAFT_DEPLOY] = "deploy",
-        [RAFT_COMMAND] = "command", [RAFT_SESSION] = "session",
+        [RAFT_NOOP] = "noop",         [RAFT_CONFIGURATION] = "configuration",
+        [RAFT_INIT] = "init",         [RAFT_DEPLOY] = "deploy",
+        [RAFT_COMMAND] = "command",   [RAFT_SESSION] = "session",
         [RAFT_SETTINGS] = "settings", [RAFT_SKIP] = "skip",
     };
     return type < RAFT_ENTRY_TYPES ? names[type] : "?";

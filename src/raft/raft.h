@@ -88,7 +88,8 @@ enum raft_effect_type {
     RAFT_EFFECT_READ_FAILED,   /* not the leader (any more): ask elsewhere */
     RAFT_EFFECT_ROLE,          /* role, term or known leader changed */
     RAFT_EFFECT_CONFIGURATION, /* the effective configuration changed (on append, on truncation) */
-    RAFT_EFFECT_DEADLINE,      /* raise TIMER at this time; the last one given out counts */
+    RAFT_EFFECT_DEADLINE,      /* raise TIMER at this time; the last one given out counts. Given out only when it must
+                                  be earlier than the last: a TIMER may find nothing to do and name the next one */
 };
 
 struct raft_effect {

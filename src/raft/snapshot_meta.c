@@ -1,4 +1,4 @@
-/* A snapshot meta's bytes: the layout is in snapshot_meta.h. Decoding borrows, as an entry's does. */
+/* A snapshot meta's bytes, laid out in snapshot_meta.h. Decoding borrows, as an entry's does. */
 #include "raft/snapshot_meta.h"
 
 #include "base/hash.h"
@@ -22,7 +22,8 @@ enum {
 
 static uint64_t checksum_of(const uint8_t *header, struct slice configuration);
 static void get_fields(const uint8_t *at, struct raft_snapshot_meta *meta);
-static enum error_code unknown_version(struct error *error, const char *what, unsigned found, unsigned known);
+static enum error_code unknown_version(struct error *error, const char *what, unsigned found,
+                                       unsigned known);
 
 void raft_snapshot_meta_encode(const struct raft_snapshot_meta *meta, struct buffer *out)
 {
@@ -43,7 +44,8 @@ void raft_snapshot_meta_encode(const struct raft_snapshot_meta *meta, struct buf
     buffer_append_slice(out, meta->configuration);
 }
 
-enum error_code raft_snapshot_meta_decode(struct slice bytes, struct raft_snapshot_meta *meta, struct error *error)
+enum error_code raft_snapshot_meta_decode(struct slice bytes, struct raft_snapshot_meta *meta,
+                                          struct error *error)
 {
     if (bytes.size == 0) return error_set(error, ERROR_CORRUPT, "snapshot meta: no bytes");
     const uint8_t *at = bytes.data;
@@ -52,9 +54,11 @@ enum error_code raft_snapshot_meta_decode(struct slice bytes, struct raft_snapsh
     }
     if (bytes.size < RAFT_SNAPSHOT_META_HEADER_SIZE ||
         get_u32(at + AT_CONFIGURATION_SIZE) != bytes.size - RAFT_SNAPSHOT_META_HEADER_SIZE) {
-        return error_set(error, ERROR_CORRUPT, "snapshot meta: %zu bytes are not the length it says", bytes.size);
+        return error_set(error, ERROR_CORRUPT,
+                         "snapshot meta: %zu bytes are not the length it says", bytes.size);
     }
-    struct slice configuration = {at + RAFT_SNAPSHOT_META_HEADER_SIZE, bytes.size - RAFT_SNAPSHOT_META_HEADER_SIZE};
+    struct slice configuration = {at + RAFT_SNAPSHOT_META_HEADER_SIZE,
+                                  bytes.size - RAFT_SNAPSHOT_META_HEADER_SIZE};
     if (get_u64(at + AT_CHECKSUM) != checksum_of(at, configuration)) {
         return error_set(error, ERROR_CORRUPT, "snapshot meta: its checksum does not match");
     }
@@ -88,10 +92,12 @@ static uint64_t checksum_of(const uint8_t *header, struct slice configuration)
     return hash_bytes(bytes, sizeof bytes);
 }
 
-static enum error_code unknown_version(struct error *error, const char *what, unsigned found, unsigned known)
+static enum error_code unknown_version(struct error *error, const char *what, unsigned found,
+                                       unsigned known)
 {
     return error_set(error, ERROR_VERSION,
-                     "snapshot meta: %s %u; this program (moonclave, format level %d) knows %s %u: a newer one wrote "
+                     "snapshot meta: %s %u; this program (moonclave, format level %d) knows %s %u: "
+                     "a newer one wrote "
                      "it, or it is damaged",
                      what, found, FORMAT_LEVEL, what, known);
 }

@@ -1,0 +1,420 @@
+-- A world that the spec moves by hand: hosts whose disk, network, clock and machine are Lua tables. Nothing happens by
+-- itself: writes wait in node.writes, packets in world.wire, and time stands still.
+--
+--   local w <close> = world.new { nodes = 3 }
+--   w:bootstrap()                  -- hellos all around, first configuration stored, nobody leads yet
+--   w:elect "n1"                   -- n1's timer fires until it leads; everything under way is carried out
+--   local ticket = w.n1:submit "x" -- a command; w.n1.replies[ticket] is { code =, body = } once it is answered
+--   w:settle()                     -- turns, writes and packets until there is nothing left to do
+local formats = require "moonclave.formats"
+local host = require "moonclave.host"
+
+local World = {}
+World.__index = World
+local Node = {}
+Node.__index = Node
+
+local M = { host = host }
+
+function M.new(options)
+  options = options or {}
+  local w = setmetatable({
+    now = 1000000, wall = 1700000000000, wire = {}, links = {}, nodes = {}, ticket = 0, options = options,
+    cut = {},
+  }, World)
+  w.peers = {}
+  for i = 1, options.nodes or 1 do w.peers[i] = "127.0.0.1:" .. 5000 + i end
+  for i = 1, options.nodes or 1 do w:add("n" .. i, { address = w.peers[i] }) end
+  return w
+end
+
+World.__close = function(self)
+  for _, node in ipairs(self.nodes) do node:crash() end
+end
+
+-- A node that is not started yet. `options` go to host.new.
+function World:add(id, options)
+  local node = setmetatable({ world = self, id = id, options = options or {}, disk = nil }, Node)
+  self.nodes[#self.nodes + 1] = node
+  self[id] = node
+  node:wipe()
+  return node
+end
+
+-- ---- one node ----
+
+local incarnations = 100
+
+-- A new, blank disk.
+function Node:wipe()
+  incarnations = incarnations + 1
+  self.disk = { incarnation = incarnations, cluster = 0, configuration = "", term = 0, vote = "", entries = {} }
+end
+
+local function machine_of(node)
+  local machine = { commands = {}, hash_value = 0 }
+  node.machine = machine
+  return {
+    configure = function(settings) machine.settings = settings end,
+    load = function(entry, bundle, config)
+      machine.load_count = (machine.load_count or 0) + 1
+      machine.bundle, machine.config, machine.loaded_at = bundle, config, entry
+      return bundle:match "BROKEN" and "fsm.lua:1: it is broken" or nil
+    end,
+    apply = function(entry, body)
+      local other = node.on_apply and node.on_apply(entry, body)
+      machine.commands[#machine.commands + 1] = { entry = entry, body = body }
+      machine.hash_value = machine.hash_value * 31 + #body + entry.index
+      if body:match "^reject" then return "rejected " .. body, "rejected" end
+      return other or ("done %d %s"):format(#machine.commands, body)
+    end,
+    query = function(body)
+      if node.on_query then node.on_query(body) end
+      return ("answer %d %s"):format(#machine.commands, body)
+    end,
+    hash = function() return machine.hash_value end,
+  }
+end
+
+local function ports_of(node)
+  local world = node.world
+  local function packet(kind, to, fields)
+    fields.kind, fields.from, fields.to = kind, node.id, to
+    fields.identity = node:identity()
+    world.wire[#world.wire + 1] = fields
+  end
+  return {
+    now_us = function() return world.now end,
+    wall_ms = function() return world.wall end,
+    persist = function(write) node.writes[#node.writes + 1] = write end,
+    bootstrap = function(configuration, cluster)
+      node.writes[#node.writes + 1] = { configuration = configuration, cluster = cluster }
+    end,
+    log_read = function(token, first, last, max_bytes)
+      node.log_reads[#node.log_reads + 1] = { token = token, first = first, last = last, max_bytes = max_bytes }
+    end,
+    send = function(to, frame, name) packet("message", to, { frame = frame, name = name }) end,
+    forward = function(to, ticket, request) packet("forward", to, { ticket = ticket, request = request }) end,
+    forward_reply = function(to, ticket, code, body)
+      packet("forward_reply", to, { ticket = ticket, code = code, body = body })
+    end,
+    peers = function(peers)
+      node.peers = peers
+      node.peers_told = node.peers_told + 1
+      node.says_hello_again = node.peers_told > 1
+    end,
+    timer = function(at) node.timer = at end,
+    reply = function(ticket, code, body)
+      assert(not node.within_submit, "answered from within host_submit")
+      assert(node.asked[ticket], "an answer to nobody")
+      assert(not node.replies[ticket], "answered twice")
+      node.replies[ticket] = { code = code, body = body }
+    end,
+    role = function(role, term, leader) node.role, node.term, node.leader = role, term, leader end,
+    loaded = function(bundle, config) node.loaded[#node.loaded + 1] = { bundle = bundle, config = config } end,
+    stopped = function() node.stopped = node.stopped + 1 end,
+    fatal = function(code, text) node.fatal = { code = code, text = text } end,
+    log = function(level, text) node.log[#node.log + 1] = level .. " " .. text end,
+  }
+end
+
+-- Begins a process on the node's disk.
+function Node:start(overrides)
+  assert(not self.host, self.id .. " runs")
+  local world, o = self.world, {}
+  for k, v in pairs(self.options) do o[k] = v end
+  for k, v in pairs(overrides or {}) do o[k] = v end
+  local settings = { election_timeout_ms = 1000, heartbeat_ms = 100 }
+  for k, v in pairs(world.options.settings or {}) do settings[k] = v end
+  for k, v in pairs(o.settings or {}) do settings[k] = v end
+  self.writes, self.log_reads, self.replies, self.asked, self.log, self.loaded = {}, {}, {}, {}, {}, {}
+  self.heard, self.stopped, self.fatal, self.timer = {}, 0, nil, 0
+  self.peers, self.peers_told, self.says_hello_again = {}, 0, false
+  self.role, self.term, self.leader = nil, nil, nil
+  self.host = host.new {
+    id = self.id, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
+    address = o.address, peers = o.peers or world.peers, bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
+    lua_release = o.lua_release or "5.4.4", seed = o.seed or #self.id * 1000 + self.disk.incarnation,
+    apply_slice_us = o.apply_slice_us or 0, settings = settings, ports = ports_of(self), machine = machine_of(self),
+  }
+  self.host:start {
+    term = self.disk.term, vote = self.disk.vote, configuration = self.disk.configuration, entries = self.disk.entries,
+  }
+  return self
+end
+
+-- The process is gone; what was not written is lost. The others notice when they are told (world:lose).
+function Node:crash()
+  if not self.host then return end
+  self.host:close()
+  self.host = nil
+  for link in pairs(self.world.links) do
+    if link:match("^" .. self.id .. "%-") or link:match("%-" .. self.id .. "$") then self.world.links[link] = nil end
+  end
+end
+
+function Node:identity()
+  return { id = self.id, incarnation = self.disk.incarnation, cluster = self.host:hello().cluster }
+end
+
+function Node:turn()
+  local turns = 0
+  while self.host and not self.fatal and self.host:turn() do
+    turns = turns + 1
+    assert(turns < 10000, "a turn without end")
+  end
+end
+
+local function carry_out(disk, write)
+  if write.configuration then
+    disk.configuration, disk.cluster = write.configuration, write.cluster
+    return
+  end
+  if write.term then disk.term, disk.vote = write.term, write.vote end
+  if write.truncate_from > 0 then
+    for i = #disk.entries, write.truncate_from, -1 do disk.entries[i] = nil end
+  end
+  for _, bytes in ipairs(write.entries) do
+    assert(formats.entry_decode(bytes).index == #disk.entries + 1, "a write that does not follow what is on the disk")
+    disk.entries[#disk.entries + 1] = bytes
+  end
+end
+
+-- Carries out and reports the writes that wait: all of them, or the first `count`.
+function Node:flush(count)
+  local done = 0
+  while #self.writes > 0 and done < (count or math.huge) and not self.fatal do
+    local write = table.remove(self.writes, 1)
+    carry_out(self.disk, write)
+    if write.configuration then
+      self.host:bootstrapped()
+    else
+      self.host:persisted(write.sequence)
+    end
+    done = done + 1
+  end
+  return done > 0
+end
+
+-- The disk is full: the first write that waits was rolled back, and every later one.
+function Node:refuse()
+  local write = assert(self.writes[1], "nothing to refuse")
+  self.writes = {}
+  if write.configuration then
+    self.host:bootstrapped("disk_full")
+  else
+    self.host:persisted(write.sequence, "disk_full")
+  end
+end
+
+-- Answers the log reads that wait, `most` entries each.
+function Node:read_log(most)
+  local reads = self.log_reads
+  self.log_reads = {}
+  for _, read in ipairs(reads) do
+    local entries = {}
+    for i = read.first, math.min(read.last, #self.disk.entries, read.first + (most or math.huge) - 1) do
+      entries[#entries + 1] = self.disk.entries[i]
+    end
+    self.host:log_read(read.token, entries)
+  end
+  return #reads > 0
+end
+
+-- A client's request; answers its ticket.
+function Node:submit(body, options)
+  local world = self.world
+  world.ticket = world.ticket + 1
+  local request = { body = body, kind = "command" }
+  for k, v in pairs(options or {}) do request[k] = v end
+  self.asked[world.ticket] = true
+  self.within_submit = true
+  self.host:submit(world.ticket, request)
+  self.within_submit = false
+  return world.ticket
+end
+
+function Node:query(body, options)
+  options = options or {}
+  options.kind = "query"
+  return self:submit(body, options)
+end
+
+-- What was answered: "ok done 1 x", "timeout"; nil: nothing yet.
+function Node:answer(ticket)
+  local reply = self.replies[ticket]
+  if not reply then return nil end
+  return reply.code == "ok" and "ok " .. reply.body or reply.code
+end
+
+function Node:logged(pattern)
+  local found = 0
+  for _, line in ipairs(self.log) do if line:find(pattern) then found = found + 1 end end
+  return found
+end
+
+function Node:counters() return self.host:status().counters end
+
+-- ---- connections ----
+
+local function link_name(a, b) return a < b and a .. "-" .. b or b .. "-" .. a end
+
+-- One hello from a to b. true; or nil, code, text, and a has been told.
+function World:hello(a, b, change)
+  local from, to = self[a], self[b]
+  local said = from.host:hello()
+  for k, v in pairs(change or {}) do said[k] = v end
+  local ok, code, text = to.host:receive_hello(said)
+  if ok then
+    to.heard[a] = { id = said.id, incarnation = said.incarnation, cluster = said.cluster }
+    return true
+  end
+  from.host:refused(b, code, text)
+  return nil, code, text
+end
+
+-- Both say hello. true; or nil, code, text of whoever refused first.
+function World:connect(a, b)
+  local ok, code, text = self:hello(a, b)
+  if ok then ok, code, text = self:hello(b, a) end
+  if ok then self.links[link_name(a, b)] = true end
+  return ok, code, text
+end
+
+function World:connect_all()
+  for i, a in ipairs(self.nodes) do
+    for j = i + 1, #self.nodes do
+      local b = self.nodes[j]
+      if a.host and b.host and not self.links[link_name(a.id, b.id)] then self:connect(a.id, b.id) end
+    end
+  end
+end
+
+-- The connection breaks: what is on it is lost, and who lives notices.
+function World:lose(a, b)
+  self.links[link_name(a, b)] = nil
+  for i = #self.wire, 1, -1 do
+    local p = self.wire[i]
+    if link_name(p.from, p.to) == link_name(a, b) then table.remove(self.wire, i) end
+  end
+  if self[a].host then self[a].host:peer_lost(b) end
+  if self[b].host then self[b].host:peer_lost(a) end
+end
+
+-- Nothing gets through to or from a node until it is healed; nobody notices.
+function World:isolate(id) self.cut[id] = true end
+function World:heal(id) self.cut[id] = nil end
+
+-- ---- moving ----
+
+-- Delivers one packet, or drops it where there is no way.
+function World:deliver(p)
+  local to = self[p.to]
+  if not to or not to.host or to.fatal then return end
+  if self.cut[p.from] or self.cut[p.to] or not self.links[link_name(p.from, p.to)] then return end
+  local identity = to.heard[p.from]
+  if p.kind == "message" then
+    assert(to.host:receive(identity, p.frame))
+  elseif p.kind == "forward" then
+    to.host:forwarded(identity, p.ticket, p.request)
+  else
+    to.host:forward_reply(identity, p.ticket, p.code, p.body)
+  end
+end
+
+-- Takes the packets out of the wire that `wanted` answers true for (all without one).
+function World:take(wanted)
+  local taken, left = {}, {}
+  for _, p in ipairs(self.wire) do
+    local list = (not wanted or wanted(p)) and taken or left
+    list[#list + 1] = p
+  end
+  self.wire = left
+  return taken
+end
+
+function World:deliver_all(wanted)
+  local packets = self:take(wanted)
+  for _, p in ipairs(packets) do self:deliver(p) end
+  return #packets > 0
+end
+
+local function say_hello_again(self)
+  for _, node in ipairs(self.nodes) do
+    if node.host and node.says_hello_again then
+      node.says_hello_again = false
+      for _, other in ipairs(self.nodes) do
+        if self.links[link_name(node.id, other.id)] then self:hello(node.id, other.id) end
+      end
+    end
+  end
+end
+
+-- Turns, writes, reads and packets until nothing is left; time stands still.
+function World:settle()
+  for _ = 1, 1000 do
+    local moved = false
+    for _, node in ipairs(self.nodes) do
+      if node.host and not node.fatal then
+        node:turn()
+        if not node.held then moved = node:flush() or moved end
+        moved = node.host and node:read_log() or moved
+        node:turn()
+      end
+    end
+    say_hello_again(self)
+    moved = self:deliver_all() or moved
+    if not moved then return end
+  end
+  error("the world does not come to rest", 2)
+end
+
+-- Time passes; every timer that is due on the way fires, and the world settles after each.
+function World:advance(ms)
+  self:settle()
+  local until_us = self.now + ms * 1000
+  while true do
+    local first
+    for _, node in ipairs(self.nodes) do
+      local live = node.host and not node.fatal and not node.frozen
+      if live and node.timer > 0 and node.timer <= until_us and (not first or node.timer < first.timer) then
+        first = node
+      end
+    end
+    if not first then break end
+    self.now = math.max(self.now, first.timer)
+    first.timer = 0
+    first.host:timer()
+    first:turn()
+    self:settle()
+  end
+  self.now = until_us
+end
+
+-- One node's timer fires, alone, until it leads.
+function World:elect(id)
+  local node = self[id]
+  for _ = 1, 50 do
+    if node.host:is_leader() then
+      self:settle()
+      return node
+    end
+    self.now = math.max(self.now, node.timer)
+    node.timer = 0
+    node.host:timer()
+    node:turn()
+    self:settle()
+  end
+  error(id .. " is not elected", 2)
+end
+
+-- All started, connected and members of one cluster.
+function World:bootstrap()
+  for _, node in ipairs(self.nodes) do if not node.host then node:start() end end
+  self:connect_all()
+  self:settle()
+  for _, node in ipairs(self.nodes) do assert(node.disk.cluster ~= 0, node.id .. " is blank") end
+  return self
+end
+
+return M

@@ -1,0 +1,38 @@
+-- Whole clusters of 3 and 5 nodes under every fault the seeds draw: no invariant fails, a healed majority always goes
+-- on, and in the end all nodes agree.
+local search = require "sim.search"
+local sim = require "moonclave.sim"
+
+local function complain(found, options)
+  local lines = {}
+  for i, violation in ipairs(found.violations) do
+    if i > 5 then break end
+    local replay = { seed = violation.seed, machine = options.machine, app = options.app }
+    lines[#lines + 1] = violation.text .. "\n  replay: " .. sim.replay_command(replay)
+  end
+  return ("%d of the seeds failed:\n%s"):format(#found.violations, table.concat(lines, "\n"))
+end
+
+describe("simulated clusters", function()
+  it("keep every invariant, make progress once healed, and agree in the end, over all seeds", function()
+    local count = search.budget()
+    local options = { first = 1, last = count, jobs = 2 }
+    local found = search.seeds(options)
+    assert.are.equal(0, #found.violations, complain(found, options))
+    assert.are.equal(count, found.sums.seeds)
+    local sums = found.sums
+    print(("    %d seeds: %.1f virtual hours, %d steps, %d elections, %d commits, %.0f s of processor time"):format(
+      count, sums.virtual_us / 3.6e9, sums.steps, sums["coverage.elections"], sums["coverage.commits"], found.cpu))
+    if count < 200 then return end -- too few to reach everything
+    for name, met in pairs(sums) do assert.is_true(met > 0, name .. " was never met: the seeds do not reach it") end
+  end)
+
+  it("do the same with the workload as a Lua state machine", function()
+    local count = math.max(1, search.budget() // 50)
+    local options = { first = 1, last = count, machine = "lua", app = "spec/sim/app" }
+    local found = search.seeds(options)
+    assert.are.equal(0, #found.violations, complain(found, options))
+    assert.is_true(found.sums["coverage.commands_ok"] > 0)
+    assert.is_true(found.sums["coverage.queries_ok"] > 0)
+  end)
+end)

@@ -1,0 +1,36 @@
+/*
+ * The program's commands. One row per command in cli.c; each command's file holds its flags, its help and its run
+ * function. Nothing here knows sockets or nodes.
+ *
+ * What people see when something is wrong is one line on stderr, `moonclave: what: where: what to do`, and an exit
+ * code of enum exit_status (node/node.h).
+ */
+#ifndef MOONCLAVE_CLI_CLI_H
+#define MOONCLAVE_CLI_CLI_H
+
+#include "base/error.h"
+#include "cli/flags.h"
+#include "node/node.h"
+
+struct cli_command {
+    const char *name;
+    const char *summary;      /* one line, for the list of commands */
+    const char *usage;        /* what stands behind the name: "APP [flags]" */
+    const char *help;         /* paragraphs above the flags; ends with a newline */
+    const struct flags *flags; /* listed below it; null: none */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit code */
+};
+
+extern const struct cli_command bench_command;
+extern const struct cli_command cluster_command;
+extern const struct cli_command start_command;
+extern const struct cli_command status_command;
+
+/* Finds the command and runs it; handles help, --help and --version. Returns the exit code. */
+int cli_main(int argc, char **argv);
+
+/* One line on stderr, behind "moonclave: ". Both return the exit code, so that `return cli_fail(...)` reads well. */
+int cli_fail(enum exit_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_fail_error(const struct error *error); /* its text, the exit code of its code */
+
+#endif

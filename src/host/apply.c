@@ -1,0 +1,294 @@
+/*
+ * Applying: committed entries to the replicated machine, in order, in slices of a turn. What is not
+ * in the core's memory (after a restart) is read from the disk, a piece ahead of what is being
+ * applied.
+ *
+ * The answer to a waiting command is what its own entry, found by index and term, gave. An entry of
+ * another term at a waiter's index means that the waiter's entry can never be committed: certainly
+ * not done.
+ */
+#include "host/internal.h"
+
+#include "base/memory.h"
+#include "raft/entry.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define READ_AHEAD_BYTES 1048576
+
+static const struct raft_entry *next_entry(struct host *host);
+static void ask_log(struct host *host);
+static void hold(struct host *host, const struct raft_entry *entry);
+static void make_room(struct apply *apply);
+static void let_go(struct apply *apply, raft_index applied);
+static void apply_entry(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_nothing(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_command(struct host *host, const struct raft_entry *entry);
+static void load_app(struct host *host, const struct raft_entry *entry,
+                     const struct init_payload *init);
+static void warn_of_another_app(struct host *host);
+static void answer_index(struct host *host, const struct raft_entry *entry, enum error_code code);
+static struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry);
+
+/* A type without a row is of a later program: to go on without applying it would be to diverge. */
+static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
+                                                            const struct raft_entry *entry) = {
+    [RAFT_NOOP] = apply_nothing,
+    [RAFT_CONFIGURATION] = apply_nothing, /* the core has it since it was appended */
+    [RAFT_INIT] = apply_init,
+    [RAFT_COMMAND] = apply_command,
+};
+
+bool apply_run(struct host *host, uint64_t until_us)
+{
+    struct apply *apply = &host->apply;
+    bool over = false;
+    while (apply->applied < apply->committed && !over && !host->dead &&
+           host->stop.stage < STOP_DRAINING) {
+        const struct raft_entry *entry = next_entry(host);
+        if (entry == NULL) break;
+        apply_entry(host, entry);
+        over = until_us > 0 && host_now(host) >= until_us;
+    }
+    if (apply->applied > apply->reported && host_runs(host)) {
+        apply->reported = apply->applied;
+        host_step(host,
+                  &(struct raft_event){.type = RAFT_EVENT_APPLIED, .applied = apply->applied});
+    }
+    return over && apply->applied < apply->committed;
+}
+
+/* ---- where entries come from ---- */
+
+/* Null: it is being read, or the core takes no more events. */
+static const struct raft_entry *next_entry(struct host *host)
+{
+    struct apply *apply = &host->apply;
+    raft_index index = apply->applied + 1;
+    const struct raft_entry *entry = raft_entry_at(host->raft, index);
+    if (entry != NULL) return entry;
+    bool held = apply->held_count > 0;
+    if (apply->token == 0 && apply->held_bytes < READ_AHEAD_BYTES / 2) ask_log(host);
+    if (!held) return NULL;
+    assert(apply->held[apply->held_at].index == index);
+    return &apply->held[apply->held_at];
+}
+
+/* From behind what is held. The core may come to hold the rest meanwhile: its word goes first. */
+static void ask_log(struct host *host)
+{
+    struct apply *apply = &host->apply;
+    raft_index first = apply->applied + 1 + apply->held_count;
+    if (first > apply->committed || raft_entry_at(host->raft, first) != NULL) return;
+    apply->token = APPLY_TOKEN | ++apply->tokens;
+    apply->asked_first = first;
+    host->ports.log_read(host->ports.context, apply->token, first, apply->committed,
+                         READ_AHEAD_BYTES);
+}
+
+void apply_log_read(struct host *host, const struct raft_entry *entries, size_t count)
+{
+    struct apply *apply = &host->apply;
+    struct error error;
+    apply->token = 0;
+    for (size_t i = 0; i < count; i++) {
+        raft_index index = apply->asked_first + i;
+        if (entries[i].index != index || entries[i].term != raft_log_term(host->raft, index)) {
+            error_set(&error, ERROR_CORRUPT,
+                      "the log on the disk holds another entry at %" PRIu64 " than was committed",
+                      index);
+            host_fatal(host, &error);
+            return;
+        }
+        bool needed = index == apply->applied + 1 +
+                                   apply->held_count; /* else it came from memory meanwhile */
+        if (needed) hold(host, &entries[i]);
+    }
+    if (count > 0) return;
+    error_set(&error, ERROR_CORRUPT,
+              "entry %" PRIu64 " is committed, but the log on the disk does not hold it",
+              apply->asked_first);
+    host_fatal(host, &error);
+}
+
+/* The reader's memory ends with the call: a reference where there is one to take, a copy otherwise.
+ */
+static void hold(struct host *host, const struct raft_entry *entry)
+{
+    struct apply *apply = &host->apply;
+    make_room(apply);
+    struct raft_entry *kept = &apply->held[apply->held_at + apply->held_count++];
+    *kept = *entry;
+    apply->held_bytes += raft_entry_size(entry);
+    if (entry->payload.blob != NULL) {
+        raft_entry_take(kept);
+    } else if (entry->payload.bytes.size > 0) {
+        kept->payload.blob = blob_new(entry->payload.bytes.data, entry->payload.bytes.size);
+        kept->payload.bytes = slice_of(kept->payload.blob->data, kept->payload.blob->size);
+    }
+}
+
+static void make_room(struct apply *apply)
+{
+    if (apply->held_at + apply->held_count < apply->held_capacity) return;
+    if (apply->held_at > apply->held_capacity / 2) {
+        memmove(apply->held, apply->held + apply->held_at, apply->held_count * sizeof *apply->held);
+        apply->held_at = 0;
+        return;
+    }
+    apply->held_capacity = apply->held_capacity == 0 ? 64 : apply->held_capacity * 2;
+    apply->held = memory_resize(apply->held, apply->held_capacity, sizeof *apply->held);
+}
+
+/* Drops what is held up to an index. */
+static void let_go(struct apply *apply, raft_index applied)
+{
+    while (apply->held_count > 0 && apply->held[apply->held_at].index <= applied) {
+        struct raft_entry *entry = &apply->held[apply->held_at++];
+        apply->held_bytes -= raft_entry_size(entry);
+        apply->held_count--;
+        raft_entry_drop(entry);
+    }
+    if (apply->held_count == 0) apply->held_at = 0;
+}
+
+void apply_deinit(struct host *host)
+{
+    let_go(&host->apply, UINT64_MAX);
+    memory_free(host->apply.held);
+    buffer_deinit(&host->apply.reply);
+}
+
+/* ---- one entry ---- */
+
+static void apply_entry(struct host *host, const struct raft_entry *entry)
+{
+    struct apply *apply = &host->apply;
+    if (entry->type >= RAFT_ENTRY_TYPES || type_rows[entry->type] == NULL) {
+        struct error error;
+        error_set(&error, ERROR_VERSION,
+                  "entry %" PRIu64 " is a %s: this program cannot apply it, a newer one can",
+                  entry->index, raft_entry_type_name(entry->type));
+        host_fatal(host, &error);
+        return;
+    }
+    system_advance(&host->system, entry->time_ms);
+    buffer_clear(&apply->reply);
+    enum error_code code = type_rows[entry->type](host, entry);
+    if (host->dead) return;
+    uint64_t state_hash = apply->app_loaded ? host->machine.hash(host->machine.context) : 0;
+    system_chain(&host->system, entry->index, code, buffer_slice(&apply->reply), state_hash);
+    apply->term = entry->term;
+    apply->applied = entry->index;
+    host->counters.applied++;
+    answer_index(host, entry, code);
+    let_go(apply, apply->applied);
+}
+
+static enum error_code apply_nothing(struct host *host, const struct raft_entry *entry)
+{
+    (void)host;
+    (void)entry;
+    return ERROR_OK;
+}
+
+static enum error_code apply_command(struct host *host, const struct raft_entry *entry)
+{
+    if (!host->apply.app_loaded) {
+        reply_write_error(&host->apply.reply, ERROR_SCRIPT,
+                          NULL); /* the same bytes on every node */
+        return ERROR_SCRIPT;
+    }
+    struct machine_entry stamps = stamps_of(host, entry);
+    return host->machine.apply(host->machine.context, &stamps, entry->payload.bytes,
+                               &host->apply.reply);
+}
+
+static struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry)
+{
+    return (struct machine_entry){
+        .index = entry->index,
+        .term = entry->term,
+        .time_ms = host->system.clock_ms,
+        .seed = entry->seed,
+        .session = entry->session,
+        .sequence = entry->sequence,
+    };
+}
+
+/* Two leaders may both have proposed one: the first counts everywhere. */
+static enum error_code apply_init(struct host *host, const struct raft_entry *entry)
+{
+    struct init_payload init;
+    struct error error;
+    if (init_payload_decode(entry->payload.bytes, &host->settings, &init, &error) != ERROR_OK) {
+        host_fatal(host, &error);
+        return error.code;
+    }
+    if (system_apply_init(&host->system, entry->index, &init)) load_app(host, entry, &init);
+    return host->apply.app_error.code;
+}
+
+/* An app that does not load does so on every node: they stay up and say why. */
+static void load_app(struct host *host, const struct raft_entry *entry,
+                     const struct init_payload *init)
+{
+    struct apply *apply = &host->apply;
+    struct machine_entry stamps = stamps_of(host, entry);
+    host->settings = init->settings;
+    host->route_again = true;
+    if (host->machine.configure != NULL)
+        host->machine.configure(host->machine.context, &host->settings);
+    warn_of_another_app(host);
+    enum error_code code = host->machine.load(host->machine.context, &stamps, init->bundle,
+                                              init->config, &apply->app_error);
+    if (code != ERROR_OK) {
+        apply->app_error.code = code;
+        host_log(host, LOG_LEVEL_ERROR, "the cluster's app does not load: %s",
+                 apply->app_error.text);
+        return;
+    }
+    apply->app_error.code = ERROR_OK;
+    apply->app_loaded = true;
+    host->ports.loaded(host->ports.context, system_bundle(&host->system),
+                       system_config(&host->system));
+}
+
+static void warn_of_another_app(struct host *host)
+{
+    uint64_t local = bundle_name(buffer_slice(&host->bundle));
+    if (host->bundle.size == 0 || local == host->system.app_hash) return;
+    host_log(host, LOG_LEVEL_WARN,
+             "the local app (%016" PRIx64 ") differs from the cluster's (%016" PRIx64
+             "): the cluster's is what runs",
+             local, host->system.app_hash);
+}
+
+/* Everyone who waits at this index: the entry's own proposer, and those whose entry it has
+ * superseded. */
+static void answer_index(struct host *host, const struct raft_entry *entry, enum error_code code)
+{
+    if (host->waiters.lists[WAITER_PROPOSED].count == 0) return;
+    struct waiter *waiter;
+    while ((waiter = waiter_index_find(&host->waiters, WAITERS_BY_NUMBER, entry->index,
+                                       WAITER_PROPOSED)) != NULL) {
+        if (waiter->term == entry->term) {
+            answer(host, waiter, code, buffer_slice(&host->apply.reply));
+        } else {
+            answer_error(host, waiter, ERROR_UNAVAILABLE,
+                         "another leader's entry took its place: it was not done");
+        }
+    }
+}
+
+struct host_applied host_applied(const struct host *host)
+{
+    return (struct host_applied){
+        .index = host->apply.applied,
+        .chain = host->system.chain,
+        .state_hash = host->apply.app_loaded ? host->machine.hash(host->machine.context) : 0,
+    };
+}

@@ -1,0 +1,171 @@
+/*
+ * The host: everything around the core that is not I/O. The turnstile (events into raft_step, its
+ * effects out through ports), waiting clients, forwarding, clock stamps, apply, the system tree,
+ * bootstrap and stopping.
+ *
+ * All I/O goes through struct host_ports. `node` implements the ports on libuv and a disk thread,
+ * `sim` on a virtual world. A port function only notes what is to be done and returns: it never
+ * calls back into the host from within. Completions come as calls from outside, later. After any
+ * calls the owner calls host_turn once: that is where what has gathered is proposed as one step,
+ * reads are asked as one round, and a slice of apply work is done.
+ *
+ * Blobs: the host runs on one thread. Memory for persists stays valid until their completion is
+ * reported.
+ */
+#ifndef MOONCLAVE_HOST_HOST_H
+#define MOONCLAVE_HOST_HOST_H
+
+#include "base/error.h"
+#include "base/identity.h"
+#include "base/log.h"
+#include "base/machine.h"
+#include "base/request.h"
+#include "base/settings.h"
+#include "raft/raft.h"
+
+struct host;
+
+/* A peer as the transport must know it. While blank, ids are unknown ("") and addresses come from
+ * --peers. */
+struct host_peer {
+    struct raft_id id;
+    char address[ADDRESS_MAX + 1];
+};
+
+struct host_ports {
+    void *context;
+
+    uint64_t (*now_us)(void *context);  /* monotonic */
+    uint64_t (*wall_ms)(void *context); /* the wall clock, for stamps only */
+
+    /* Disk, in the order called. Completions: host_persisted, host_bootstrapped, host_log_read. */
+    void (*persist)(void *context, const struct raft_persist *persist);
+    void (*bootstrap)(void *context, struct slice configuration, uint64_t cluster); /* copies */
+    void (*log_read)(void *context, uint64_t token, raft_index first, raft_index last,
+                     size_t max_bytes);
+
+    /* Network, best effort, to a peer by id; borrowed for the call. What is forwarded arrives at
+     * most once, and only in the lifetime it was sent to: a command must not be done twice. What
+     * was certainly not sent may be answered, later, by host_forward_reply with UNAVAILABLE. */
+    void (*send)(void *context, const struct raft_message *message); /* to message->to */
+    void (*forward)(void *context, const struct raft_id *to, uint64_t ticket,
+                    const struct request *request);
+    void (*forward_reply)(void *context, const struct raft_id *to, uint64_t ticket,
+                          const struct reply *reply);
+    /* Whom to be connected with; copies. Called again, it also means that what host_hello says has
+     * changed (this node has become a member): it is to be said again on open connections. */
+    void (*peers)(void *context, const struct host_peer *peers, size_t count);
+
+    /* Call host_timer then. The last one set counts; 0: none. */
+    void (*timer)(void *context, uint64_t at_us);
+    /* Once for each host_submit. */
+    void (*reply)(void *context, uint64_t ticket, const struct reply *reply);
+    /* One of these has changed. */
+    void (*role)(void *context, enum raft_role role, raft_term term, const struct raft_id *leader);
+    /* The app is (again) known: after INIT was applied, and did load. */
+    void (*loaded)(void *context, struct slice bundle, struct slice config);
+    void (*stopped)(void *context); /* host_stop has finished */
+    /* The node must stop at once, loudly, non-zero. The host does nothing any more. */
+    void (*fatal)(void *context, const struct error *error);
+    void (*log)(void *context, enum log_level level, const char *text);
+};
+
+struct host_options {
+    struct identity identity; /* from the store: id, incarnation, cluster (0 while blank) */
+    const char *address;      /* advertised host:port */
+    const char *const *peers; /* --peers, as host:port or id=host:port; null: none given. Copied */
+    size_t peer_count;
+    struct slice bundle; /* of the local app folder (script/bundle.h); empty: none here. Copied */
+    struct slice config; /* the app's config: one msgpack value. Copied */
+    const char *lua_release; /* "5.4.4" */
+    uint64_t seed;           /* of all the host's randomness */
+    size_t apply_slice_us;   /* how long one turn may apply; 0: without limit */
+};
+
+/* Copies what it is given. `settings` and `machine` are copied too; machine.context stays the
+ * caller's. */
+struct host *host_new(const struct host_options *options, const struct settings *settings,
+                      const struct host_ports *ports, const struct machine *machine);
+void host_free(struct host *host);
+
+/* Begins with what the disk holds. With an empty configuration and peers: gathers them (README of
+ * this folder). */
+void host_start(struct host *host, const struct raft_durable *durable);
+
+/* The end of a turn of the owner's loop. true: more work waits, call again without sleeping. */
+bool host_turn(struct host *host);
+void host_timer(struct host *host);
+
+/* ---- completions of the disk ---- */
+/* OK: every write up to sequence is durable. DISK_FULL: this one and every later one given was
+ * rolled back. Other codes end the node (fatal). `error` holds the text. */
+void host_persisted(struct host *host, uint64_t sequence, enum error_code code,
+                    const struct error *error);
+void host_bootstrapped(struct host *host, enum error_code code, const struct error *error);
+void host_log_read(struct host *host, uint64_t token, const struct raft_entry *entries,
+                   size_t count, enum error_code code, const struct error *error);
+
+/* ---- network ---- */
+/* Fills what this node says first; configuration is borrowed until the next call on the host. Only
+ * reads: it may be called at any time. */
+void host_hello(struct host *host, struct hello *hello);
+/* What a peer said first, on a connection in either direction. OK: go on. Else FOREIGN, WIPED,
+ * VERSION ... with a text for both sides' logs: the transport refuses with it. */
+enum error_code host_receive_hello(struct host *host, const struct hello *hello,
+                                   struct error *error);
+/* This node was refused by a peer (HELLO_REFUSED). WIPED always means the one who is refused: a
+ * blank node takes no part any more and says so; a member does not believe it. */
+void host_refused(struct host *host, const struct raft_id *by, enum error_code code,
+                  const char *text);
+/* Messages from a peer whose hello was accepted; `from` is that hello's identity. */
+void host_receive(struct host *host, const struct identity *from,
+                  const struct raft_message *message);
+void host_forwarded(struct host *host, const struct identity *from, uint64_t ticket,
+                    const struct request *request);
+void host_forward_reply(struct host *host, const struct identity *from, uint64_t ticket,
+                        const struct reply *reply);
+void host_peer_lost(struct host *host, const struct raft_id *id); /* the connection to it broke */
+
+/* ---- clients ---- */
+/* Answered exactly once through ports.reply with the ticket (chosen by the caller, unique while it
+ * waits), never from within this call. Copies. */
+void host_submit(struct host *host, uint64_t ticket, const struct request *request);
+/* No reply any more; the command may still take effect. A ticket not known is nobody's. */
+void host_cancel(struct host *host, uint64_t ticket);
+
+/* Graceful: new requests are refused SHUTTING_DOWN, waiting ones answered, the disk drained; then
+ * ports.stopped. */
+void host_stop(struct host *host);
+
+/* For readyz: a member, a leader is known, the app is loaded, and it has applied what was known to
+ * be committed when all that became so. */
+bool host_ready(const struct host *host);
+bool host_is_leader(const struct host *host);
+/* Status as one msgpack map, Raft's names (README lists the keys); members as an array of maps. */
+void host_status(const struct host *host, struct buffer *out);
+void host_members(const struct host *host, struct buffer *out);
+/* For the simulator's invariants; null while blank. */
+const struct raft *host_raft(const struct host *host);
+
+/* For the simulator and divergence detection: after applying `index`, the chain of results and
+ * state. */
+struct host_applied {
+    raft_index index;
+    uint64_t chain;      /* hash(chain before, index, reply, state hash) */
+    uint64_t state_hash; /* of the user's state */
+};
+struct host_applied host_applied(const struct host *host);
+
+/* Counters, for specs and metrics: never reset. */
+struct host_counters {
+    uint64_t proposals;     /* entries proposed here as the leader */
+    uint64_t propose_steps; /* PROPOSE events: proposals / propose_steps is the batch */
+    uint64_t reads, read_rounds;
+    uint64_t applied;
+    uint64_t append_messages, append_entries; /* sent */
+    uint64_t forwards;
+    uint64_t steps; /* events given to the core: raft_step calls, START too */
+};
+struct host_counters host_counters(const struct host *host);
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * What the host's files share: struct host, one part per file, and the functions that cross files.
+ *
+ * The rule of the turnstile: one event in (host_step), all its effects carried out, then the next.
+ * What effects set off (answers, new attempts, apply work) is noted and done by host_turn, never
+ * from within.
+ */
+#ifndef MOONCLAVE_HOST_INTERNAL_H
+#define MOONCLAVE_HOST_INTERNAL_H
+
+#include "base/random.h"
+#include "host/host.h"
+#include "host/system.h"
+#include "host/waiters.h"
+
+/* A server of the effective configuration, this node included. */
+struct member {
+    struct raft_id id;
+    uint64_t incarnation;
+    char address[ADDRESS_MAX + 1];
+    uint64_t lost_until_us; /* its connection broke: until then, or its next hello, no forwards */
+    bool release_warned;
+};
+
+/* ---- bootstrap.c ---- */
+enum bootstrap_stage {
+    BOOTSTRAP_NONE,      /* not blank */
+    BOOTSTRAP_GATHERING, /* waits for the others of --peers */
+    BOOTSTRAP_STORING,   /* the first configuration is on its way to the disk */
+    BOOTSTRAP_REFUSED,   /* the disk was full: tried again at retry_us */
+};
+
+/* One address of --peers. */
+struct candidate {
+    char address[ADDRESS_MAX + 1];
+    struct raft_id expected; /* of id=addr; "" : any */
+    struct raft_id id;       /* heard; "" : not yet */
+    uint64_t incarnation;
+    uint64_t complained; /* hash of what was last complained about: said once */
+};
+
+struct bootstrap {
+    enum bootstrap_stage stage;
+    struct candidate *candidates; /* of --peers, by address */
+    size_t count;
+    uint64_t peers_hash;
+    uint64_t retry_us;
+    uint64_t cluster;    /* being stored, with host->first_configuration */
+    uint64_t complained; /* as a candidate's, about those who are not in the list */
+    struct error error;  /* what is wrong with the list; code OK: nothing */
+};
+
+/* ---- reads.c ---- */
+struct round;
+struct reads {
+    struct round *first, *last; /* asked, in order */
+    struct round *pool;
+    uint64_t context; /* the last one given out */
+};
+
+/* ---- apply.c ---- */
+struct apply {
+    raft_index applied;      /* by the machine */
+    raft_index reported;     /* to the core */
+    raft_index committed;    /* the last APPLY handed over */
+    raft_term term;          /* of the entry applied last */
+    struct raft_entry *held; /* read from the disk, with references, from held_at on */
+    size_t held_at, held_count, held_capacity;
+    size_t held_bytes;      /* not yet applied */
+    uint64_t token;         /* of the read that is out; 0: none */
+    raft_index asked_first; /* where it begins */
+    uint64_t tokens;
+    bool app_loaded;        /* the machine runs the app */
+    struct error app_error; /* why it does not; code OK before INIT */
+    struct buffer reply;    /* of the command being applied or the query being run */
+};
+
+/* ---- stop.c ---- */
+enum stop_stage { STOP_NONE, STOP_ANSWERING, STOP_DRAINING, STOP_DONE };
+struct stop {
+    enum stop_stage stage;
+    uint64_t deadline_us; /* of the stage */
+    uint64_t last_us;     /* of the whole */
+};
+
+struct host {
+    struct identity identity;
+    char address[ADDRESS_MAX + 1];
+    char lua_release[16];
+    struct buffer bundle, config; /* the local app's */
+    struct settings settings;
+    struct host_ports ports;
+    struct machine machine;
+    size_t apply_slice_us;
+    struct random random;
+
+    /* the turnstile */
+    struct raft *raft;         /* null while blank */
+    struct raft_status status; /* scratch for raft_status: it is large */
+    bool inside;               /* a call is in progress: ports may not call back */
+    bool stepping;             /* effects are being carried out */
+    bool frozen;               /* the core gets no more events: this node stops */
+    bool dead;                 /* fatal was called: nothing happens any more */
+    bool wiped;                /* found to be: a blank node that never takes part */
+    uint64_t now_us;           /* as last read */
+    uint64_t arrivals_us;      /* when the first request of this turn arrived; 0: none has */
+    uint64_t raft_deadline_us; /* 0: none */
+    uint64_t timer_us;         /* what ports.timer was last given */
+    uint64_t persist_given;    /* sequences */
+    uint64_t persist_done;     /* reported durable, or rolled back */
+    uint64_t persist_noted;    /* durable, and the core not told yet; 0: nothing to tell */
+    bool disk_full;
+
+    /* the cluster as it is known */
+    enum raft_role role;
+    raft_term term;
+    struct raft_id leader;
+    bool route_again; /* leader, connection or app have changed: look at the parked again */
+    struct member *members;
+    size_t member_count;
+    struct buffer first_configuration; /* at index 0, encoded */
+    bool ready;
+    bool ready_armed;
+    raft_index ready_floor;
+
+    struct bootstrap bootstrap;
+    struct waiters waiters;
+    struct blob *intake; /* where small bodies are gathered */
+    size_t intake_used;
+    uint64_t ticket;          /* the last forward ticket given out */
+    struct raft_entry *batch; /* for one PROPOSE */
+    size_t batch_capacity;
+    raft_term init_term; /* in which INIT was proposed here; 0: never */
+    struct reads reads;
+    struct apply apply;
+    struct system system;
+    struct stop stop;
+    struct buffer scratch; /* error bodies, texts */
+    struct host_counters counters;
+};
+
+/* ---- host.c ---- */
+uint64_t host_now(struct host *host); /* reads the clock; never less than before */
+void host_log(struct host *host, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void host_fatal(struct host *host, const struct error *error);
+bool host_runs(const struct host *host); /* the core takes events */
+
+/* ---- turnstile.c ---- */
+/* Fills in the time. Only while host_runs. CORRUPT and VERSION have ended the node
+ * already. */
+enum error_code host_step(struct host *host, struct raft_event *event);
+void turnstile_start(struct host *host, const struct raft_durable *durable);
+void turnstile_persisted(struct host *host); /* tells the core what was noted */
+
+/* ---- submit.c: arrivals, routing, answers ---- */
+struct waiter *submit_admit(struct host *host, uint64_t ticket, const struct request *request,
+                            const struct raft_id *from); /* `from` null: a client of this node */
+void submit_route(struct host *host);
+void submit_expire(struct host *host);
+void submit_tell(struct host *host); /* the refusals noted */
+void park(struct host *host, struct waiter *waiter, uint64_t wake_us);
+/* Answers now, and frees. */
+void answer(struct host *host, struct waiter *waiter, enum error_code code, struct slice body);
+void answer_error(struct host *host, struct waiter *waiter, enum error_code code,
+                  const char *message);
+/* Notes the answer for the end of the turn: for use within effects and host_submit. `message` is a
+ * literal or null. */
+void answer_later(struct host *host, struct waiter *waiter, enum error_code code,
+                  const char *message);
+uint64_t retry_at(const struct host *host); /* a heartbeat from now */
+
+/* ---- propose.c ---- */
+void propose_turn(struct host *host);
+
+/* ---- forward.c ---- */
+void forward_or_park(struct host *host, struct waiter *waiter);
+void forward_answered(struct host *host, const struct identity *from, uint64_t ticket,
+                      const struct reply *reply);
+void forward_lost(struct host *host, const struct raft_id *id);
+void forward_reconsider(struct host *host); /* queries that are with a former leader */
+
+/* ---- reads.c ---- */
+void reads_ask(struct host *host);
+void reads_ready(struct host *host, uint64_t context, raft_index index);
+void reads_failed(struct host *host, uint64_t context);
+bool reads_run(struct host *host, uint64_t until_us); /* true: more to do */
+void reads_abandon(struct host *host);                /* this node stops: everyone is told */
+void reads_deinit(struct host *host);
+
+/* ---- apply.c ---- */
+bool apply_run(struct host *host, uint64_t until_us); /* true: more to do */
+void apply_log_read(struct host *host, const struct raft_entry *entries, size_t count);
+void apply_deinit(struct host *host);
+#define APPLY_TOKEN (UINT64_C(1) << 63) /* marks log reads of the host among those of the core */
+
+/* ---- members.c: who is who ---- */
+struct member *member_find(const struct host *host, const char *id); /* null: none */
+void members_set(struct host *host, const struct raft_configuration *configuration);
+bool member_speaks(struct host *host, const struct identity *from); /* may its messages count? */
+enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error);
+void host_lost_its_data(struct host *host, const char *by);
+uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
+
+/* ---- bootstrap.c ---- */
+void bootstrap_init(struct host *host, const struct host_options *options);
+void bootstrap_deinit(struct host *host);
+void bootstrap_begin(struct host *host);
+enum error_code bootstrap_hello(struct host *host, const struct hello *hello, struct error *error);
+void bootstrap_stored(struct host *host);
+void bootstrap_timer(struct host *host);
+
+/* ---- stop.c ---- */
+void stop_begin(struct host *host);
+void stop_turn(struct host *host);
+
+#endif

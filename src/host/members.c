@@ -1,0 +1,175 @@
+/*
+ * Who is who: the servers of the effective configuration, and what a stranger's or a friend's hello
+ * is worth. An id that comes back with another incarnation has lost its disk and what it promised
+ * with it: its votes and acknowledgements must not count.
+ */
+#include "host/internal.h"
+
+#include "base/hash.h"
+#include "base/memory.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static enum error_code check_program(struct host *host, const struct hello *hello,
+                                     struct error *error);
+static enum error_code check_member(struct host *host, const struct hello *hello,
+                                    struct error *error);
+static size_t minor_length(const char *release);
+static void tell_peers(struct host *host);
+
+struct member *member_find(const struct host *host, const char *id)
+{
+    for (size_t i = 0; i < host->member_count; i++) {
+        if (strcmp(host->members[i].id.text, id) == 0) return &host->members[i];
+    }
+    return NULL;
+}
+
+/* Called often with what is known already: the transport is told only of a change. */
+void members_set(struct host *host, const struct raft_configuration *configuration)
+{
+    size_t count = configuration->server_count;
+    struct member *members = memory_zero(count, sizeof *members);
+    bool same = count == host->member_count;
+    for (size_t i = 0; i < count; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        const struct member *before = member_find(host, server->id.text);
+        members[i].id = server->id;
+        members[i].incarnation = server->incarnation;
+        if (!raft_server_address(server, "node", members[i].address)) members[i].address[0] = 0;
+        if (before == NULL || strcmp(before->address, members[i].address) != 0) same = false;
+        if (before != NULL) members[i].lost_until_us = before->lost_until_us;
+        if (before != NULL) members[i].release_warned = before->release_warned;
+    }
+    memory_free(host->members);
+    host->members = members;
+    host->member_count = count;
+    if (!same) tell_peers(host);
+}
+
+static void tell_peers(struct host *host)
+{
+    struct host_peer *peers = memory_zero(host->member_count, sizeof *peers);
+    size_t count = 0;
+    for (size_t i = 0; i < host->member_count; i++) {
+        const struct member *member = &host->members[i];
+        if (strcmp(member->id.text, host->identity.id) == 0 || member->address[0] == 0) continue;
+        peers[count].id = member->id;
+        memcpy(peers[count].address, member->address, sizeof peers[count].address);
+        count++;
+    }
+    host->ports.peers(host->ports.context, peers, count);
+    memory_free(peers);
+}
+
+/* A server that the configuration here does not know (yet) may speak: the core knows what it may
+ * say. */
+bool member_speaks(struct host *host, const struct identity *from)
+{
+    if (host->identity.cluster == 0 || from->cluster != host->identity.cluster) return false;
+    const struct member *member = member_find(host, from->id);
+    return member == NULL || member->incarnation == from->incarnation;
+}
+
+uint64_t cluster_of(struct slice first_configuration)
+{
+    uint64_t cluster = hash_bytes(first_configuration.data, first_configuration.size);
+    return cluster != 0 ? cluster : 1;
+}
+
+/* ---- hellos ---- */
+
+enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error)
+{
+    const struct identity *it = &hello->identity;
+    if (!id_valid(it->id) || it->incarnation == 0) {
+        return error_set(error, ERROR_BAD_REQUEST, "its hello is malformed");
+    }
+    if (strcmp(it->id, host->identity.id) == 0) {
+        return error_set(error, ERROR_FOREIGN,
+                         "%s at %s and the node at %s have the same id: ids must differ", it->id,
+                         hello->address, host->address);
+    }
+    enum error_code code = check_program(host, hello, error);
+    if (code != ERROR_OK || host->identity.cluster == 0) return code;
+    return check_member(host, hello, error);
+}
+
+static enum error_code check_program(struct host *host, const struct hello *hello,
+                                     struct error *error)
+{
+    if (hello->protocol_max < PROTOCOL_MIN || hello->protocol_min > PROTOCOL_MAX) {
+        return error_set(
+            error, ERROR_VERSION, "%s speaks node protocols %u to %u, %s speaks %u to %u",
+            hello->identity.id, (unsigned)hello->protocol_min, (unsigned)hello->protocol_max,
+            host->identity.id, (unsigned)PROTOCOL_MIN, (unsigned)PROTOCOL_MAX);
+    }
+    if (hello->format_level > FORMAT_LEVEL) {
+        return error_set(error, ERROR_VERSION, "%s writes format level %u, %s reads up to %u",
+                         hello->identity.id, (unsigned)hello->format_level, host->identity.id,
+                         (unsigned)FORMAT_LEVEL);
+    }
+    size_t minor = minor_length(host->lua_release);
+    if (minor != minor_length(hello->lua_release) ||
+        strncmp(host->lua_release, hello->lua_release, minor) != 0) {
+        return error_set(error, ERROR_VERSION, "%s runs Lua %s, %s runs Lua %s: results may differ",
+                         hello->identity.id, hello->lua_release, host->identity.id,
+                         host->lua_release);
+    }
+    struct member *member = member_find(host, hello->identity.id);
+    if (strcmp(host->lua_release, hello->lua_release) != 0 && member != NULL &&
+        !member->release_warned) {
+        member->release_warned = true;
+        host_log(host, LOG_LEVEL_WARN,
+                 "%s runs Lua %s, this node runs Lua %s: finish the upgrade soon", member->id.text,
+                 hello->lua_release, host->lua_release);
+    }
+    return ERROR_OK;
+}
+
+/* "5.4" of "5.4.6" */
+static size_t minor_length(const char *release)
+{
+    const char *dot = strchr(release, '.');
+    const char *second = dot != NULL ? strchr(dot + 1, '.') : NULL;
+    return second != NULL ? (size_t)(second - release) : strlen(release);
+}
+
+/* This node is a member; is the other one, or may it become one? */
+static enum error_code check_member(struct host *host, const struct hello *hello,
+                                    struct error *error)
+{
+    const struct identity *it = &hello->identity;
+    const struct member *member = member_find(host, it->id);
+    if (it->cluster != 0 && it->cluster != host->identity.cluster) {
+        return error_set(error, ERROR_FOREIGN,
+                         "%s belongs to cluster %016" PRIx64 ", %s to %016" PRIx64, it->id,
+                         it->cluster, host->identity.id, host->identity.cluster);
+    }
+    if (member != NULL && member->incarnation != it->incarnation) {
+        return error_set(error, ERROR_WIPED,
+                         "%s lost its data: this is not the %s that the cluster knows. Remove it "
+                         "from the cluster and let "
+                         "it join again",
+                         it->id, it->id);
+    }
+    if (member == NULL && it->cluster == 0) {
+        return error_set(error, ERROR_FOREIGN, "%s is not a member of the cluster of %s", it->id,
+                         host->identity.id);
+    }
+    return ERROR_OK;
+}
+
+void host_lost_its_data(struct host *host, const char *by)
+{
+    if (host->wiped) return;
+    host->wiped = true;
+    host_log(host, LOG_LEVEL_ERROR,
+             "this node, %s, lost its data: %s knows it with another incarnation. It takes no part "
+             "in the cluster and does "
+             "not vote. Remove %s from the cluster and let it join again with an empty data folder",
+             host->identity.id, by, host->identity.id);
+}

@@ -1,0 +1,156 @@
+/*
+ * Queries. All that gathered in a turn share one round of the core: one READ, one confirmation by a
+ * majority, and then each is run on a state that has applied at least the index given. A stale
+ * query is run on the state as it is.
+ */
+#include "host/internal.h"
+
+#include "base/memory.h"
+
+#include <assert.h>
+
+struct round {
+    struct round *next;
+    uint64_t context;
+    raft_index index; /* 0: not confirmed yet */
+    bool answered;
+    struct waiter_list waiters;
+};
+
+static struct round *round_new(struct reads *reads);
+static struct round *round_find(struct reads *reads, uint64_t context);
+static void rounds_sweep(struct reads *reads);
+static bool run_list(struct host *host, struct waiter_list *list, uint64_t until_us);
+static void run_query(struct host *host, struct waiter *waiter);
+
+void reads_ask(struct host *host)
+{
+    struct waiter_list *queries = &host->waiters.lists[WAITER_QUERY];
+    if (queries->first == NULL || !host_runs(host)) return;
+    struct round *round = round_new(&host->reads);
+    host->counters.reads += queries->count;
+    host->counters.read_rounds++;
+    while (queries->first != NULL) {
+        waiter_move_to(&host->waiters, queries->first, WAITER_READING, &round->waiters);
+    }
+    host_step(host, &(struct raft_event){.type = RAFT_EVENT_READ, .read_context = round->context});
+}
+
+static struct round *round_new(struct reads *reads)
+{
+    struct round *round = reads->pool;
+    if (round != NULL) {
+        reads->pool = round->next;
+    } else {
+        round = memory_alloc(sizeof *round);
+    }
+    *round = (struct round){.context = ++reads->context};
+    if (reads->last != NULL) {
+        reads->last->next = round;
+    } else {
+        reads->first = round;
+    }
+    reads->last = round;
+    return round;
+}
+
+void reads_deinit(struct host *host)
+{
+    struct reads *reads = &host->reads;
+    if (reads->last != NULL) {
+        reads->last->next = reads->pool;
+        reads->pool = reads->first;
+    }
+    while (reads->pool != NULL) {
+        struct round *round = reads->pool;
+        reads->pool = round->next;
+        memory_free(round);
+    }
+    *reads = (struct reads){0};
+}
+
+/* ---- the core's answers, within effects ---- */
+
+void reads_ready(struct host *host, uint64_t context, raft_index index)
+{
+    struct round *round = round_find(&host->reads, context);
+    round->answered = true;
+    round->index = index;
+}
+
+/* Whoever leads now can tell: a change of role has them looked at again at once. */
+void reads_failed(struct host *host, uint64_t context)
+{
+    struct round *round = round_find(&host->reads, context);
+    round->answered = true;
+    while (round->waiters.first != NULL) park(host, round->waiters.first, retry_at(host));
+}
+
+void reads_abandon(struct host *host)
+{
+    for (struct round *round = host->reads.first; round != NULL; round = round->next) {
+        while (round->waiters.first != NULL)
+            answer_later(host, round->waiters.first, ERROR_SHUTTING_DOWN, NULL);
+    }
+}
+
+static struct round *round_find(struct reads *reads, uint64_t context)
+{
+    struct round *round = reads->first;
+    while (round != NULL && round->context != context) round = round->next;
+    assert(round != NULL && !round->answered); /* each context is answered once */
+    return round;
+}
+
+/* ---- running ---- */
+
+bool reads_run(struct host *host, uint64_t until_us)
+{
+    bool more = run_list(host, &host->waiters.lists[WAITER_STALE], until_us);
+    for (struct round *round = host->reads.first; round != NULL && !more; round = round->next) {
+        if (round->answered && round->index <= host->apply.applied)
+            more = run_list(host, &round->waiters, until_us);
+    }
+    rounds_sweep(&host->reads);
+    return more;
+}
+
+/* Rounds that are answered and have nobody left. */
+static void rounds_sweep(struct reads *reads)
+{
+    struct round **at = &reads->first;
+    reads->last = NULL;
+    while (*at != NULL) {
+        struct round *round = *at;
+        if (round->answered && round->waiters.count == 0) {
+            *at = round->next;
+            round->next = reads->pool;
+            reads->pool = round;
+        } else {
+            reads->last = round;
+            at = &round->next;
+        }
+    }
+}
+
+/* At least one, then until the time is over: true when some are left. */
+static bool run_list(struct host *host, struct waiter_list *list, uint64_t until_us)
+{
+    while (list->first != NULL) {
+        run_query(host, list->first);
+        if (until_us > 0 && host_now(host) >= until_us) break;
+    }
+    return list->first != NULL;
+}
+
+static void run_query(struct host *host, struct waiter *waiter)
+{
+    if (!host->apply.app_loaded) {
+        answer_error(host, waiter, ERROR_SCRIPT, NULL);
+        return;
+    }
+    struct buffer *reply = &host->apply.reply;
+    buffer_clear(reply);
+    enum error_code code = host->machine.query(host->machine.context, waiter->body.bytes, reply);
+    answer(host, waiter, code, buffer_slice(reply));
+}

@@ -1,0 +1,67 @@
+/*
+ * Stopping, in stages: new requests are refused from the first moment; those under way may still be
+ * answered for half of stop_timeout_ms, while this node goes on taking part; then the core is left
+ * alone, the rest is told what is known of it, and the disk finishes what it was given.
+ *
+ * A leader's farewell, handing over before it goes, belongs between the first two.
+ */
+#include "host/internal.h"
+
+static bool all_answered(const struct host *host);
+static bool drained(const struct host *host);
+static void answer_the_rest(struct host *host);
+
+void stop_begin(struct host *host)
+{
+    if (host->stop.stage != STOP_NONE) return;
+    uint64_t now_us = host_now(host);
+    host->stop.stage = STOP_ANSWERING;
+    host->stop.deadline_us = now_us + host->settings.stop_timeout_ms * 500;
+    host->stop.last_us = now_us + host->settings.stop_timeout_ms * 1000;
+    host->route_again = true; /* the parked are looked at, and refused */
+    host_log(host, LOG_LEVEL_INFO, "stopping");
+}
+
+void stop_turn(struct host *host)
+{
+    struct stop *stop = &host->stop;
+    if (stop->stage == STOP_ANSWERING &&
+        (all_answered(host) || host->now_us >= stop->deadline_us)) {
+        answer_the_rest(host);
+        host->frozen = true;
+        stop->stage = STOP_DRAINING;
+        stop->deadline_us = stop->last_us;
+    }
+    if (stop->stage == STOP_DRAINING && (drained(host) || host->now_us >= stop->deadline_us)) {
+        submit_tell(host);
+        stop->stage = STOP_DONE;
+        host->ready = false;
+        host->ports.stopped(host->ports.context);
+    }
+}
+
+static bool all_answered(const struct host *host)
+{
+    return host->waiters.count == host->waiters.lists[WAITER_ANSWERED].count;
+}
+
+static bool drained(const struct host *host)
+{
+    return host->persist_done == host->persist_given && host->apply.token == 0 &&
+           host->bootstrap.stage != BOOTSTRAP_STORING;
+}
+
+/* What may be in a log is unknown; everything else certainly was not done. */
+static void answer_the_rest(struct host *host)
+{
+    for (int state = WAITER_ARRIVED; state < WAITER_ANSWERED; state++) {
+        struct waiter_list *list = &host->waiters.lists[state];
+        while (list->first != NULL) {
+            struct waiter *waiter = list->first;
+            bool may_be_done = (state == WAITER_PROPOSED || state == WAITER_FORWARDED) &&
+                               waiter->kind == REQUEST_COMMAND;
+            answer_later(host, waiter, may_be_done ? ERROR_TIMEOUT : ERROR_SHUTTING_DOWN, NULL);
+        }
+    }
+    reads_abandon(host);
+}

@@ -1,0 +1,231 @@
+/*
+ * Requests: how they are admitted, where they go, and how they are answered.
+ *
+ * Everything that arrives in a turn is looked at together at its end (submit_route): a leader
+ * gathers commands for one proposal and queries for one read round, a follower forwards, and who
+ * has nobody to ask is parked. What is refused is told at the end of the turn as well, never from
+ * within the caller's own call.
+ */
+#include "host/internal.h"
+
+#include "base/memory.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define INTAKE_BYTES \
+    16384 /* small bodies share a blob of this size: one allocation for many requests */
+
+/* What the end of waiting means, by where it was waited. Only what may have reached a log is
+ * unknown. */
+static const struct {
+    enum error_code code;
+    const char *message;
+} overdue_rows[WAITER_STATES] = {
+    [WAITER_ARRIVED] = {ERROR_UNAVAILABLE, "nobody could take it in time: it was not done"},
+    [WAITER_PARKED] = {ERROR_UNAVAILABLE,
+                       "no leader with the app was found in time: it was not done"},
+    [WAITER_COMMAND] = {ERROR_UNAVAILABLE, "it was not proposed in time: it was not done"},
+    [WAITER_QUERY] = {ERROR_UNAVAILABLE, "it was not asked in time"},
+    [WAITER_STALE] = {ERROR_UNAVAILABLE, "it was not asked in time"},
+    [WAITER_PROPOSED] = {ERROR_TIMEOUT, NULL},
+    [WAITER_FORWARDED] = {ERROR_TIMEOUT, NULL},
+    [WAITER_READING] = {ERROR_TIMEOUT,
+                        "no majority confirmed in time that the answer would be the newest"},
+};
+
+static enum error_code admission(const struct host *host, const struct request *request);
+static struct raft_payload intake_copy(struct host *host, struct slice body);
+static void look_again(struct host *host);
+static void route(struct host *host, struct waiter *waiter);
+static void route_stale(struct host *host, struct waiter *waiter);
+static void route_leading(struct host *host, struct waiter *waiter);
+
+/* ---- admission ---- */
+
+struct waiter *submit_admit(struct host *host, uint64_t ticket, const struct request *request,
+                            const struct raft_id *from)
+{
+    uint64_t timeout_ms =
+        request->timeout_ms != 0 ? request->timeout_ms : host->settings.request_timeout_ms;
+    enum error_code code = admission(host, request);
+    if (host->arrivals_us == 0) host->arrivals_us = host_now(host); /* one reading serves a turn */
+    struct waiter *waiter = waiter_new(&host->waiters, host->arrivals_us + timeout_ms * 1000);
+    waiter->ticket = ticket;
+    waiter->kind = request->kind;
+    waiter->consistency = request->consistency;
+    waiter->session = request->session;
+    waiter->sequence = request->sequence;
+    if (from != NULL) {
+        waiter->remote = true;
+        waiter->peer = *from;
+    } else {
+        assert(waiter_index_find(&host->waiters, WAITERS_BY_TICKET, ticket, WAITER_STATES) == NULL);
+        waiter_index_add(&host->waiters, WAITERS_BY_TICKET, ticket, waiter);
+    }
+    if (code != ERROR_OK) {
+        answer_later(host, waiter, code, NULL);
+        return waiter;
+    }
+    waiter->body = intake_copy(host, request->body);
+    waiter->size = request->body.size;
+    host->waiters.bytes += waiter->size;
+    return waiter;
+}
+
+static enum error_code admission(const struct host *host, const struct request *request)
+{
+    const struct waiters *waiters = &host->waiters;
+    if (host->stop.stage != STOP_NONE) return ERROR_SHUTTING_DOWN;
+    if (host->wiped) return ERROR_UNAVAILABLE;
+    if (request->body.size > host->settings.entry_bytes_max) return ERROR_TOO_LARGE;
+    if (waiters->count >= host->settings.waiting_max) return ERROR_OVERLOADED;
+    if (waiters->bytes + request->body.size > host->settings.waiting_bytes_max)
+        return ERROR_OVERLOADED;
+    return ERROR_OK;
+}
+
+/* Bytes already given out are never touched again: other threads may be reading them. */
+static struct raft_payload intake_copy(struct host *host, struct slice body)
+{
+    if (body.size == 0) return (struct raft_payload){0};
+    if (body.size > INTAKE_BYTES / 4) {
+        struct blob *blob = blob_new(body.data, body.size);
+        return (struct raft_payload){blob, slice_of(blob->data, body.size)};
+    }
+    if (host->intake == NULL || host->intake_used + body.size > INTAKE_BYTES) {
+        blob_drop(host->intake);
+        host->intake = blob_new_empty(INTAKE_BYTES);
+        host->intake_used = 0;
+    }
+    uint8_t *at = host->intake->data + host->intake_used;
+    memcpy(at, body.data, body.size);
+    host->intake_used += body.size;
+    return (struct raft_payload){blob_take(host->intake), slice_of(at, body.size)};
+}
+
+/* ---- where to ---- */
+
+void submit_route(struct host *host)
+{
+    if (host->route_again) look_again(host);
+    struct waiter_list *arrived = &host->waiters.lists[WAITER_ARRIVED];
+    while (arrived->first != NULL) route(host, arrived->first);
+}
+
+static void look_again(struct host *host)
+{
+    struct waiter_list *parked = &host->waiters.lists[WAITER_PARKED];
+    host->route_again = false;
+    while (parked->first != NULL) waiter_move(&host->waiters, parked->first, WAITER_ARRIVED);
+    forward_reconsider(host);
+}
+
+/* Takes the waiter out of ARRIVED, whatever happens. */
+static void route(struct host *host, struct waiter *waiter)
+{
+    waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
+    if (host->stop.stage != STOP_NONE) {
+        answer_later(host, waiter, ERROR_SHUTTING_DOWN, NULL);
+    } else if (waiter->kind == REQUEST_QUERY && waiter->consistency == CONSISTENCY_STALE) {
+        route_stale(host, waiter);
+    } else if (host->role == RAFT_LEADER) {
+        route_leading(host, waiter);
+    } else if (waiter->remote) {
+        answer_later(host, waiter, ERROR_NOT_LEADER,
+                     NULL); /* what was forwarded once is never forwarded again */
+    } else {
+        forward_or_park(host, waiter);
+    }
+}
+
+static void route_stale(struct host *host, struct waiter *waiter)
+{
+    if (host->apply.app_error.code != ERROR_OK) {
+        answer_later(host, waiter, ERROR_SCRIPT, NULL);
+    } else if (host->apply.app_loaded) {
+        waiter_move(&host->waiters, waiter, WAITER_STALE);
+    } else {
+        park(host, waiter, waiter->deadline_us);
+    }
+}
+
+static void route_leading(struct host *host, struct waiter *waiter)
+{
+    if (host->apply.app_error.code != ERROR_OK) {
+        answer_later(host, waiter, ERROR_SCRIPT, NULL);
+    } else if (!host->apply.app_loaded) {
+        park(host, waiter, waiter->deadline_us);
+    } else {
+        waiter_move(&host->waiters, waiter,
+                    waiter->kind == REQUEST_COMMAND ? WAITER_COMMAND : WAITER_QUERY);
+    }
+}
+
+void park(struct host *host, struct waiter *waiter, uint64_t wake_us)
+{
+    waiter_move(&host->waiters, waiter, WAITER_PARKED);
+    waiter_wake_at(&host->waiters, waiter, wake_us);
+}
+
+uint64_t retry_at(const struct host *host)
+{
+    return host->now_us + host->settings.heartbeat_ms * 1000;
+}
+
+/* ---- the end of waiting ---- */
+
+/* Who is due before the deadline is due for another attempt. */
+void submit_expire(struct host *host)
+{
+    for (;;) {
+        struct waiter *waiter = waiters_first_due(&host->waiters);
+        if (waiter == NULL || waiter->wake_us > host->now_us) return;
+        if (waiter->state == WAITER_ANSWERED) {
+            answer_error(host, waiter, waiter->code, waiter->message);
+        } else if (waiter->deadline_us <= host->now_us) {
+            answer_error(host, waiter, overdue_rows[waiter->state].code,
+                         overdue_rows[waiter->state].message);
+        } else {
+            waiter->term = 0;
+            waiter_move(&host->waiters, waiter, WAITER_ARRIVED);
+            waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
+        }
+    }
+}
+
+void submit_tell(struct host *host)
+{
+    struct waiter_list *answered = &host->waiters.lists[WAITER_ANSWERED];
+    while (answered->first != NULL)
+        answer_error(host, answered->first, answered->first->code, answered->first->message);
+}
+
+void answer_later(struct host *host, struct waiter *waiter, enum error_code code,
+                  const char *message)
+{
+    waiter->code = code;
+    waiter->message = message;
+    waiter_drop_body(waiter);
+    waiter_move(&host->waiters, waiter, WAITER_ANSWERED);
+}
+
+void answer(struct host *host, struct waiter *waiter, enum error_code code, struct slice body)
+{
+    struct reply reply = {code, body};
+    if (waiter->remote) {
+        host->ports.forward_reply(host->ports.context, &waiter->peer, waiter->ticket, &reply);
+    } else {
+        host->ports.reply(host->ports.context, waiter->ticket, &reply);
+    }
+    waiter_free(&host->waiters, waiter);
+}
+
+void answer_error(struct host *host, struct waiter *waiter, enum error_code code,
+                  const char *message)
+{
+    if (code == ERROR_SCRIPT && message == NULL) message = host->apply.app_error.text;
+    buffer_clear(&host->scratch);
+    reply_write_error(&host->scratch, code, message);
+    answer(host, waiter, code, buffer_slice(&host->scratch));
+}

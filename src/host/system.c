@@ -1,0 +1,215 @@
+/* The system tree: see system.h. Clock and chain change with every entry, so they live beside the
+ * tree and are written into it only when somebody asks for the whole. */
+#include "host/system.h"
+
+#include "base/hash.h"
+#include "base/mp.h"
+
+#include <assert.h>
+#include <string.h>
+
+static void encode_settings(const struct settings *settings, struct buffer *out);
+static enum error_code decode_settings(struct slice bytes, struct settings *settings,
+                                       struct error *error);
+static void put(struct system *system, struct state_table *table, const char *key,
+                struct state_value value);
+static struct slice app_string(const struct system *system, const char *key);
+
+/* ---- INIT's bytes ---- */
+
+void init_payload_encode(const struct init_payload *init, struct buffer *out)
+{
+    mp_write_map(out, 4);
+    mp_write_text(out, "bundle");
+    mp_write_string(out, init->bundle);
+    mp_write_text(out, "config");
+    if (init->config.size > 0) {
+        mp_write_raw(out, init->config);
+    } else {
+        mp_write_nil(out);
+    }
+    mp_write_text(out, "format_level");
+    mp_write_u64(out, init->format_level);
+    mp_write_text(out, "settings");
+    encode_settings(&init->settings, out);
+}
+
+enum error_code init_payload_decode(struct slice bytes, const struct settings *own,
+                                    struct init_payload *init, struct error *error)
+{
+    static const struct mp_limits limits = {
+        .depth = VALUE_DEPTH_MAX + 2, .elements = UINT32_MAX, .bytes = SIZE_MAX};
+    struct slice level, bundle, settings;
+    uint64_t format_level = 0;
+    init->settings = *own;
+    if (mp_check(bytes, &limits, error) != ERROR_OK || !mp_map_get(bytes, "format_level", &level) ||
+        !mp_read_u64(&(struct mp_reader){level.data, level.data + level.size}, &format_level)) {
+        return error_set(error, ERROR_CORRUPT, "the app's first entry is not readable");
+    }
+    if (format_level > FORMAT_LEVEL) {
+        return error_set(error, ERROR_VERSION,
+                         "the cluster writes format level %u, this program knows up to %u",
+                         (unsigned)format_level, (unsigned)FORMAT_LEVEL);
+    }
+    init->format_level = (uint32_t)format_level;
+    if (!mp_map_get(bytes, "config", &init->config) || !mp_map_get(bytes, "settings", &settings) ||
+        !mp_map_get(bytes, "bundle", &bundle) ||
+        !mp_read_string(&(struct mp_reader){bundle.data, bundle.data + bundle.size},
+                        &init->bundle)) {
+        return error_set(error, ERROR_CORRUPT, "the app's first entry lacks a part");
+    }
+    return decode_settings(settings, &init->settings, error);
+}
+
+/* Keys in order, as canonical bytes want them; the table is short, so finding the next is a walk.
+ */
+static void encode_settings(const struct settings *settings, struct buffer *out)
+{
+    unsigned count, replicated = 0;
+    const struct setting_row *rows = settings_rows(&count);
+    for (unsigned i = 0; i < count; i++) replicated += rows[i].scope == SETTING_REPLICATED;
+    mp_write_map(out, replicated);
+    const char *last = "";
+    for (; replicated > 0; replicated--) {
+        const struct setting_row *next = NULL;
+        for (unsigned i = 0; i < count; i++) {
+            if (rows[i].scope != SETTING_REPLICATED || strcmp(rows[i].name, last) <= 0) continue;
+            if (next == NULL || strcmp(rows[i].name, next->name) < 0) next = &rows[i];
+        }
+        assert(next != NULL); /* as many are left as were counted */
+        mp_write_text(out, next->name);
+        mp_write_u64(out, settings_get(settings, next));
+        last = next->name;
+    }
+}
+
+static enum error_code decode_settings(struct slice bytes, struct settings *settings,
+                                       struct error *error)
+{
+    struct mp_reader reader = mp_reader_of(bytes);
+    uint32_t count;
+    if (!mp_read_map(&reader, &count))
+        return error_set(error, ERROR_CORRUPT, "the replicated settings are not a map");
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice name;
+        uint64_t value;
+        char text[64] = "";
+        if (!mp_read_string(&reader, &name) || !mp_read_u64(&reader, &value)) {
+            return error_set(error, ERROR_CORRUPT, "the replicated settings are not readable");
+        }
+        if (name.size < sizeof text) memcpy(text, name.data, name.size);
+        const struct setting_row *row = settings_find(text);
+        if (row == NULL || row->scope != SETTING_REPLICATED ||
+            settings_set(settings, text, value, NULL) != ERROR_OK) {
+            return error_set(error, ERROR_VERSION,
+                             "the cluster has a setting that this program does not know: %.*s",
+                             (int)name.size, (const char *)name.data);
+        }
+    }
+    return ERROR_OK;
+}
+
+/* ---- the tree ---- */
+
+void system_init(struct system *system)
+{
+    memset(system, 0, sizeof *system);
+    system->tree = state_new();
+}
+
+void system_deinit(struct system *system)
+{
+    state_free(system->tree);
+    memset(system, 0, sizeof *system);
+}
+
+bool system_apply_init(struct system *system, raft_index index, const struct init_payload *init)
+{
+    if (system->initialised) return false;
+    system->initialised = true;
+    system->app_hash = bundle_name(init->bundle);
+    system->app_index = index;
+    state_begin(system->tree);
+    struct state_table *root = state_root(system->tree);
+    put(system, root, "format_level", state_integer(init->format_level));
+    struct state_table *app = state_make_table(system->tree, root, state_key_text("app"));
+    put(system, app, "bundle", state_string(init->bundle));
+    put(system, app, "config", state_string(init->config));
+    put(system, app, "hash", state_integer((int64_t)system->app_hash));
+    put(system, app, "index", state_integer((int64_t)index));
+    struct state_table *settings = state_make_table(system->tree, root, state_key_text("settings"));
+    unsigned count;
+    const struct setting_row *rows = settings_rows(&count);
+    for (unsigned i = 0; i < count; i++) {
+        if (rows[i].scope != SETTING_REPLICATED) continue;
+        put(system, settings, rows[i].name,
+            state_integer((int64_t)settings_get(&init->settings, &rows[i])));
+    }
+    state_commit(system->tree);
+    return true;
+}
+
+static void put(struct system *system, struct state_table *table, const char *key,
+                struct state_value value)
+{
+    bool fits = state_put(system->tree, table, state_key_text(key), value);
+    assert(fits); /* two levels deep */
+    (void)fits;
+}
+
+struct slice system_bundle(const struct system *system)
+{
+    return app_string(system, "bundle");
+}
+
+struct slice system_config(const struct system *system)
+{
+    return app_string(system, "config");
+}
+
+static struct slice app_string(const struct system *system, const char *key)
+{
+    const struct state_table *app =
+        state_get_table(state_root(system->tree), state_key_text("app"));
+    if (app == NULL) return slice_of(NULL, 0);
+    struct state_value value = state_get(app, state_key_text(key));
+    assert(value.type == STATE_STRING);
+    return value.string;
+}
+
+void system_advance(struct system *system, uint64_t time_ms)
+{
+    if (time_ms > system->clock_ms) system->clock_ms = time_ms;
+}
+
+void system_chain(struct system *system, raft_index index, enum error_code code, struct slice reply,
+                  uint64_t state_hash)
+{
+    uint8_t bytes[32];
+    put_u64(bytes, index);
+    put_u64(bytes + 8, code);
+    put_u64(bytes + 16, hash_bytes(reply.data, reply.size));
+    put_u64(bytes + 24, state_hash);
+    system->chain = hash_seeded(bytes, sizeof bytes, system->chain);
+}
+
+uint64_t system_seal(struct system *system)
+{
+    state_begin(system->tree);
+    put(system, state_root(system->tree), "clock_ms", state_integer((int64_t)system->clock_ms));
+    put(system, state_root(system->tree), "chain", state_integer((int64_t)system->chain));
+    state_commit(system->tree);
+    return state_hash(system->tree);
+}
+
+uint64_t bundle_name(struct slice bundle)
+{
+    static const struct mp_limits limits = {.depth = 4, .elements = 1 << 20, .bytes = SIZE_MAX};
+    struct slice found;
+    uint64_t hash;
+    if (mp_check(bundle, &limits, NULL) == ERROR_OK && mp_map_get(bundle, "hash", &found) &&
+        mp_read_u64(&(struct mp_reader){found.data, found.data + found.size}, &hash)) {
+        return hash;
+    }
+    return hash_bytes(bundle.data, bundle.size);
+}

@@ -1,0 +1,556 @@
+/*
+ * moonclave.core: the Raft core by itself, driven from Lua: one event table in, a list of effect
+ * tables out. Names and units are those of raft/raft.h; types of events, effects and messages are
+ * their names in lower case ("persist_refused", "read_log", "append_result").
+ *
+ *   new{ id=, election_timeout_us=, ... } -> core       a setting not given has its default
+ *   core:step(event) -> effects, code, text             code "ok", or why it was refused
+ *   core:status() -> table      core:term(index) -> term       core:entry(index) -> entry or nil
+ *   core:close()                                        drops every payload; the core is gone
+ *   blobs() -> payloads alive in this process
+ *
+ * Events: {type=, now_us=} and start: durable={term, vote, snapshot={index, term, chain,
+ * configuration_index, configuration}, last_index, last_chain, last_time_ms, runs={{first, term}},
+ * configurations={entry}}, seed; receive: message; propose: entries (assigned fields are written
+ * back); read: context; persisted, persist_refused: sequence; log_read: token, entries; applied:
+ * index; unreachable: peer.
+ */
+#include "module/entry_table.h"
+#include "module/fields.h"
+#include "raft/raft.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define CORE_METATABLE "moonclave.core"
+
+static struct raft *check_core(lua_State *L);
+static void check_event(lua_State *L, int table, struct raft_event *event);
+static void push_effects(lua_State *L, const struct raft_effects *effects);
+static void write_back(lua_State *L, int table, const struct raft_event *event);
+static void push_peers(lua_State *L, const struct raft_status *status);
+static void push_configuration(lua_State *L, const struct raft_configuration *configuration);
+
+static uint64_t setting(lua_State *L, const char *name, uint64_t initial)
+{
+    uint64_t value = field_u64(L, 1, name);
+    return value ? value : initial;
+}
+
+static int core_new(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    const char *id = field_text(L, 1, "id");
+    luaL_argcheck(L, id_valid(id), 1, "no valid id");
+    struct raft_settings settings = {
+        .election_timeout_us = setting(L, "election_timeout_us", 1000000),
+        .heartbeat_us = setting(L, "heartbeat_us", 100000),
+        .disk_retry_us = setting(L, "disk_retry_us", 500000),
+        .append_bytes_max = (size_t)setting(L, "append_bytes_max", 1048576),
+        .append_window = (size_t)setting(L, "append_window", 128),
+        .uncommitted_bytes_max = (size_t)setting(L, "uncommitted_bytes_max", 67108864),
+        .tail_bytes_max = (size_t)field_u64(L, 1, "tail_bytes_max"),
+    };
+    struct raft **core = lua_newuserdatauv(L, sizeof *core, 0);
+    *core = raft_new(id, &settings);
+    luaL_setmetatable(L, CORE_METATABLE);
+    return 1;
+}
+
+static int core_step(lua_State *L)
+{
+    struct raft *core = check_core(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    struct raft_event event = {0};
+    struct raft_effects effects;
+    struct error error = {ERROR_OK, ""};
+    check_event(L, 2, &event);
+    enum error_code code = raft_step(core, &event, &effects, &error);
+    if (event.type == RAFT_EVENT_PROPOSE && code == ERROR_OK) write_back(L, 2, &event);
+    push_effects(L, &effects);
+    lua_pushstring(L, error_name(code));
+    lua_pushstring(L, error.text);
+    return 3;
+}
+
+static int core_status(lua_State *L)
+{
+    struct raft_status status;
+    raft_status(check_core(L), &status);
+    lua_createtable(L, 0, 20);
+    set_text(L, "id", status.id.text);
+    set_text(L, "role", raft_role_name(status.role));
+    set_u64(L, "term", status.term);
+    set_text(L, "vote", status.vote.text);
+    set_text(L, "leader", status.leader.text);
+    set_u64(L, "first_index", status.first_index);
+    set_u64(L, "last_index", status.last_index);
+    set_u64(L, "last_term", status.last_term);
+    set_u64(L, "commit_index", status.commit_index);
+    set_u64(L, "applied_index", status.applied_index);
+    set_u64(L, "durable_index", status.durable_index);
+    set_u64(L, "persist_sequence", status.persist_sequence);
+    set_u64(L, "uncommitted_bytes", status.uncommitted_bytes);
+    set_u64(L, "tail_bytes", status.tail_bytes);
+    set_boolean(L, "disk_full", status.disk_full);
+    set_u64(L, "configuration_index", status.configuration_index);
+    push_configuration(L, status.configuration);
+    lua_setfield(L, -2, "configuration");
+    push_peers(L, &status);
+    lua_setfield(L, -2, "peers");
+    return 1;
+}
+
+static int core_term(lua_State *L)
+{
+    raft_term term = raft_log_term(check_core(L), (raft_index)luaL_checkinteger(L, 2));
+    lua_pushinteger(L, (lua_Integer)term);
+    return 1;
+}
+
+static int core_entry(lua_State *L)
+{
+    const struct raft_entry *entry =
+        raft_entry_at(check_core(L), (raft_index)luaL_checkinteger(L, 2));
+    if (!entry) return 0;
+    push_entry(L, entry);
+    return 1;
+}
+
+static int core_close(lua_State *L)
+{
+    struct raft **core = luaL_checkudata(L, 1, CORE_METATABLE);
+    if (*core) raft_free(*core);
+    *core = NULL;
+    return 0;
+}
+
+static int core_blobs(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)blob_count());
+    return 1;
+}
+
+__attribute__((visibility("default"))) int luaopen_moonclave_core(lua_State *L);
+int luaopen_moonclave_core(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"step", core_step},   {"status", core_status},
+                                       {"term", core_term},   {"entry", core_entry},
+                                       {"close", core_close}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"new", core_new}, {"blobs", core_blobs}, {NULL, NULL}};
+    luaL_newmetatable(L, CORE_METATABLE);
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, core_close);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+    luaL_newlib(L, functions);
+    return 1;
+}
+
+static struct raft *check_core(lua_State *L)
+{
+    struct raft **core = luaL_checkudata(L, 1, CORE_METATABLE);
+    luaL_argcheck(L, *core != NULL, 1, "the core is closed");
+    return *core;
+}
+
+/* ---- messages, both ways: one row per field ---- */
+
+enum field_kind { FIELD_U64, FIELD_BOOLEAN };
+struct field_row {
+    const char *name;
+    enum field_kind kind;
+    size_t offset;
+};
+#define ROW(name, kind, member) {name, kind, offsetof(struct raft_message, member)}
+
+static const struct field_row request_vote_rows[] = {
+    ROW("pre", FIELD_BOOLEAN, request_vote.pre),
+    ROW("transfer", FIELD_BOOLEAN, request_vote.transfer),
+    ROW("last_index", FIELD_U64, request_vote.last_index),
+    ROW("last_term", FIELD_U64, request_vote.last_term),
+    {NULL, FIELD_U64, 0},
+};
+static const struct field_row vote_rows[] = {
+    ROW("pre", FIELD_BOOLEAN, vote.pre),
+    ROW("granted", FIELD_BOOLEAN, vote.granted),
+    {NULL, FIELD_U64, 0},
+};
+static const struct field_row append_rows[] = {
+    ROW("prev_index", FIELD_U64, append.prev_index),
+    ROW("prev_term", FIELD_U64, append.prev_term),
+    ROW("commit", FIELD_U64, append.commit),
+    ROW("round", FIELD_U64, append.round),
+    ROW("state_index", FIELD_U64, append.state_index),
+    ROW("state_chain", FIELD_U64, append.state_chain),
+    {NULL, FIELD_U64, 0},
+};
+static const struct field_row append_result_rows[] = {
+    ROW("success", FIELD_BOOLEAN, append_result.success),
+    ROW("prev_index", FIELD_U64, append_result.prev_index),
+    ROW("match", FIELD_U64, append_result.match),
+    ROW("last_index", FIELD_U64, append_result.last_index),
+    ROW("conflict_term", FIELD_U64, append_result.conflict_term),
+    ROW("conflict_index", FIELD_U64, append_result.conflict_index),
+    ROW("round", FIELD_U64, append_result.round),
+    ROW("state_index", FIELD_U64, append_result.state_index),
+    ROW("state_chain", FIELD_U64, append_result.state_chain),
+    {NULL, FIELD_U64, 0},
+};
+
+struct message_row {
+    const char *name;
+    enum raft_message_type type;
+    const struct field_row *fields;
+};
+static const struct message_row message_rows[] = {
+    {"request_vote", RAFT_REQUEST_VOTE, request_vote_rows},
+    {"vote", RAFT_VOTE, vote_rows},
+    {"append", RAFT_APPEND, append_rows},
+    {"append_result", RAFT_APPEND_RESULT, append_result_rows},
+};
+#define MESSAGE_ROWS (sizeof message_rows / sizeof *message_rows)
+
+static void check_id(lua_State *L, int table, const char *name, struct raft_id *id)
+{
+    field_copy_text(L, table, name, id->text, sizeof id->text);
+}
+
+/* The entries of the field, in a userdata left on the stack; their payloads are the tables'. */
+static struct raft_entry *check_entries(lua_State *L, int table, const char *name, size_t *count)
+{
+    *count = 0;
+    if (lua_getfield(L, table, name) == LUA_TNIL) return NULL;
+    int list = lua_gettop(L);
+    *count = (size_t)luaL_len(L, list);
+    struct raft_entry *entries = lua_newuserdatauv(L, *count * sizeof *entries + 1, 0);
+    for (size_t i = 0; i < *count; i++) {
+        lua_geti(L, list, (lua_Integer)i + 1);
+        entries[i] = check_entry(L, lua_gettop(L));
+        lua_pop(L, 1);
+    }
+    return entries;
+}
+
+static void push_entries(lua_State *L, const struct raft_entry *entries, size_t count)
+{
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        push_entry(L, &entries[i]);
+        lua_seti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "entries");
+}
+
+/* In a userdata left on the stack. */
+static const struct raft_message *check_message(lua_State *L, int event)
+{
+    lua_getfield(L, event, "message");
+    int table = lua_gettop(L);
+    luaL_checktype(L, table, LUA_TTABLE);
+    const char *name = field_text(L, table, "type");
+    size_t row = 0;
+    while (row < MESSAGE_ROWS && strcmp(message_rows[row].name, name) != 0) row++;
+    if (row == MESSAGE_ROWS) luaL_error(L, "no message type %s", name);
+    struct raft_message *message = lua_newuserdatauv(L, sizeof *message, 0);
+    memset(message, 0, sizeof *message);
+    message->type = message_rows[row].type;
+    check_id(L, table, "from", &message->from);
+    check_id(L, table, "to", &message->to);
+    message->term = field_u64(L, table, "term");
+    for (const struct field_row *field = message_rows[row].fields; field->name; field++) {
+        char *at = (char *)message + field->offset;
+        if (field->kind == FIELD_U64) {
+            *(uint64_t *)(void *)at = field_u64(L, table, field->name);
+        } else {
+            *(bool *)at = field_boolean(L, table, field->name);
+        }
+    }
+    if (message->type == RAFT_APPEND) {
+        message->append.entries =
+            check_entries(L, table, "entries", &message->append.entry_count);
+    }
+    return message;
+}
+
+static void push_message(lua_State *L, const struct raft_message *message)
+{
+    size_t row = 0;
+    while (message_rows[row].type != message->type) row++;
+    lua_createtable(L, 0, 12);
+    set_text(L, "type", message_rows[row].name);
+    set_text(L, "from", message->from.text);
+    set_text(L, "to", message->to.text);
+    set_u64(L, "term", message->term);
+    for (const struct field_row *field = message_rows[row].fields; field->name; field++) {
+        const char *at = (const char *)message + field->offset;
+        if (field->kind == FIELD_U64) {
+            set_u64(L, field->name, *(const uint64_t *)(const void *)at);
+        } else {
+            set_boolean(L, field->name, *(const bool *)at);
+        }
+    }
+    if (message->type == RAFT_APPEND) {
+        push_entries(L, message->append.entries, message->append.entry_count);
+    }
+}
+
+/* ---- events in ---- */
+
+static void check_runs(lua_State *L, int table, struct raft_durable *durable)
+{
+    if (lua_getfield(L, table, "runs") == LUA_TNIL) return;
+    int list = lua_gettop(L);
+    durable->run_count = (size_t)luaL_len(L, list);
+    struct raft_term_run *runs = lua_newuserdatauv(L, durable->run_count * sizeof *runs + 1, 0);
+    for (size_t i = 0; i < durable->run_count; i++) {
+        lua_geti(L, list, (lua_Integer)i + 1);
+        int run = lua_gettop(L);
+        runs[i] = (struct raft_term_run){field_u64(L, run, "first"), field_u64(L, run, "term")};
+        lua_pop(L, 1);
+    }
+    durable->runs = runs;
+}
+
+static void check_snapshot(lua_State *L, int table, struct raft_snapshot_meta *snapshot)
+{
+    if (lua_getfield(L, table, "snapshot") == LUA_TNIL) return;
+    int meta = lua_gettop(L);
+    snapshot->index = field_u64(L, meta, "index");
+    snapshot->term = field_u64(L, meta, "term");
+    snapshot->chain = field_u64(L, meta, "chain");
+    snapshot->configuration_index = field_u64(L, meta, "configuration_index");
+    snapshot->configuration = field_slice(L, meta, "configuration");
+}
+
+static void check_start(lua_State *L, int event, struct raft_event *out)
+{
+    struct raft_durable *durable = lua_newuserdatauv(L, sizeof *durable, 0);
+    memset(durable, 0, sizeof *durable);
+    out->start.durable = durable;
+    out->start.seed = field_u64(L, event, "seed");
+    if (lua_getfield(L, event, "durable") == LUA_TNIL) return;
+    int table = lua_gettop(L);
+    durable->hard_state.term = field_u64(L, table, "term");
+    check_id(L, table, "vote", &durable->hard_state.vote);
+    durable->last_index = field_u64(L, table, "last_index");
+    durable->last_chain = field_u64(L, table, "last_chain");
+    durable->last_time_ms = field_u64(L, table, "last_time_ms");
+    check_snapshot(L, table, &durable->snapshot);
+    check_runs(L, table, durable);
+    durable->configurations =
+        check_entries(L, table, "configurations", &durable->configuration_count);
+}
+
+static void check_timer(lua_State *L, int table, struct raft_event *event)
+{
+    (void)L;
+    (void)table;
+    (void)event;
+}
+
+static void check_receive(lua_State *L, int table, struct raft_event *event)
+{
+    event->message = check_message(L, table);
+}
+
+static void check_propose(lua_State *L, int table, struct raft_event *event)
+{
+    event->propose.entries = check_entries(L, table, "entries", &event->propose.entry_count);
+}
+
+static void check_read(lua_State *L, int table, struct raft_event *event)
+{
+    event->read_context = field_u64(L, table, "context");
+}
+
+static void check_persisted(lua_State *L, int table, struct raft_event *event)
+{
+    event->persisted = field_u64(L, table, "sequence");
+}
+
+static void check_log_read(lua_State *L, int table, struct raft_event *event)
+{
+    event->log_read.token = field_u64(L, table, "token");
+    event->log_read.entries = check_entries(L, table, "entries", &event->log_read.entry_count);
+}
+
+static void check_applied(lua_State *L, int table, struct raft_event *event)
+{
+    event->applied = field_u64(L, table, "index");
+}
+
+static void check_unreachable(lua_State *L, int table, struct raft_event *event)
+{
+    check_id(L, table, "peer", &event->peer);
+}
+
+static void check_event(lua_State *L, int table, struct raft_event *event)
+{
+    static const struct {
+        const char *name;
+        enum raft_event_type type;
+        void (*check)(lua_State *L, int table, struct raft_event *event);
+    } rows[] = {
+        {"start", RAFT_EVENT_START, check_start},
+        {"timer", RAFT_EVENT_TIMER, check_timer},
+        {"receive", RAFT_EVENT_RECEIVE, check_receive},
+        {"propose", RAFT_EVENT_PROPOSE, check_propose},
+        {"read", RAFT_EVENT_READ, check_read},
+        {"persisted", RAFT_EVENT_PERSISTED, check_persisted},
+        {"persist_refused", RAFT_EVENT_PERSIST_REFUSED, check_persisted},
+        {"log_read", RAFT_EVENT_LOG_READ, check_log_read},
+        {"applied", RAFT_EVENT_APPLIED, check_applied},
+        {"unreachable", RAFT_EVENT_UNREACHABLE, check_unreachable},
+    };
+    const char *name = field_text(L, table, "type");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (strcmp(rows[i].name, name) != 0) continue;
+        event->type = rows[i].type;
+        event->now_us = field_u64(L, table, "now_us");
+        rows[i].check(L, table, event);
+        return;
+    }
+    luaL_error(L, "no event type %s", name);
+}
+
+static void write_back(lua_State *L, int table, const struct raft_event *event)
+{
+    lua_getfield(L, table, "entries");
+    for (size_t i = 0; i < event->propose.entry_count; i++) {
+        const struct raft_entry *entry = &event->propose.entries[i];
+        lua_geti(L, -1, (lua_Integer)i + 1);
+        set_u64(L, "term", entry->term);
+        set_u64(L, "index", entry->index);
+        set_u64(L, "time_ms", entry->time_ms);
+        set_u64(L, "chain", entry->chain);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* ---- effects out ---- */
+
+static void push_persist(lua_State *L, const struct raft_effect *effect)
+{
+    const struct raft_persist *persist = &effect->persist;
+    set_u64(L, "sequence", persist->sequence);
+    if (persist->has_hard_state) {
+        set_u64(L, "term", persist->hard_state.term);
+        set_text(L, "vote", persist->hard_state.vote.text);
+    }
+    if (persist->truncate_from) set_u64(L, "truncate_from", persist->truncate_from);
+    push_entries(L, persist->entries, persist->entry_count);
+}
+
+static void push_send(lua_State *L, const struct raft_effect *effect)
+{
+    push_message(L, &effect->message);
+    lua_setfield(L, -2, "message");
+}
+
+static void push_apply(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "first", effect->apply.first);
+    set_u64(L, "last", effect->apply.last);
+}
+
+static void push_read_log(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "token", effect->read_log.token);
+    set_u64(L, "first", effect->read_log.first);
+    set_u64(L, "last", effect->read_log.last);
+    set_u64(L, "max_bytes", effect->read_log.max_bytes);
+}
+
+static void push_read(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "context", effect->read.context);
+    set_u64(L, "index", effect->read.index);
+}
+
+static void push_role(lua_State *L, const struct raft_effect *effect)
+{
+    set_text(L, "role", raft_role_name(effect->role.role));
+    set_u64(L, "term", effect->role.term);
+    set_text(L, "leader", effect->role.leader.text);
+}
+
+static void push_configuration_effect(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "index", effect->configuration.index);
+    push_configuration(L, effect->configuration.configuration);
+    lua_setfield(L, -2, "configuration");
+}
+
+static void push_deadline(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "at_us", effect->deadline_us);
+}
+
+static void push_effects(lua_State *L, const struct raft_effects *effects)
+{
+    static const struct {
+        const char *name;
+        void (*push)(lua_State *L, const struct raft_effect *effect);
+    } rows[] = {
+        [RAFT_EFFECT_PERSIST] = {"persist", push_persist},
+        [RAFT_EFFECT_SEND] = {"send", push_send},
+        [RAFT_EFFECT_APPLY] = {"apply", push_apply},
+        [RAFT_EFFECT_READ_LOG] = {"read_log", push_read_log},
+        [RAFT_EFFECT_READ_READY] = {"read_ready", push_read},
+        [RAFT_EFFECT_READ_FAILED] = {"read_failed", push_read},
+        [RAFT_EFFECT_ROLE] = {"role", push_role},
+        [RAFT_EFFECT_CONFIGURATION] = {"configuration", push_configuration_effect},
+        [RAFT_EFFECT_DEADLINE] = {"deadline", push_deadline},
+    };
+    luaL_checkstack(L, 12, "effects");
+    lua_createtable(L, (int)effects->count, 0);
+    for (size_t i = 0; i < effects->count; i++) {
+        const struct raft_effect *effect = &effects->effects[i];
+        lua_createtable(L, 0, 6);
+        set_text(L, "type", rows[effect->type].name);
+        rows[effect->type].push(L, effect);
+        lua_seti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
+/* ---- status ---- */
+
+/* {voters = {id}, learners = {id}, outgoing = {id}}: what the specs ask of one. */
+static void push_configuration(lua_State *L, const struct raft_configuration *configuration)
+{
+    lua_createtable(L, 0, 4);
+    set_u64(L, "previous", configuration->previous);
+    lua_newtable(L);
+    lua_newtable(L);
+    for (size_t i = 0; i < configuration->server_count; i++) {
+        int list = lua_gettop(L) - (configuration->servers[i].role == RAFT_VOTER ? 1 : 0);
+        lua_pushstring(L, configuration->servers[i].id.text);
+        lua_seti(L, list, luaL_len(L, list) + 1);
+    }
+    lua_setfield(L, -3, "learners");
+    lua_setfield(L, -2, "voters");
+    lua_newtable(L);
+    for (size_t i = 0; i < configuration->outgoing_count; i++) {
+        lua_pushstring(L, configuration->outgoing[i].text);
+        lua_seti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "outgoing");
+}
+
+static void push_peers(lua_State *L, const struct raft_status *status)
+{
+    lua_createtable(L, 0, (int)status->peer_count);
+    for (size_t i = 0; i < status->peer_count; i++) {
+        const struct raft_peer_status *peer = &status->peers[i];
+        lua_createtable(L, 0, 5);
+        set_text(L, "progress", peer->progress);
+        set_u64(L, "match", peer->match);
+        set_u64(L, "next", peer->next);
+        set_u64(L, "in_flight", peer->in_flight);
+        set_u64(L, "contact_us", peer->contact_us);
+        lua_setfield(L, -2, peer->id.text);
+    }
+}

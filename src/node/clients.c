@@ -1,0 +1,309 @@
+/*
+ * msgpack-RPC clients. Requests are pipelined and answered as they finish, in any order: the message id tells.
+ *
+ *   NAME            the app's command of that name, or its query where there is no such command
+ *   command/NAME, query/NAME   where both exist, or the name is one of ours
+ *   status, members            about the node
+ *
+ * params: [], [arguments] or [arguments, {"consistency": ..., "timeout": seconds}]. An error is the map that every
+ * protocol of ours shows: {"code", "message", ...}.
+ *
+ * What bounds a client: it is not read while IN_FLIGHT_MAX of its requests wait or client_queue_bytes_max of answers do.
+ */
+#include "node/internal.h"
+
+#include "base/memory.h"
+#include "base/mp.h"
+#include "node/call.h"
+#include "wire/rpc.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define IN_FLIGHT_MAX 8192
+#define NO_ANSWER UINT64_MAX /* as an id: a notification */
+
+struct client {
+    struct node *node;
+    struct net_stream *stream;
+    struct rpc_parser parser;
+    struct ticket_list tickets;
+    struct later later;
+    struct client *next, *previous;
+    bool held;  /* stopped reading: too much waits */
+    bool ended; /* sends no more */
+};
+
+static void received(void *context);
+static void ended(void *context);
+static void drained(void *context);
+static void closed(void *context, const char *why);
+static void go_on(struct later *later);
+static void pump(struct client *client);
+static bool must_wait(struct client *client);
+static void call_method(struct client *client, const struct rpc_message *message);
+static bool answer_about_node(struct client *client, uint64_t id, struct slice method);
+static bool resolve(struct client *client, uint64_t id, struct slice method, struct request *request,
+                    struct slice *name);
+static bool read_params(struct slice params, struct slice *arguments, struct request *request, struct error *error);
+static bool read_options(struct slice options, struct request *request, struct error *error);
+static void fail(struct client *client, uint64_t id, enum error_code code, const char *message);
+static void client_drop(struct client *client);
+
+static const struct net_stream_events stream_events = {received, ended, drained, closed};
+
+void client_begin(struct node *node, struct net_stream *stream)
+{
+    if (!door_has_room(node) || node->stopping) {
+        net_stream_close(stream);
+        return;
+    }
+    struct client *client = memory_zero(1, sizeof *client);
+    client->node = node;
+    client->stream = stream;
+    client->later.run = go_on;
+    client->next = node->rpc_clients;
+    if (client->next != NULL) client->next->previous = client;
+    node->rpc_clients = client;
+    node->clients++;
+    net_stream_bind(stream, &stream_events, client);
+    pump(client);
+}
+
+void clients_close(struct node *node)
+{
+    while (node->rpc_clients != NULL) {
+        net_stream_close(node->rpc_clients->stream);
+        client_drop(node->rpc_clients);
+    }
+}
+
+void client_reply(void *context, uint64_t id, const struct reply *reply)
+{
+    struct client *client = context;
+    if (id != NO_ANSWER) {
+        struct buffer *out = net_stream_output(client->stream);
+        if (reply->code == ERROR_OK) {
+            rpc_write_result(out, (uint32_t)id, reply->body);
+        } else {
+            rpc_write_error(out, (uint32_t)id, reply->body);
+        }
+    }
+    if (client->held || client->ended) node_later(client->node, &client->later);
+}
+
+/* ---- bytes in ---- */
+
+static void received(void *context)
+{
+    pump(context);
+}
+
+static void ended(void *context)
+{
+    struct client *client = context;
+    client->ended = true;
+    pump(client);
+}
+
+static void drained(void *context)
+{
+    struct client *client = context;
+    node_later(client->node, &client->later);
+}
+
+static void closed(void *context, const char *why)
+{
+    (void)why;
+    client_drop(context);
+}
+
+static void go_on(struct later *later)
+{
+    pump((struct client *)((char *)later - offsetof(struct client, later)));
+}
+
+static void pump(struct client *client)
+{
+    struct mp_limits limits = rpc_limits(client->node->options->settings.frame_bytes_max);
+    struct rpc_message message;
+    struct error error;
+    for (;;) {
+        client->held = must_wait(client);
+        if (client->held) {
+            net_stream_pause(client->stream);
+            return;
+        }
+        size_t size;
+        enum error_code code = rpc_next(&client->parser, net_stream_input(client->stream), &limits, &message, &size,
+                                        &error);
+        if (code == ERROR_OK && size > 0 && message.type == RPC_RESPONSE) {
+            code = error_set(&error, ERROR_BAD_REQUEST, "rpc: a client sends requests, this is a response");
+        }
+        if (code != ERROR_OK) {
+            if (node_may_log(client->node, &client->node->bad_client)) {
+                log_write(LOG_LEVEL_WARN, "rpc", "closed a client, %s: %s", net_stream_name(client->stream), error.text);
+            }
+            net_stream_finish(client->stream);
+            client_drop(client);
+            return;
+        }
+        if (size == 0) break;
+        call_method(client, &message);
+        net_stream_consume(client->stream, size);
+    }
+    if (client->ended && client->tickets.count == 0) {
+        net_stream_finish(client->stream);
+        client_drop(client);
+    } else {
+        net_stream_resume(client->stream);
+    }
+}
+
+static bool must_wait(struct client *client)
+{
+    if (client->tickets.count >= IN_FLIGHT_MAX) return true; /* an answer comes back here */
+    if (net_stream_queued(client->stream) <= client->node->options->settings.client_queue_bytes_max) return false;
+    net_stream_want_drained(client->stream);
+    return true;
+}
+
+/* ---- calls ---- */
+
+static void call_method(struct client *client, const struct rpc_message *message)
+{
+    struct node *node = client->node;
+    uint64_t id = message->type == RPC_NOTIFICATION ? NO_ANSWER : message->id;
+    struct request request = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct slice name, arguments;
+    struct error error;
+    if (answer_about_node(client, id, message->method)) return;
+    if (!resolve(client, id, message->method, &request, &name)) return;
+    if (!read_params(message->params, &arguments, &request, &error)) {
+        fail(client, id, ERROR_BAD_REQUEST, error.text);
+        return;
+    }
+    struct buffer *body = &node->scratch;
+    buffer_clear(body);
+    mp_write_array(body, 2);
+    mp_write_string(body, name);
+    mp_write_raw(body, arguments);
+    request.body = buffer_slice(body);
+    host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets), &request);
+}
+
+static bool answer_about_node(struct client *client, uint64_t id, struct slice method)
+{
+    struct node *node = client->node;
+    bool status = slice_equal(method, slice_text("status"));
+    if (!status && !slice_equal(method, slice_text("members"))) return false;
+    if (id == NO_ANSWER) return true;
+    struct buffer out = {0};
+    if (status) {
+        status_write(node, &out);
+    } else {
+        host_members(node->host, &out);
+    }
+    rpc_write_result(net_stream_output(client->stream), (uint32_t)id, buffer_slice(&out));
+    buffer_deinit(&out);
+    return true;
+}
+
+/* What a method's name stands for; false: answered with the reason why nothing. */
+static bool resolve(struct client *client, uint64_t id, struct slice method, struct request *request,
+                    struct slice *name)
+{
+    static const struct {
+        const char *prefix;
+        size_t size;
+        enum request_kind kind;
+    } explicit[] = {{"command/", 8, REQUEST_COMMAND}, {"query/", 6, REQUEST_QUERY}};
+    struct node *node = client->node;
+    *name = method;
+    for (size_t i = 0; i < sizeof explicit / sizeof *explicit; i++) {
+        if (method.size <= explicit[i].size || memcmp(method.data, explicit[i].prefix, explicit[i].size) != 0) continue;
+        request->kind = explicit[i].kind;
+        *name = slice_of(method.data + explicit[i].size, method.size - explicit[i].size);
+        return true;
+    }
+    if (!node->loaded) {
+        fail(client, id, ERROR_UNAVAILABLE, "this node does not have the app yet: try again");
+        return false;
+    }
+    if (fsm_has_command(node->fsm, method)) {
+        request->kind = REQUEST_COMMAND;
+    } else if (fsm_has_query(node->fsm, method)) {
+        request->kind = REQUEST_QUERY;
+    } else {
+        char message[NAME_MAX_BYTES];
+        snprintf(message, sizeof message, "the app has no command or query \"%.*s\"",
+                 (int)(method.size < 64 ? method.size : 64), (const char *)method.data);
+        fail(client, id, ERROR_NO_SUCH_COMMAND, message);
+        return false;
+    }
+    return true;
+}
+
+static bool read_params(struct slice params, struct slice *arguments, struct request *request, struct error *error)
+{
+    static const uint8_t empty_array = 0x90;
+    struct mp_reader reader = mp_reader_of(params);
+    uint32_t count;
+    struct slice options;
+    *arguments = slice_of(&empty_array, 1);
+    if (!mp_read_array(&reader, &count) || count > 2 || (count > 0 && !mp_skip(&reader, arguments))) {
+        error_set(error, ERROR_BAD_REQUEST, "params are [arguments] or [arguments, options]");
+        return false;
+    }
+    return count < 2 || (mp_skip(&reader, &options) && read_options(options, request, error));
+}
+
+static bool read_options(struct slice options, struct request *request, struct error *error)
+{
+    struct slice value;
+    struct mp_item item;
+    if (options.size > 0 && (options.data[0] == 0x90 || options.data[0] == 0xc0)) return true; /* none, in any form */
+    if (mp_map_get(options, "consistency", &value)) {
+        struct mp_reader reader = mp_reader_of(value);
+        if (!mp_read(&reader, &item) || item.type != MP_STRING ||
+            !call_consistency(item.string, &request->consistency)) {
+            error_set(error, ERROR_BAD_REQUEST, "consistency is linearizable, lease or stale");
+            return false;
+        }
+    }
+    if (mp_map_get(options, "timeout", &value)) {
+        struct mp_reader reader = mp_reader_of(value);
+        double seconds = !mp_read(&reader, &item)     ? -1
+                         : item.type == MP_INTEGER    ? (double)item.integer
+                         : item.type == MP_FLOAT      ? item.number
+                                                      : -1;
+        if (!call_timeout(seconds, &request->timeout_ms)) {
+            error_set(error, ERROR_BAD_REQUEST, "timeout is a number of seconds, more than 0 and at most a day");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void fail(struct client *client, uint64_t id, enum error_code code, const char *message)
+{
+    if (id != NO_ANSWER) rpc_write_error_code(net_stream_output(client->stream), (uint32_t)id, code, message);
+}
+
+/* The stream is gone, or no longer ours. */
+static void client_drop(struct client *client)
+{
+    struct node *node = client->node;
+    uint64_t number;
+    struct ticket ticket;
+    while (tickets_take_any(node->tickets, &client->tickets, &number, &ticket)) host_cancel(node->host, number);
+    node_forget_later(node, &client->later);
+    if (client->previous != NULL) {
+        client->previous->next = client->next;
+    } else {
+        node->rpc_clients = client->next;
+    }
+    if (client->next != NULL) client->next->previous = client->previous;
+    node->clients--;
+    memory_free(client);
+}

@@ -1,0 +1,196 @@
+/*
+ * The core's front door: one event in, one handler, then whatever follows from the new state goes out.
+ *
+ * Where to read on: role.c (who may become what), election.c and vote.c, append.c (followers), send.c and result.c
+ * (leaders), commit.c, reads.c, gate.h (what waits for the disk), log.h, timer.c.
+ */
+#include "raft/core.h"
+
+#include "base/memory.h"
+#include "base/mutant.h"
+
+#include <assert.h>
+
+typedef enum error_code handler(struct raft *raft, const struct raft_event *event, struct error *error);
+static handler on_start, on_persisted, on_persist_refused, on_applied;
+
+static void finish(struct raft *raft);
+static void follow_configuration(struct raft *raft);
+static void tell_role(struct raft *raft);
+static void tell_applied(struct raft *raft);
+static void check(const struct raft *raft);
+
+struct raft *raft_new(const char *id, const struct raft_settings *settings)
+{
+    assert(id_valid(id));
+    assert(settings->election_timeout_us > 0 && settings->heartbeat_us > 0);
+    assert(settings->append_window > 0);
+    struct raft *raft = memory_zero(1, sizeof *raft);
+    raft->id = raft_id_of(id);
+    raft->settings = *settings;
+    raft_log_init(&raft->log);
+    raft_gate_init(&raft->gate);
+    return raft;
+}
+
+void raft_free(struct raft *raft)
+{
+    raft_arena_deinit(&raft->arena);
+    raft_reads_deinit(&raft->reads);
+    raft_peers_deinit(&raft->peers);
+    raft_gate_deinit(&raft->gate);
+    raft_log_deinit(&raft->log);
+    memory_free(raft);
+}
+
+enum error_code raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *effects,
+                          struct error *error)
+{
+    static handler *const handlers[] = {
+        [RAFT_EVENT_START] = on_start,
+        [RAFT_EVENT_TIMER] = raft_timer,
+        [RAFT_EVENT_RECEIVE] = raft_receive,
+        [RAFT_EVENT_PROPOSE] = raft_propose,
+        [RAFT_EVENT_READ] = raft_read,
+        [RAFT_EVENT_PERSISTED] = on_persisted,
+        [RAFT_EVENT_PERSIST_REFUSED] = on_persist_refused,
+        [RAFT_EVENT_LOG_READ] = raft_log_was_read,
+        [RAFT_EVENT_APPLIED] = on_applied,
+        [RAFT_EVENT_UNREACHABLE] = raft_unreachable,
+    };
+    assert((size_t)event->type < sizeof handlers / sizeof *handlers);
+    assert(raft->started == (event->type != RAFT_EVENT_START));
+    assert(event->now_us >= raft->now_us);
+    raft->now_us = event->now_us;
+    raft_arena_reset(&raft->arena);
+    enum error_code code = handlers[event->type](raft, event, error);
+    if (code != ERROR_CORRUPT && code != ERROR_VERSION) finish(raft); /* else the node stops: nothing more goes out */
+    *effects = (struct raft_effects){raft->arena.effects, raft->arena.count};
+    return code;
+}
+
+/* ---- events of no one topic ---- */
+
+/* A lone voter need not wait: there is nobody whose word it could miss. */
+static enum error_code on_start(struct raft *raft, const struct raft_event *event, struct error *error)
+{
+    const struct raft_durable *durable = event->start.durable;
+    enum error_code code = raft_log_load(&raft->log, durable, error);
+    if (code) return code;
+    raft->started = true;
+    random_init(&raft->random, event->start.seed);
+    raft->hard_state = durable->hard_state;
+    if (GUARD(DOUBLE_VOTE, false)) raft->hard_state.vote = (struct raft_id){{0}};
+    raft->gate.durable =
+        (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
+    raft->commit_index = raft->applied_index = raft->told.applied = raft->log.snapshot_index;
+    raft->settled_index = raft->commit_index;
+    raft_restart_election_timeout(raft);
+    follow_configuration(raft);
+    if (raft_may_campaign(raft) && raft->peers.count == 0) raft_campaign(raft);
+    return ERROR_OK;
+}
+
+static enum error_code on_persisted(struct raft *raft, const struct raft_event *event, struct error *error)
+{
+    (void)error;
+    assert(event->persisted <= raft->gate.sequence);
+    bool was_refused = raft->gate.refused;
+    if (!raft_gate_persisted(&raft->gate, event->persisted)) return ERROR_OK;
+    if (was_refused && !raft->gate.refused) raft_restart_election_timeout(raft);
+    if (raft->role == RAFT_CANDIDATE && !raft->own_vote && raft_gate_hard_state_durable(raft)) {
+        raft->own_vote = true;
+        raft_count_votes(raft);
+    }
+    if (raft->role == RAFT_LEADER) {
+        raft_advance_commit(raft);
+    } else {
+        raft_ack_durable(raft);
+    }
+    return ERROR_OK;
+}
+
+/* A server that cannot write must not lead: it could commit nothing by itself and would hold up those who can. */
+static enum error_code on_persist_refused(struct raft *raft, const struct raft_event *event, struct error *error)
+{
+    (void)error;
+    uint64_t retry_us = raft->now_us + raft->settings.disk_retry_us;
+    if (!raft_gate_refused(&raft->gate, event->persisted, retry_us)) return ERROR_OK;
+    if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->hard_state.term, NULL);
+    return ERROR_OK;
+}
+
+static enum error_code on_applied(struct raft *raft, const struct raft_event *event, struct error *error)
+{
+    (void)error;
+    assert(event->applied <= raft->told.applied);
+    raft->applied_index = raft_most(raft->applied_index, event->applied);
+    return ERROR_OK;
+}
+
+/* ---- what follows from the state ---- */
+
+static void finish(struct raft *raft)
+{
+    raft_index spare = raft_least(raft->applied_index, raft->gate.durable.index);
+    raft_log_trim(&raft->log, spare, raft->settings.tail_bytes_max); /* first: messages point into the tail */
+    follow_configuration(raft);
+    tell_role(raft);
+    raft_gate_flush(raft);
+    raft_replicate(raft);
+    tell_applied(raft);
+    raft_arm(raft);
+    check(raft);
+}
+
+static void follow_configuration(struct raft *raft)
+{
+    uint64_t changes = raft->log.configuration_changes;
+    if (raft->peers.configuration_changes != changes) {
+        raft_peers_follow(&raft->peers, raft_effective(raft), &raft->id, raft->log.last_index + 1);
+        raft->peers.configuration_changes = changes;
+    }
+}
+
+static void tell_role(struct raft *raft)
+{
+    struct raft_told *told = &raft->told;
+    if (told->configuration_changes != raft->log.configuration_changes) {
+        told->configuration_changes = raft->log.configuration_changes;
+        struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_CONFIGURATION);
+        effect->configuration.configuration =
+            raft_log_configuration(&raft->log, &effect->configuration.index);
+    }
+    if (told->role_told && told->role == raft->role && told->term == raft->hard_state.term &&
+        raft_id_equal(&told->leader, &raft->leader)) {
+        return;
+    }
+    told->role_told = true;
+    told->role = raft->role;
+    told->term = raft->hard_state.term;
+    told->leader = raft->leader;
+    struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_ROLE);
+    effect->role.role = raft->role;
+    effect->role.term = raft->hard_state.term;
+    effect->role.leader = raft->leader;
+}
+
+static void tell_applied(struct raft *raft)
+{
+    raft_index last = raft_least(raft->commit_index, raft->gate.durable.index);
+    if (last <= raft->told.applied) return;
+    struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_APPLY);
+    effect->apply.first = raft->told.applied + 1;
+    effect->apply.last = last;
+    raft->told.applied = last;
+}
+
+static void check(const struct raft *raft)
+{
+    assert(raft->commit_index >= raft->log.snapshot_index);
+    assert(raft->commit_index <= raft->log.last_index);
+    assert(raft->gate.durable.index <= raft->log.last_index);
+    assert(raft->told.applied <= raft->commit_index);
+    assert(raft->applied_index <= raft->told.applied);
+    assert((raft->role == RAFT_LEADER) == raft_is_self(raft, &raft->leader));
+}

@@ -1,0 +1,52 @@
+/* What a core thinks, for those who look on: status pages, metrics, the simulator's invariants. */
+#include "raft/core.h"
+
+static void fill_peer(const struct raft_peer *peer, struct raft_peer_status *status);
+
+void raft_status(const struct raft *raft, struct raft_status *status)
+{
+    bool leads = raft->role == RAFT_LEADER;
+    *status = (struct raft_status){
+        .id = raft->id,
+        .role = raft->role,
+        .term = raft->hard_state.term,
+        .vote = raft->hard_state.vote,
+        .leader = raft->leader,
+        .first_index = raft->log.snapshot_index + 1,
+        .last_index = raft->log.last_index,
+        .last_term = raft_log_last_term(&raft->log),
+        .commit_index = raft->commit_index,
+        .applied_index = raft->applied_index,
+        .durable_index = raft->gate.durable.index,
+        .persist_sequence = raft->gate.sequence,
+        .uncommitted_bytes = raft->uncommitted_bytes,
+        .tail_bytes = raft->log.tail_bytes,
+        .disk_full = raft->gate.refused,
+        .peers = raft->peers.status,
+        .peer_count = leads ? raft->peers.count : 0,
+    };
+    status->configuration = raft_log_configuration(&raft->log, &status->configuration_index);
+    for (size_t i = 0; i < status->peer_count; i++) fill_peer(&raft->peers.peers[i], &raft->peers.status[i]);
+}
+
+const struct raft_entry *raft_entry_at(const struct raft *raft, raft_index index)
+{
+    return raft_log_entry(&raft->log, index);
+}
+
+raft_term raft_log_term(const struct raft *raft, raft_index index)
+{
+    return raft_log_term_at(&raft->log, index);
+}
+
+static void fill_peer(const struct raft_peer *peer, struct raft_peer_status *status)
+{
+    *status = (struct raft_peer_status){
+        .id = peer->id,
+        .progress = raft_progress_name(peer->progress),
+        .match = peer->match,
+        .next = peer->next,
+        .in_flight = peer->flight_count,
+        .contact_us = peer->contact_us,
+    };
+}

@@ -1,0 +1,76 @@
+/*
+ * The side that is asked for votes (§5.2, §5.4.1; pre-vote and stickiness: Ongaro §9.6, §4.2.3).
+ *
+ * A vote is granted to any candidate whose log is good enough, be it in our configuration or not (§4.1): it may be in one
+ * that has not reached us, and whose quorum needs us. For the same reason a learner, or a server without a configuration,
+ * votes when asked: the candidate decides whose votes count.
+ */
+#include "raft/core.h"
+
+static bool true_to_leader(const struct raft *raft, const struct raft_message *message);
+static bool up_to_date(const struct raft *raft, const struct raft_request_vote *request);
+static bool free_to_vote(const struct raft *raft, const struct raft_id *candidate);
+static void grant(struct raft *raft, const struct raft_message *message);
+static void answer(struct raft *raft, const struct raft_message *message, bool granted);
+
+enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_message *message, struct error *error)
+{
+    (void)error;
+    const struct raft_request_vote *request = &message->request_vote;
+    if (message->term < raft->hard_state.term) {
+        answer(raft, message, false); /* with our term: a pre-candidate that is behind must learn of it, or asks forever */
+        return ERROR_OK;
+    }
+    if (true_to_leader(raft, message)) return ERROR_OK;
+    if (request->pre) {
+        bool free = message->term > raft->hard_state.term || free_to_vote(raft, &message->from);
+        answer(raft, message, free && up_to_date(raft, request));
+        return ERROR_OK;
+    }
+    if (message->term > raft->hard_state.term) raft_become_follower(raft, message->term, NULL);
+    bool granted = free_to_vote(raft, &message->from) && up_to_date(raft, request);
+    if (granted) grant(raft, message);
+    answer(raft, message, granted);
+    return ERROR_OK;
+}
+
+/* Ignored, term and all: a server that was cut off, or was removed, must not depose a leader that the others hear. The
+ * leader itself is exempt: if it asks, it leads no more. */
+static bool true_to_leader(const struct raft *raft, const struct raft_message *message)
+{
+    if (message->request_vote.transfer) return false;
+    if (raft->role == RAFT_LEADER) return true; /* it has a quorum, or finds out within an election timeout (timer.c) */
+    if (raft_id_none(&raft->leader) || raft_id_equal(&raft->leader, &message->from)) return false;
+    return raft->now_us - raft->heard_us < raft->settings.election_timeout_us;
+}
+
+static bool up_to_date(const struct raft *raft, const struct raft_request_vote *request)
+{
+    raft_term last_term = raft_log_last_term(&raft->log);
+    if (request->last_term != last_term) return request->last_term > last_term;
+    return request->last_index >= raft->log.last_index;
+}
+
+/* In the present term. Who knows its leader has no vote to give, used or not. */
+static bool free_to_vote(const struct raft *raft, const struct raft_id *candidate)
+{
+    const struct raft_id *vote = &raft->hard_state.vote;
+    if (raft_id_equal(vote, candidate)) return true;
+    return raft_id_none(vote) && raft_id_none(&raft->leader);
+}
+
+static void grant(struct raft *raft, const struct raft_message *message)
+{
+    if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, message->term, NULL);
+    raft->hard_state.vote = message->from;
+    raft_restart_election_timeout(raft);
+}
+
+static void answer(struct raft *raft, const struct raft_message *request, bool granted)
+{
+    struct raft_message message = raft_message_to(raft, RAFT_VOTE, &request->from);
+    message.vote.pre = request->request_vote.pre;
+    message.vote.granted = granted;
+    if (granted) message.term = request->term;
+    raft_gate_hold(raft, &message, RAFT_GATE_HARD_STATE);
+}

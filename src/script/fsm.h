@@ -1,0 +1,32 @@
+/*
+ * The fsm VM: runs an app's fsm.lua, sandboxed and deterministic, over the state tree, behind
+ * base/machine.h.
+ */
+#ifndef MOONCLAVE_SCRIPT_FSM_H
+#define MOONCLAVE_SCRIPT_FSM_H
+
+#include "base/machine.h"
+#include "base/settings.h"
+
+struct fsm;
+
+/* `log` receives what the script's log(...) writes; may be null. Settings used: command_steps_max,
+ * command_memory_max, block_bytes_max. Heap-owned until fsm_free. */
+struct fsm *fsm_new(const struct settings *settings, void (*log)(void *context, const char *text),
+                    void *log_context);
+void fsm_free(struct fsm *fsm);
+void fsm_machine(struct fsm *fsm,
+                 struct machine *machine); /* fills the table; context is the fsm */
+
+/* Which names the loaded app serves; false for both before it is loaded. */
+bool fsm_has_command(const struct fsm *fsm, struct slice name);
+bool fsm_has_query(const struct fsm *fsm, struct slice name);
+/* Both as one msgpack map {"commands": [...], "queries": [...]}, sorted. */
+void fsm_names(const struct fsm *fsm, struct buffer *out);
+
+/* Compiles and runs the app's modules once in a throw-away VM, makes its first state from config:
+ * SCRIPT with file, line and reason when that fails. For `start`, before anything is opened. */
+enum error_code fsm_check(struct slice bundle, struct slice config, const struct settings *settings,
+                          struct error *error);
+
+#endif

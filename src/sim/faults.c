@@ -1,0 +1,274 @@
+/*
+ * The faults of the safety phase: one strikes, then after a drawn while the next, until the phase
+ * is over. What a fault breaks mends by itself after a while (nodes restart, partitions heal, disks
+ * have room again); the last two phases mend all at once.
+ */
+#include "sim/internal.h"
+
+#include "base/memory.h"
+
+#include <assert.h>
+#include <string.h>
+
+static void (*const strikes[FAULTS])(struct sim *sim);
+static struct sim_node *any_node(struct sim *sim);
+static struct sim_node *leader_or_any(struct sim *sim);
+static uint64_t elections(struct sim *sim,
+                          uint64_t most); /* a while, up to so many election timeouts */
+static void cut(struct sim *sim, unsigned from, unsigned to);
+static void begin_partition(struct sim *sim);
+static void schedule(struct sim *sim);
+
+void faults_begin(struct sim *sim)
+{
+    if (sim->plan.weights > 0) schedule(sim);
+}
+
+void faults_on_fault(struct sim *sim, struct sim_event *event)
+{
+    (void)event;
+    if (sim->phase != PHASE_SAFETY) return;
+    uint64_t at = draw(sim, STREAM_FAULTS, sim->plan.weights);
+    unsigned fault = 0;
+    while (at >= sim->plan.weight[fault]) at -= sim->plan.weight[fault++];
+    trace_event(sim, TRACE_FAULT, 0, fault, 0);
+    TRACE(sim, NULL, "--- fault: %s", fault_name((enum sim_fault)fault));
+    strikes[fault](sim);
+    schedule(sim);
+}
+
+/* The partition of that number is over; a later one stays. */
+void faults_on_heal(struct sim *sim, struct sim_event *event)
+{
+    if (sim->phase != PHASE_SAFETY || event->number != sim->network.partition) return;
+    trace_event(sim, TRACE_HEAL, 0, event->number, 0);
+    TRACE(sim, NULL, "--- the partition heals");
+    memset(sim->network.blocked, 0, sizeof sim->network.blocked);
+}
+
+/* A pause ends by itself: what waits for the node has been put behind it. */
+void faults_heal_node(struct sim_node *node)
+{
+    node->disk.full_until_us = 0;
+    node->disk.slow_until_us = 0;
+    node->disk.fail_next = false;
+    node->crash_after = 0;
+    node->held = false;
+    if (!node->host) node_start_after(node, draw_between(node->sim, STREAM_FAULTS, 100, 5000));
+}
+
+/* ---- nodes ---- */
+
+static void strike_crash(struct sim *sim)
+{
+    node_crash(any_node(sim));
+}
+
+static void strike_crash_midway(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    uint64_t calls = 1 + draw(sim, STREAM_FAULTS, 40);
+    if (node->host) node->crash_after = calls;
+}
+
+static void strike_crash_leader(struct sim *sim)
+{
+    struct sim_node *node = leader_or_any(sim);
+    uint64_t calls = 1 + draw(sim, STREAM_FAULTS, 8);
+    if (node->host) node->crash_after = calls;
+}
+
+static void strike_crash_all(struct sim *sim)
+{
+    COVER(sim, crashes_all);
+    bool midway = chance(sim, STREAM_FAULTS, 500);
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        struct sim_node *node = &sim->nodes[n];
+        uint64_t calls = 1 + draw(sim, STREAM_FAULTS, 12);
+        if (midway && node->host) node->crash_after = calls;
+        if (!midway) node_crash(node);
+    }
+}
+
+/* Killed when it takes too long, as an operator would. */
+static void strike_stop(struct sim *sim)
+{
+    struct sim_node *node = leader_or_any(sim);
+    if (!node_up(node) || node->stopping || node_paused(node)) return;
+    COVER(sim, stops);
+    node->stopping = true;
+    node->stop_began_us = node_clock_us(node);
+    world_push(&sim->world, sim->plan.election_us * 12, EVENT_KILL, node->number)->lifetime =
+        node->lifetime;
+    node_enter(node);
+    host_stop(node->host);
+    node_leave(node);
+}
+
+static void strike_pause(struct sim *sim)
+{
+    struct sim_node *node = leader_or_any(sim);
+    uint64_t length = elections(sim, 4);
+    if (!node->host || node_paused(node)) return;
+    COVER(sim, pauses);
+    node->paused_until_us = sim->world.now_us + length;
+}
+
+static void strike_clock_jump(struct sim *sim)
+{
+    COVER(sim, clock_jumps);
+    struct sim_node *node = any_node(sim); /* drawn first: C leaves the order of both sides open */
+    node->wall_offset_ms = draw(sim, STREAM_FAULTS, 3600000);
+}
+
+/* A node loses its disk and comes back under its old id. Only once all have joined, and only while
+ * the others, each with its disk, still are a majority: nothing is promised beyond that. */
+static void strike_wipe(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    unsigned wiped = 1;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        if (!sim->nodes[n].disk.configuration && !sim->nodes[n].wiped) return;
+        if (sim->nodes[n].wiped) wiped++;
+    }
+    if (node->wiped || wiped > (sim->plan.nodes - 1) / 2) return;
+    COVER(sim, wipes);
+    if (node->host) node_crash(node);
+    node->ghost = memory_alloc(sizeof *node->ghost);
+    *node->ghost = node->disk;
+    node->wiped = true;
+    disk_init(&node->disk, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
+}
+
+/* ---- network ---- */
+
+static void strike_partition(struct sim *sim)
+{
+    COVER(sim, partitions);
+    begin_partition(sim);
+    uint64_t side = draw_between(sim, STREAM_FAULTS, 1, (1u << sim->plan.nodes) - 2);
+    for (unsigned a = 0; a < sim->plan.nodes; a++) {
+        for (unsigned b = 0; b < sim->plan.nodes; b++) {
+            if (a != b && (side >> a & 1) != (side >> b & 1)) cut(sim, a, b);
+        }
+    }
+}
+
+/* One node does not hear some of the others, or is not heard by them. */
+static void strike_one_way(struct sim *sim)
+{
+    COVER(sim, one_way_partitions);
+    begin_partition(sim);
+    unsigned node = leader_or_any(sim)->number;
+    bool deaf = chance(sim, STREAM_FAULTS, 500);
+    bool all = chance(sim, STREAM_FAULTS, 500);
+    for (unsigned other = 0; other < sim->plan.nodes; other++) {
+        bool hit = all || chance(sim, STREAM_FAULTS, 500);
+        if (other == node || !hit) continue;
+        if (deaf)
+            cut(sim, other, node);
+        else
+            cut(sim, node, other);
+    }
+}
+
+/* Two groups that only one node sees both of. */
+static void strike_bridge(struct sim *sim)
+{
+    COVER(sim, bridges);
+    begin_partition(sim);
+    unsigned bridge = any_node(sim)->number;
+    uint64_t side = draw(sim, STREAM_FAULTS, 1u << sim->plan.nodes);
+    for (unsigned a = 0; a < sim->plan.nodes; a++) {
+        for (unsigned b = 0; b < sim->plan.nodes; b++) {
+            if (a != b && a != bridge && b != bridge && (side >> a & 1) != (side >> b & 1))
+                cut(sim, a, b);
+        }
+    }
+}
+
+static void strike_isolate_leader(struct sim *sim)
+{
+    COVER(sim, partitions);
+    begin_partition(sim);
+    unsigned leader = leader_or_any(sim)->number;
+    unsigned friend = any_node(sim)->number; /* may be the leader itself: then it is alone */
+    for (unsigned other = 0; other < sim->plan.nodes; other++) {
+        if (other == leader || (other == friend && sim->plan.nodes > 3)) continue;
+        cut(sim, leader, other);
+        cut(sim, other, leader);
+    }
+}
+
+static void strike_reset(struct sim *sim)
+{
+    unsigned a = any_node(sim)->number;
+    unsigned b = any_node(sim)->number;
+    if (a != b) network_break(sim, a, b);
+}
+
+/* ---- disks ---- */
+
+static void strike_disk_full(struct sim *sim)
+{
+    COVER(sim, full_disks);
+    struct sim_node *node = leader_or_any(sim);
+    node->disk.full_until_us = sim->world.now_us + elections(sim, 3);
+}
+
+static void strike_disk_slow(struct sim *sim)
+{
+    COVER(sim, slow_disks);
+    struct sim_node *node = leader_or_any(sim);
+    node->disk.slow_until_us = sim->world.now_us + elections(sim, 4);
+}
+
+static void strike_disk_error(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    if (node->host) node->disk.fail_next = true;
+}
+
+static void (*const strikes[FAULTS])(struct sim *sim) = {
+#define X(name) [FAULT_##name] = strike_##name,
+    SIM_FAULT_TABLE(X)
+#undef X
+};
+
+/* ---- helpers ---- */
+
+static struct sim_node *any_node(struct sim *sim)
+{
+    return &sim->nodes[draw(sim, STREAM_FAULTS, sim->plan.nodes)];
+}
+
+static struct sim_node *leader_or_any(struct sim *sim)
+{
+    struct sim_node *any = any_node(sim), *leader = node_leading(sim);
+    return leader && chance(sim, STREAM_FAULTS, 600) ? leader : any;
+}
+
+static uint64_t elections(struct sim *sim, uint64_t most)
+{
+    return 1 + draw(sim, STREAM_FAULTS, sim->plan.election_us * most);
+}
+
+/* The connection may live through it, as TCP does when the cut is short. */
+static void cut(struct sim *sim, unsigned from, unsigned to)
+{
+    sim->network.blocked[from][to] = true;
+    if (chance(sim, STREAM_FAULTS, 300)) network_break(sim, from, to);
+}
+
+static void begin_partition(struct sim *sim)
+{
+    memset(sim->network.blocked, 0, sizeof sim->network.blocked);
+    world_push(&sim->world, elections(sim, 6), EVENT_HEAL, 0)->number = ++sim->network.partition;
+}
+
+static void schedule(struct sim *sim)
+{
+    uint64_t delay =
+        draw_between(sim, STREAM_FAULTS, sim->plan.fault_least_us, sim->plan.fault_most_us);
+    world_push(&sim->world, delay, EVENT_FAULT, 0);
+}

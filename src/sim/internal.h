@@ -1,0 +1,527 @@
+/*
+ * What the simulator's files share: the world, its nodes, and what the checks remember. Everything
+ * belongs to one struct sim, which sim_run makes and frees.
+ *
+ * Rules that keep a run replayable: every draw comes from one of the seeded streams; time is
+ * integers; nothing depends on an address; every event goes through world.c and into the trace
+ * hash.
+ */
+#ifndef MOONCLAVE_SIM_INTERNAL_H
+#define MOONCLAVE_SIM_INTERNAL_H
+
+#include "base/random.h"
+#include "host/host.h"
+#include "sim/sim.h"
+
+#define SIM_KEYS 8
+#define NOBODY   UINT32_MAX
+
+struct sim;
+struct sim_node;
+
+/* ---- world.c: events in the order of virtual time, randomness, the trace ---- */
+
+enum sim_event_kind {
+    EVENT_START, /* a node's process begins */
+    EVENT_TURN,  /* the end of a turn of the node's loop */
+    EVENT_TIMER,
+    EVENT_DELIVER,     /* a packet arrives */
+    EVENT_CONNECT,     /* a node dials another */
+    EVENT_HELLO,       /* a node says hello again on an open connection */
+    EVENT_PEER_LOST,   /* a node notices a broken connection */
+    EVENT_DISK_DONE,   /* a batch of writes, or a read, has reached the disk */
+    EVENT_DISK_REPORT, /* the node learns of it */
+    EVENT_CLIENT,      /* a client does its next thing */
+    EVENT_SUBMIT,      /* a request arrives at its node */
+    EVENT_OVERDUE,     /* a request should have been answered by now */
+    EVENT_FAULT,       /* the next fault strikes */
+    EVENT_HEAL,        /* a partition ends */
+    EVENT_KILL,        /* a stop that takes too long */
+    EVENT_PHASE,       /* the run asks itself whether a phase is over */
+};
+
+struct sim_event {
+    uint64_t at_us;
+    uint64_t order; /* ties are broken by the order of pushing */
+    void *data;     /* owned by the event; how it is freed depends on its kind */
+    uint64_t number;
+    uint32_t lifetime; /* of the node: in another lifetime the event is dropped; 0: always */
+    uint16_t kind;
+    uint16_t node;
+};
+
+enum sim_stream {
+    STREAM_PLAN,
+    STREAM_NODES,
+    STREAM_NETWORK,
+    STREAM_DISK,
+    STREAM_CLIENTS,
+    STREAM_FAULTS,
+    STREAMS
+};
+
+struct sim_world {
+    uint64_t now_us;
+    struct sim_event *heap;
+    size_t count, capacity;
+    uint64_t order;
+    struct random random[STREAMS];
+    uint64_t trace_hash;
+};
+
+void world_init(struct sim_world *world, uint64_t seed);
+void world_deinit(struct sim_world *world); /* the heap must be empty */
+struct sim_event *world_push(struct sim_world *world, uint64_t delay_us, enum sim_event_kind kind,
+                             unsigned node);
+bool world_pop(struct sim_world *world, struct sim_event *event); /* moves the clock */
+void world_defer(struct sim_world *world, const struct sim_event *event, uint64_t until_us);
+
+uint64_t draw(struct sim *sim, enum sim_stream stream,
+              uint64_t limit); /* 0 ... limit - 1; 0 for limit 0 */
+uint64_t draw_between(struct sim *sim, enum sim_stream stream, uint64_t least, uint64_t most);
+bool chance(struct sim *sim, enum sim_stream stream, unsigned permille);
+
+/* ---- trace.c ---- */
+
+enum sim_trace {
+    TRACE_START,
+    TRACE_TURN,
+    TRACE_TIMER,
+    TRACE_ROLE,
+    TRACE_CRASH,
+    TRACE_STOP,
+    TRACE_FATAL,
+    TRACE_PAUSE,
+    TRACE_MESSAGE,
+    TRACE_FORWARD,
+    TRACE_FORWARD_REPLY,
+    TRACE_HELLO,
+    TRACE_PEER_LOST,
+    TRACE_PERSIST,
+    TRACE_DISK_REPORT,
+    TRACE_DISK_CRASH,
+    TRACE_BOOTSTRAP,
+    TRACE_SUBMIT,
+    TRACE_REPLY,
+    TRACE_APPLY,
+    TRACE_FAULT,
+    TRACE_HEAL,
+    TRACE_PHASE,
+};
+
+void trace_mix(struct sim *sim, uint64_t value);
+void trace_event(struct sim *sim, enum sim_trace what, unsigned node, uint64_t a, uint64_t b);
+void trace_message(struct sim *sim, const struct sim_node *from, const struct sim_node *to,
+                   const struct raft_message *message, bool sent);
+void trace_line(struct sim *sim, const struct sim_node *node, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+#define TRACE(sim, ...) ((sim)->options.trace ? trace_line((sim), __VA_ARGS__) : (void)0)
+
+/* ---- plan.c: what a seed draws before anything happens ---- */
+
+/* clang-format off */
+#define SIM_FAULT_TABLE(X) \
+    X(crash) X(crash_midway) X(crash_all) X(crash_leader) X(stop) X(pause) X(partition) X(one_way) \
+    X(bridge) X(isolate_leader) \
+    X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe)
+/* clang-format on */
+
+enum sim_fault {
+#define X(name) FAULT_##name,
+    SIM_FAULT_TABLE(X)
+#undef X
+        FAULTS
+};
+
+struct sim_plan {
+    unsigned nodes, clients;
+    uint64_t safety_us;
+    struct settings settings;
+    uint64_t election_us;
+    /* network */
+    uint64_t latency_least_us, latency_most_us;
+    unsigned drop, duplicate, late; /* permille */
+    uint64_t late_most_us;
+    unsigned reset_in_hello; /* permille */
+    bool cut_in_flight;      /* a partition also stops what is under way */
+    /* disk */
+    uint64_t write_least_us, write_most_us, report_most_us;
+    unsigned slow_write; /* permille */
+    /* nodes */
+    uint64_t turn_most_us;     /* between a completion and the end of the turn; 0: at once */
+    uint64_t reading_clock_us; /* what reading the clock may take: makes slices end */
+    uint64_t apply_slice_us;
+    unsigned clock_drift_ppm;
+    uint64_t restart_most_us;
+    /* clients */
+    uint64_t think_most_us;
+    unsigned queries, stale, cancels; /* permille */
+    size_t padding_most;
+    unsigned large; /* permille of commands with a large padding */
+    /* faults */
+    uint64_t fault_least_us, fault_most_us;
+    unsigned weight[FAULTS];
+    unsigned weights; /* their sum */
+};
+
+void plan_draw(struct sim *sim);
+const char *fault_name(enum sim_fault fault);
+
+/* ---- disk.c: what survives a crash ---- */
+
+struct sim_log { /* entry i at index i + 1; payload references are owned */
+    struct raft_entry *entries;
+    size_t count, capacity;
+};
+
+struct sim_mark { /* an index as it will be once every write noted is done */
+    raft_term term;
+    uint64_t chain;
+    uint64_t time_ms;
+};
+
+enum sim_disk_op_kind { DISK_PERSIST, DISK_BOOTSTRAP, DISK_READ };
+
+struct sim_disk_op {
+    enum sim_disk_op_kind kind;
+    struct raft_persist persist; /* its entries are the core's, borrowed until reported */
+    uint64_t seal;               /* hash of what was given: the core must not touch it meanwhile */
+    struct blob *configuration;  /* BOOTSTRAP */
+    uint64_t cluster;
+    uint64_t token; /* READ */
+    raft_index first, last;
+    size_t bytes_max;
+};
+
+struct sim_disk {
+    /* durable */
+    uint64_t incarnation, cluster;
+    struct blob *configuration; /* at index 0; null: blank */
+    struct raft_hard_state hard_state;
+    struct sim_log log;
+    /* of this lifetime */
+    struct sim_disk_op *ops; /* a queue: head ... head + count */
+    size_t head, count, capacity;
+    size_t batch;  /* ops being carried out now; 0: idle */
+    bool refusing; /* a refusal is on its way: what comes until it is known is not done either */
+    uint64_t sequence;  /* of the last persist noted */
+    uint64_t report_us; /* when the last report arrives: reports keep their order */
+    struct raft_hard_state intended_hard_state;
+    struct sim_mark *intended;
+    size_t intended_count, intended_capacity;
+    /* faults */
+    uint64_t full_until_us, slow_until_us;
+    bool fail_next;
+};
+
+void disk_init(struct sim_disk *disk, uint64_t incarnation);
+void disk_deinit(struct sim_disk *disk);
+void disk_begin(struct sim_node *node); /* a lifetime begins */
+void disk_crash(
+    struct sim_node *node); /* any prefix of the outstanding writes is done, the rest is lost */
+void disk_note_persist(struct sim_node *node, const struct raft_persist *persist);
+void disk_note_bootstrap(struct sim_node *node, struct slice configuration, uint64_t cluster);
+void disk_note_read(struct sim_node *node, uint64_t token, raft_index first, raft_index last,
+                    size_t bytes_max);
+void disk_on_done(struct sim *sim, struct sim_event *event);
+void disk_on_report(struct sim *sim, struct sim_event *event);
+void disk_report_free(void *report);
+/* Fills what START needs; the arrays belong to the caller (memory_free on runs and configurations).
+ */
+void disk_durable(const struct sim_disk *disk, struct raft_durable *durable);
+raft_term disk_term(const struct sim_disk *disk, raft_index index); /* durable; 0: not there */
+
+/* ---- network.c ---- */
+
+struct sim_link { /* between two processes: the death of either closes it */
+    bool open;
+};
+
+struct sim_packet;
+
+struct sim_network {
+    struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX]; /* [lower][higher] */
+    bool blocked[SIM_NODES_MAX][SIM_NODES_MAX];          /* [from][to] */
+    uint64_t partition;                                  /* counts them: a heal ends its own only */
+    bool calm[SIM_NODES_MAX]; /* between two calm nodes nothing is lost, doubled or late */
+};
+
+void network_send(struct sim_node *node, const struct raft_message *message);
+void network_forward(struct sim_node *node, const struct raft_id *to, uint64_t ticket,
+                     const struct request *request);
+void network_forward_reply(struct sim_node *node, const struct raft_id *to, uint64_t ticket,
+                           const struct reply *reply);
+void network_peers(struct sim_node *node, const struct host_peer *peers, size_t count);
+void network_on_deliver(struct sim *sim, struct sim_event *event);
+void network_on_connect(struct sim *sim, struct sim_event *event);
+void network_on_hello(struct sim *sim, struct sim_event *event);
+void network_on_peer_lost(struct sim *sim, struct sim_event *event);
+void network_packet_drop(void *packet);
+void network_break(struct sim *sim, unsigned a, unsigned b); /* both notice, sooner or later */
+void network_node_died(struct sim_node *node);
+void network_heal(struct sim *sim, unsigned a, unsigned b); /* both ways */
+void network_dial_soon(struct sim_node *node); /* whoever it wants and is not connected with */
+
+/* ---- machine.c: the replicated machine of one lifetime, watched ---- */
+
+struct sim_register {
+    uint64_t count, last, chain;
+};
+
+struct sim_machine {
+    struct sim_node *node;
+    struct machine inner; /* the C machine below, or the fsm VM */
+    struct fsm *fsm;      /* null: the C machine */
+    bool loaded;
+    uint64_t version; /* index of the last command that changed the state */
+    struct sim_register registers[SIM_KEYS];
+    uint64_t hash;
+    raft_index applied; /* last index given to apply, by this lifetime */
+    uint64_t time_ms;   /* its stamp */
+};
+
+void machine_begin(struct sim_machine *machine, struct sim_node *node, struct machine *table);
+void machine_end(struct sim_machine *machine);
+/* The command's number and key from its body; false: not one of ours. */
+bool machine_parse_append(struct slice body, uint64_t *value, uint64_t *key);
+void machine_write_append(struct buffer *out, uint64_t value, uint64_t key, size_t padding);
+void machine_write_get(struct buffer *out, uint64_t key);
+void machine_bundle(struct buffer *out); /* a well-formed one, for the C machine */
+
+/* ---- node.c: one server: its process, clock and ports ---- */
+
+struct sim_watch { /* what the checks saw last of this lifetime */
+    raft_term term;
+    raft_index commit, applied, durable, last;
+    enum raft_role role;
+    raft_index match[SIM_NODES_MAX];
+    uint64_t steps;
+};
+
+struct sim_node {
+    struct sim *sim;
+    unsigned number;
+    struct raft_id id;
+    char address[ADDRESS_MAX + 1];
+    struct host *host; /* null: down */
+    uint32_t lifetime; /* counts starts */
+    bool inside;       /* the host is being called */
+    bool dying;        /* crashed in the middle of a call: its ports do nothing any more */
+    bool stopping, stopped;
+    uint64_t stop_began_us; /* on its own clock */
+    bool held;              /* is to stay down: a START does nothing */
+    bool wiped;             /* lost its disk: permanently lost to the cluster */
+    uint64_t crash_after;   /* port calls until it crashes; 0: not armed */
+    uint64_t paused_until_us;
+    bool expects_fatal; /* its disk has failed: it must stop by itself */
+    /* the clock: local = base + (now - born) * rate / 10^6 + spent */
+    uint64_t clock_base_us, clock_born_us, clock_rate_ppm, clock_spent_us;
+    uint64_t wall_offset_ms;
+    uint64_t timer_generation;
+    bool turn_scheduled;
+    struct sim_machine machine;
+    struct sim_disk disk;
+    struct sim_disk
+        *ghost; /* the disk it lost when it was wiped: still counts for what was durable once */
+    bool wants[SIM_NODES_MAX];             /* whom its host wants to be connected with */
+    bool dialing[SIM_NODES_MAX];           /* a CONNECT is scheduled */
+    bool owed[SIM_NODES_MAX];              /* a connection broke, and it has not noticed yet */
+    uint64_t accepted[SIM_NODES_MAX];      /* the incarnation whose hello it has accepted in this
+                                              lifetime; 0: none */
+    uint64_t heard_cluster[SIM_NODES_MAX]; /* the cluster id that hello gave */
+    struct sim_watch watch;
+    uint64_t steps_of_former_lives;
+};
+
+void node_init(struct sim *sim, unsigned number);
+void node_deinit(struct sim_node *node);
+void node_start_after(struct sim_node *node, uint64_t delay_us);
+void node_on_start(struct sim *sim, struct sim_event *event);
+void node_on_turn(struct sim *sim, struct sim_event *event);
+void node_on_timer(struct sim *sim, struct sim_event *event);
+void node_on_kill(struct sim *sim, struct sim_event *event);
+bool node_up(const struct sim_node *node);
+bool node_paused(const struct sim_node *node);
+void node_enter(struct sim_node *node); /* before every call of the host ... */
+/* ... and after it: checks, the end of the turn, a crash that was due */
+void node_leave(struct sim_node *node);
+void node_crash(struct sim_node *node); /* at once, from outside a call */
+uint64_t node_clock_us(const struct sim_node *node);
+struct sim_node *node_find(struct sim *sim, const struct raft_id *id); /* null: none */
+struct sim_node *node_leading(struct sim *sim); /* of the highest term; null: none */
+
+/* ---- clients.c ---- */
+
+enum sim_outcome { OUTCOME_PENDING, OUTCOME_OK, OUTCOME_DEFINITE, OUTCOME_UNKNOWN };
+
+struct sim_op { /* ticket and value are its place in the array + 1 */
+    enum request_kind kind;
+    enum consistency consistency;
+    enum sim_outcome outcome;
+    unsigned node, client;
+    uint32_t lifetime;
+    uint64_t key;
+    uint32_t timeout_ms;
+    size_t padding;
+    uint64_t invoked_us;
+    raft_index floor;   /* everything acknowledged up to here happened before it */
+    raft_index applied; /* a command: the index where it took effect; 0: nowhere yet */
+    bool submitted;     /* it has reached its node */
+};
+
+struct sim_clients {
+    struct sim_op *ops;
+    size_t count, capacity;
+    raft_index floor;                   /* newest index that any finished request has shown */
+    unsigned target[SIM_NODES_MAX * 4]; /* each client's node */
+    bool scheduled[SIM_NODES_MAX * 4];  /* a CLIENT event is on its way */
+    bool quiet;                         /* no new requests */
+    uint64_t ok_since_phase;            /* commands invoked and acknowledged in this phase */
+    uint64_t phase_us;
+    uint64_t waits_for[SIM_NODES_MAX * 4]; /* each client's ticket; 0: none */
+    uint64_t submitting; /* the ticket being submitted: no answer may come from within */
+    struct sim_history { /* each key's commands in the order applied */
+        struct sim_applied_value {
+            raft_index index;
+            uint64_t value;
+        } * items;
+        size_t count, capacity;
+    } history[SIM_KEYS];
+    struct buffer scratch;
+};
+
+void clients_begin(struct sim *sim);
+void clients_resume(struct sim *sim);
+void clients_deinit(struct sim *sim);
+void clients_on_client(struct sim *sim, struct sim_event *event);
+void clients_on_submit(struct sim *sim, struct sim_event *event);
+void clients_on_overdue(struct sim *sim, struct sim_event *event);
+void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply);
+void clients_node_died(struct sim_node *node);
+void clients_check_end(struct sim *sim);
+/* A command takes effect at an index for the first time. */
+void clients_applied(struct sim *sim, raft_index index, uint64_t value, uint64_t key);
+
+/* ---- faults.c ---- */
+
+void faults_begin(struct sim *sim);
+void faults_on_fault(struct sim *sim, struct sim_event *event);
+void faults_on_heal(struct sim *sim, struct sim_event *event);
+void faults_heal_node(struct sim_node *node); /* its own faults end: paused, full, slow, crashed */
+
+/* ---- invariants.c, promises.c, ledger.c: what must hold ---- */
+
+struct sim_version { /* an entry seen at an index: one per term */
+    raft_term term;
+    uint64_t chain;
+    uint8_t type;
+    uint32_t next; /* 0: none */
+};
+
+struct sim_record {           /* all that is known of one index */
+    uint32_t versions;        /* first in the pool; 0: none */
+    raft_term committed_term; /* 0: not committed yet */
+    uint64_t committed_chain;
+    raft_term announced_in; /* the term of whoever announced the commit first */
+    raft_term applied_term; /* 0: not applied yet */
+    uint64_t value;         /* the command applied there; 0: none */
+    uint64_t state_hash, reply_hash;
+    uint64_t host_chain; /* host_applied's; 0: not seen */
+};
+
+struct sim_reign {   /* one term */
+    uint32_t leader; /* its node; NOBODY: none seen */
+    uint32_t lifetime;
+    raft_index last; /* of its log when it was elected: what follows is of its term */
+    struct raft_term_run *runs;
+    size_t run_count;
+};
+
+struct sim_ballot {   /* one node in one term: candidate + 1; 0: none */
+    uint8_t promised; /* told to anyone, or durable */
+    uint8_t durable;
+    raft_index match; /* longest durable prefix of that term's leader's log, noted before the node
+                         left the term */
+};
+
+struct sim_ledger {
+    struct sim_record *records; /* by index */
+    size_t record_count, record_capacity;
+    struct sim_version *versions;
+    size_t version_count, version_capacity;
+    struct sim_reign *reigns; /* by term */
+    size_t reign_count, reign_capacity;
+    struct {
+        struct sim_ballot *items; /* by term */
+        size_t count, capacity;
+    } ballots[SIM_NODES_MAX];
+    raft_index committed;        /* highest announced */
+    raft_index applied;          /* highest applied anywhere */
+    uint64_t configuration_hash; /* of the first configuration; 0: none yet */
+};
+
+void ledger_deinit(struct sim_ledger *ledger);
+struct sim_record *ledger_record(struct sim_ledger *ledger, raft_index index);
+struct sim_reign *ledger_reign(struct sim_ledger *ledger, raft_term term);
+struct sim_ballot *ledger_ballot(struct sim_ledger *ledger, unsigned node, raft_term term);
+/* The one chain an entry of this index and term has; 0: not seen. */
+const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_index index,
+                                         raft_term term);
+void ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
+                        uint8_t type);
+void ledger_set_log(struct sim_reign *reign, const struct raft *raft, raft_index last);
+/* The term at an index in the log of a term's leader; 0: not known or not there. */
+raft_term ledger_leader_term_at(const struct sim_ledger *ledger, raft_term term, raft_index index);
+/* The longest prefix of that log that a durable log has. */
+raft_index ledger_match(const struct sim_ledger *ledger, raft_term term,
+                        const struct sim_disk *disk);
+
+void check_bootstrap(struct sim_node *node, struct slice configuration);
+void check_persist(struct sim_node *node,
+                   const struct raft_persist *persist); /* before it is noted */
+void check_before_durable(struct sim_node *node, const struct raft_persist *persist);
+void check_after_durable(struct sim_node *node, const struct raft_persist *persist);
+void check_send(struct sim_node *node, const struct raft_message *message);
+void promises_see_entry(struct sim_node *node, const struct raft_entry *entry);
+raft_index promises_match(const struct sim_node *node, raft_term term);
+void check_role(struct sim_node *node, enum raft_role role, raft_term term);
+void check_node(struct sim_node *node); /* after every call of its host */
+void check_apply(struct sim_node *node, const struct machine_entry *entry, struct slice body,
+                 uint64_t reply_hash, uint64_t state_hash);
+
+/* The first one counts; it ends the run. invariants.c says which is which. */
+void violate(struct sim *sim, const struct sim_node *node, const char *invariant,
+             const char *format, ...) __attribute__((format(printf, 4, 5)));
+void breach(struct sim *sim, const struct sim_node *node, const char *invariant, const char *format,
+            ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- sim.c ---- */
+
+enum sim_phase { PHASE_SAFETY, PHASE_MAJORITY, PHASE_CONVERGENCE, PHASE_CALM, PHASE_OVER };
+
+struct sim {
+    struct sim_options options;
+    struct sim_result *result;
+    struct sim_world world;
+    struct sim_plan plan;
+    struct sim_network network;
+    struct sim_node nodes[SIM_NODES_MAX];
+    struct sim_clients clients;
+    struct sim_ledger ledger;
+    struct buffer bundle;
+    enum sim_phase phase;
+    uint64_t phase_deadline_us;
+    bool was_calm; /* the calm phase is behind it */
+    unsigned calm_leader;
+    raft_term calm_term;
+    bool healthy[SIM_NODES_MAX]; /* the majority that must make progress */
+    bool over;
+    size_t blobs_before;
+};
+
+#define COVER(sim, what) ((sim)->result->coverage.what++)
+
+uint64_t sim_steps(const struct sim *sim);
+void sim_on_phase(struct sim *sim, struct sim_event *event);
+
+#endif

@@ -1,0 +1,272 @@
+/*
+ * The replicated machine of one lifetime, watched: every call the host makes goes through here on
+ * its way to the machine proper, so that the checks see each entry applied, the reply and the state
+ * after it.
+ *
+ * The contract between workload and machine, kept by the small C machine below (for speed) and by
+ * any app given instead: command ["append", {"key": 0..7, "pad": text, "value": v}]  ->  {"count":
+ * commands on the key, "index": ctx.index} query   ["get", {"key": k}]                ->  {"count":
+ * n, "last": value, "version": index of the newest command} Every value is unique, so a reply says
+ * exactly which commands it has seen.
+ */
+#include "sim/internal.h"
+
+#include "base/hash.h"
+#include "base/mp.h"
+#include "script/fsm.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const struct machine own_machine;
+static uint64_t register_hash(uint64_t key, const struct sim_register *entry);
+static bool body_arguments(struct slice body, const char *name, struct slice *arguments);
+static bool map_u64(struct slice map, const char *key, uint64_t *value);
+
+/* ---- the watch ---- */
+
+static enum error_code watch_load(void *context, const struct machine_entry *entry,
+                                  struct slice bundle, struct slice config, struct error *error)
+{
+    struct sim_machine *machine = context;
+    struct sim *sim = machine->node->sim;
+    if (machine->loaded)
+        violate(sim, machine->node, "init_once", "INIT a second time, at index %llu",
+                (unsigned long long)entry->index);
+    if (!slice_equal(bundle, buffer_slice(&sim->bundle))) {
+        violate(sim, machine->node, "init_bundle",
+                "INIT carries other bytes than the nodes were started with");
+    }
+    machine->loaded = true;
+    return machine->inner.load(machine->inner.context, entry, bundle, config, error);
+}
+
+static void watch_configure(void *context, const struct settings *settings)
+{
+    struct sim_machine *machine = context;
+    if (machine->inner.configure) machine->inner.configure(machine->inner.context, settings);
+}
+
+static enum error_code watch_apply(void *context, const struct machine_entry *entry,
+                                   struct slice body, struct buffer *reply)
+{
+    struct sim_machine *machine = context;
+    struct sim *sim = machine->node->sim;
+    size_t before = reply->size;
+    if (!machine->loaded)
+        violate(sim, machine->node, "init_first", "a command is applied before INIT");
+    enum error_code code = machine->inner.apply(machine->inner.context, entry, body, reply);
+    uint64_t reply_hash = hash_seeded(reply->data + before, reply->size - before, (uint64_t)code);
+    check_apply(machine->node, entry, body, reply_hash,
+                machine->inner.hash(machine->inner.context));
+    machine->applied = entry->index;
+    machine->time_ms = entry->time_ms;
+    return code;
+}
+
+static enum error_code watch_query(void *context, struct slice body, struct buffer *reply)
+{
+    struct sim_machine *machine = context;
+    if (!machine->loaded)
+        violate(machine->node->sim, machine->node, "init_first", "a query is answered before INIT");
+    uint64_t before = machine->inner.hash(machine->inner.context);
+    enum error_code code = machine->inner.query(machine->inner.context, body, reply);
+    if (machine->inner.hash(machine->inner.context) != before) {
+        violate(machine->node->sim, machine->node, "query_reads_only", "a query changed the state");
+    }
+    return code;
+}
+
+static uint64_t watch_hash(void *context)
+{
+    struct sim_machine *machine = context;
+    return machine->inner.hash(machine->inner.context);
+}
+
+static void watch_encode(void *context, struct buffer *out)
+{
+    struct sim_machine *machine = context;
+    machine->inner.encode(machine->inner.context, out);
+}
+
+void machine_begin(struct sim_machine *machine, struct sim_node *node, struct machine *table)
+{
+    *machine = (struct sim_machine){.node = node};
+    if (node->sim->options.bundle.size > 0) {
+        machine->fsm = fsm_new(&node->sim->plan.settings, NULL, NULL);
+        fsm_machine(machine->fsm, &machine->inner);
+    } else {
+        machine->inner = own_machine;
+        machine->inner.context = machine;
+    }
+    *table = (struct machine){
+        .context = machine,
+        .configure = watch_configure,
+        .load = watch_load,
+        .apply = watch_apply,
+        .query = watch_query,
+        .hash = watch_hash,
+        .encode = watch_encode,
+    };
+}
+
+void machine_end(struct sim_machine *machine)
+{
+    if (machine->fsm) fsm_free(machine->fsm);
+    *machine = (struct sim_machine){0};
+}
+
+/* ---- the contract's bytes ---- */
+
+void machine_write_append(struct buffer *out, uint64_t value, uint64_t key, size_t padding)
+{
+    static const char fill[] = "0123456789abcdefghijklmnopqrstuv";
+    mp_write_array(out, 2);
+    mp_write_text(out, "append");
+    mp_write_map(out, 3);
+    mp_write_text(out, "key");
+    mp_write_u64(out, key);
+    mp_write_text(out, "pad");
+    struct buffer text = {0};
+    while (text.size < padding) {
+        size_t left = padding - text.size;
+        buffer_append(&text, fill, left < sizeof fill - 1 ? left : sizeof fill - 1);
+    }
+    mp_write_string(out, buffer_slice(&text));
+    buffer_deinit(&text);
+    mp_write_text(out, "value");
+    mp_write_u64(out, value);
+}
+
+void machine_write_get(struct buffer *out, uint64_t key)
+{
+    mp_write_array(out, 2);
+    mp_write_text(out, "get");
+    mp_write_map(out, 1);
+    mp_write_text(out, "key");
+    mp_write_u64(out, key);
+}
+
+bool machine_parse_append(struct slice body, uint64_t *value, uint64_t *key)
+{
+    struct slice arguments;
+    return body_arguments(body, "append", &arguments) && map_u64(arguments, "value", value) &&
+           map_u64(arguments, "key", key) && *key < SIM_KEYS;
+}
+
+/* script/bundle.h says what it looks like; the C machine does not read it, the host may. */
+void machine_bundle(struct buffer *out)
+{
+    struct buffer files = {0};
+    mp_write_map(&files, 1);
+    mp_write_text(&files, "fsm.lua");
+    mp_write_text(&files, "return { commands = {}, queries = {} }");
+    mp_write_map(out, 3);
+    mp_write_text(out, "files");
+    mp_write_raw(out, buffer_slice(&files));
+    mp_write_text(out, "hash");
+    mp_write_u64(out, hash_bytes(files.data, files.size));
+    mp_write_text(out, "version");
+    mp_write_integer(out, 1);
+    buffer_deinit(&files);
+}
+
+/* ---- the C machine ---- */
+
+static enum error_code own_load(void *context, const struct machine_entry *entry,
+                                struct slice bundle, struct slice config, struct error *error)
+{
+    struct sim_machine *machine = context;
+    (void)entry, (void)bundle, (void)config, (void)error;
+    memset(machine->registers, 0, sizeof machine->registers);
+    machine->version = 0;
+    machine->hash = 0;
+    return ERROR_OK;
+}
+
+static enum error_code own_apply(void *context, const struct machine_entry *entry,
+                                 struct slice body, struct buffer *reply)
+{
+    struct sim_machine *machine = context;
+    uint64_t value, key;
+    if (!machine_parse_append(body, &value, &key)) {
+        reply_write_error(reply, ERROR_BAD_REQUEST, NULL);
+        return ERROR_BAD_REQUEST;
+    }
+    struct sim_register *slot = &machine->registers[key];
+    machine->hash -= register_hash(key, slot) + machine->version;
+    slot->count++;
+    slot->last = value;
+    slot->chain = hash_pair(slot->chain, value);
+    machine->version = entry->index;
+    machine->hash += register_hash(key, slot) + machine->version;
+    mp_write_map(reply, 2);
+    mp_write_text(reply, "count");
+    mp_write_u64(reply, slot->count);
+    mp_write_text(reply, "index");
+    mp_write_u64(reply, entry->index);
+    return ERROR_OK;
+}
+
+static enum error_code own_query(void *context, struct slice body, struct buffer *reply)
+{
+    struct sim_machine *machine = context;
+    struct slice arguments;
+    uint64_t key;
+    if (!body_arguments(body, "get", &arguments) || !map_u64(arguments, "key", &key) ||
+        key >= SIM_KEYS) {
+        reply_write_error(reply, ERROR_BAD_REQUEST, NULL);
+        return ERROR_BAD_REQUEST;
+    }
+    mp_write_map(reply, 3);
+    mp_write_text(reply, "count");
+    mp_write_u64(reply, machine->registers[key].count);
+    mp_write_text(reply, "last");
+    mp_write_u64(reply, machine->registers[key].last);
+    mp_write_text(reply, "version");
+    mp_write_u64(reply, machine->version);
+    return ERROR_OK;
+}
+
+static uint64_t own_hash(void *context)
+{
+    const struct sim_machine *machine = context;
+    return machine->hash;
+}
+
+static void own_encode(void *context, struct buffer *out)
+{
+    const struct sim_machine *machine = context;
+    mp_write_array(out, SIM_KEYS);
+    for (unsigned key = 0; key < SIM_KEYS; key++) mp_write_u64(out, machine->registers[key].chain);
+}
+
+static const struct machine own_machine = {
+    .load = own_load,
+    .apply = own_apply,
+    .query = own_query,
+    .hash = own_hash,
+    .encode = own_encode,
+};
+
+static uint64_t register_hash(uint64_t key, const struct sim_register *entry)
+{
+    return entry->count == 0 ? 0 : hash_pair(entry->chain, key << 32 | entry->count);
+}
+
+static bool body_arguments(struct slice body, const char *name, struct slice *arguments)
+{
+    struct mp_reader reader = mp_reader_of(body);
+    uint32_t count;
+    struct slice found;
+    return mp_read_array(&reader, &count) && count == 2 && mp_read_string(&reader, &found) &&
+           slice_equal(found, slice_text(name)) && mp_skip(&reader, arguments);
+}
+
+static bool map_u64(struct slice map, const char *key, uint64_t *value)
+{
+    struct slice found;
+    if (!mp_map_get(map, key, &found)) return false;
+    struct mp_reader reader = mp_reader_of(found);
+    return mp_read_u64(&reader, value);
+}

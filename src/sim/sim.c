@@ -1,0 +1,428 @@
+/*
+ * One run: the three phases, the loop that hands events to whom they concern, and the end in which
+ * nothing may be left.
+ */
+#include "sim/sim.h"
+
+#include "base/memory.h"
+#include "base/mp.h"
+#include "sim/internal.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+static void sim_begin(struct sim *sim, const struct sim_options *options,
+                      struct sim_result *result);
+static void sim_loop(struct sim *sim);
+static void sim_end(struct sim *sim);
+static void dispatch(struct sim *sim, struct sim_event *event);
+static void discard(const struct sim_event *event);
+static void begin_majority(struct sim *sim);
+static void begin_convergence(struct sim *sim);
+static void begin_calm(struct sim *sim);
+static void check_calm(struct sim *sim);
+static bool converged(struct sim *sim);
+static void check_end(struct sim *sim);
+static void check_status(struct sim_node *node);
+static uint64_t patience_us(const struct sim *sim);
+static void poll_again(struct sim *sim);
+
+void sim_run(const struct sim_options *options, struct sim_result *result)
+{
+    struct sim *sim = memory_zero(1, sizeof *sim);
+#ifdef MOONCLAVE_MUTANTS
+    mutant_active = options->mutant;
+#endif
+    sim_begin(sim, options, result);
+    sim_loop(sim);
+    sim_end(sim);
+#ifdef MOONCLAVE_MUTANTS
+    mutant_active = MUTANT_NONE;
+#endif
+    memory_free(sim);
+}
+
+uint64_t sim_steps(const struct sim *sim)
+{
+    uint64_t steps = 0;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        const struct sim_node *node = &sim->nodes[n];
+        steps += node->steps_of_former_lives + (node->host ? host_counters(node->host).steps : 0);
+    }
+    return steps;
+}
+
+/* Is the phase over, or has it taken too long? */
+void sim_on_phase(struct sim *sim, struct sim_event *event)
+{
+    (void)event;
+    trace_event(sim, TRACE_PHASE, 0, sim->phase, 0);
+    bool late = sim->world.now_us >= sim->phase_deadline_us;
+    switch (sim->phase) {
+    case PHASE_SAFETY:
+        begin_majority(sim);
+        break;
+    case PHASE_MAJORITY:
+        if (sim->clients.ok_since_phase > 0)
+            begin_convergence(sim);
+        else if (late)
+            violate(sim, NULL, "progress",
+                    "a healed majority has committed nothing new in %" PRIu64 " us",
+                    sim->world.now_us - sim->clients.phase_us);
+        else
+            poll_again(sim);
+        break;
+    case PHASE_CONVERGENCE:
+        if (converged(sim) && !sim->was_calm) {
+            begin_calm(sim);
+        } else if (converged(sim)) {
+            check_end(sim);
+            sim->over = true;
+        } else if (late) {
+            violate(sim, NULL, "convergence",
+                    "all is healed for %" PRIu64 " us, and the nodes do not agree yet",
+                    sim->world.now_us - sim->clients.phase_us);
+        } else {
+            poll_again(sim);
+        }
+        break;
+    case PHASE_CALM:
+        check_calm(sim);
+        if (late)
+            begin_convergence(sim);
+        else
+            poll_again(sim);
+        break;
+    case PHASE_OVER:
+        break;
+    }
+}
+
+/* ---- the run ---- */
+
+static void sim_begin(struct sim *sim, const struct sim_options *options, struct sim_result *result)
+{
+    *result = (struct sim_result){.ok = true};
+    sim->options = *options;
+    sim->result = result;
+    sim->blobs_before = blob_count();
+    world_init(&sim->world, options->seed);
+    plan_draw(sim);
+    if (options->bundle.size > 0)
+        buffer_append_slice(&sim->bundle, options->bundle);
+    else
+        machine_bundle(&sim->bundle);
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        node_init(sim, n);
+        node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
+    }
+    clients_begin(sim);
+    faults_begin(sim);
+    world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
+}
+
+static void sim_loop(struct sim *sim)
+{
+    struct sim_event event;
+    while (!sim->over && world_pop(&sim->world, &event)) {
+        sim->result->events++;
+        dispatch(sim, &event);
+        if (sim->options.steps_max && (sim->result->events & 63) == 0 &&
+            sim_steps(sim) >= sim->options.steps_max) {
+            sim->result->cut = true;
+            sim->over = true;
+        }
+    }
+    assert(sim->over);
+}
+
+static void sim_end(struct sim *sim)
+{
+    struct sim_result *result = sim->result;
+    result->nodes = sim->plan.nodes;
+    result->steps = sim_steps(sim);
+    result->virtual_us = sim->world.now_us;
+    result->election_us = sim->plan.election_us;
+    sim->phase = PHASE_OVER;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) node_deinit(&sim->nodes[n]);
+    struct sim_event event;
+    while (world_pop(&sim->world, &event)) discard(&event);
+    result->trace_hash = sim->world.trace_hash;
+    world_deinit(&sim->world);
+    clients_deinit(sim);
+    ledger_deinit(&sim->ledger);
+    buffer_deinit(&sim->bundle);
+    if (blob_count() != sim->blobs_before) {
+        violate(sim, NULL, "payload_left", "%zu payloads are left at shutdown",
+                blob_count() - sim->blobs_before);
+    }
+}
+
+static void dispatch(struct sim *sim, struct sim_event *event)
+{
+    static const struct {
+        void (*handle)(struct sim *sim, struct sim_event *event);
+        bool waits;
+    } rows[] = {
+        [EVENT_START] = {node_on_start, false},
+        [EVENT_TURN] = {node_on_turn, true},
+        [EVENT_TIMER] = {node_on_timer, true},
+        [EVENT_DELIVER] = {network_on_deliver, true},
+        [EVENT_CONNECT] = {network_on_connect, false},
+        [EVENT_HELLO] = {network_on_hello, false},
+        [EVENT_PEER_LOST] = {network_on_peer_lost, true},
+        [EVENT_DISK_DONE] = {disk_on_done, false},
+        [EVENT_DISK_REPORT] = {disk_on_report, true},
+        [EVENT_CLIENT] = {clients_on_client, false},
+        [EVENT_SUBMIT] = {clients_on_submit, true},
+        [EVENT_OVERDUE] = {clients_on_overdue, true},
+        [EVENT_FAULT] = {faults_on_fault, false},
+        [EVENT_HEAL] = {faults_on_heal, false},
+        [EVENT_KILL] = {node_on_kill, false},
+        [EVENT_PHASE] = {sim_on_phase, false},
+    };
+    const struct sim_node *node = &sim->nodes[event->node];
+    bool dead = !node->host && event->kind != EVENT_START;
+    if (event->lifetime != 0 && (event->lifetime != node->lifetime || dead)) {
+        discard(event);
+        return;
+    }
+    if (rows[event->kind].waits && node->host && node_paused(node)) {
+        world_defer(&sim->world, event, node->paused_until_us);
+        return;
+    }
+    rows[event->kind].handle(sim, event);
+}
+
+static void discard(const struct sim_event *event)
+{
+    if (event->kind == EVENT_DELIVER) network_packet_drop(event->data);
+    if (event->kind == EVENT_DISK_REPORT) disk_report_free(event->data);
+}
+
+/* ---- phases ---- */
+
+/* Some majority of those who still have their disks can talk again; the others stay cut off, half
+ * cut off, or away.
+ */
+static void begin_majority(struct sim *sim)
+{
+    unsigned order[SIM_NODES_MAX], count = 0, nodes = sim->plan.nodes;
+    for (unsigned n = 0; n < nodes; n++) {
+        if (!sim->nodes[n].wiped) order[count++] = n;
+    }
+    for (unsigned i = count - 1; i > 0; i--) {
+        unsigned j = (unsigned)draw(sim, STREAM_FAULTS, i + 1), held = order[i];
+        order[i] = order[j];
+        order[j] = held;
+    }
+    unsigned size = (unsigned)draw_between(sim, STREAM_FAULTS, nodes / 2 + 1, count);
+    for (unsigned i = 0; i < size; i++) sim->healthy[order[i]] = sim->network.calm[order[i]] = true;
+
+    sim->phase = PHASE_MAJORITY;
+    for (unsigned n = 0; n < nodes; n++) {
+        struct sim_node *node = &sim->nodes[n];
+        uint64_t fate = draw(sim, STREAM_FAULTS, 5);
+        if (!sim->healthy[n] && fate == 0) {
+            node->held = true;
+            node_crash(node);
+        } else {
+            faults_heal_node(node);
+        }
+        for (unsigned other = 0; other < nodes; other++) {
+            if (sim->healthy[n] && sim->healthy[other]) network_heal(sim, n, other);
+            if (sim->healthy[n] || !sim->healthy[other]) continue;
+            sim->network.blocked[n][other] = fate == 1 || fate == 2;
+            sim->network.blocked[other][n] = fate == 1 || fate == 3;
+        }
+        TRACE(sim, node, "--- majority phase: %s %u", sim->healthy[n] ? "healthy" : "fate",
+              (unsigned)fate);
+    }
+    sim->clients.phase_us = sim->world.now_us;
+    sim->clients.ok_since_phase = 0;
+    sim->phase_deadline_us = sim->world.now_us + patience_us(sim);
+    poll_again(sim);
+}
+
+static void begin_convergence(struct sim *sim)
+{
+    if (!sim->was_calm) sim->result->recovery_us = sim->world.now_us - sim->clients.phase_us;
+    sim->phase = PHASE_CONVERGENCE;
+    sim->clients.quiet = true;
+    memset(sim->network.blocked, 0, sizeof sim->network.blocked);
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        sim->network.calm[n] = true;
+        faults_heal_node(&sim->nodes[n]);
+    }
+    TRACE(sim, NULL, "--- convergence phase");
+    sim->clients.phase_us = sim->world.now_us;
+    sim->phase_deadline_us = sim->world.now_us + patience_us(sim);
+    poll_again(sim);
+}
+
+/* Nothing is wrong any more: who leads goes on leading, under load, whatever a wiped node may do.
+ */
+static void begin_calm(struct sim *sim)
+{
+    const struct sim_node *leader = node_leading(sim);
+    sim->phase = PHASE_CALM;
+    sim->was_calm = true;
+    sim->calm_leader = leader->number;
+    sim->calm_term = leader->watch.term;
+    TRACE(sim, leader, "--- calm phase");
+    clients_resume(sim);
+    sim->phase_deadline_us = sim->world.now_us + 8 * sim->plan.election_us;
+    poll_again(sim);
+}
+
+static void check_calm(struct sim *sim)
+{
+    const struct sim_node *leader = node_leading(sim);
+    if (leader && leader->number == sim->calm_leader && leader->watch.term == sim->calm_term)
+        return;
+    violate(sim, leader, "leader_stays",
+            "in a calm network, %s no longer leads as in term %" PRIu64,
+            sim->nodes[sim->calm_leader].id.text, sim->calm_term);
+}
+
+/* Everyone who kept its disk has applied all there is, and all requests are answered. */
+static bool converged(struct sim *sim)
+{
+    for (unsigned client = 0; client < sim->plan.clients; client++) {
+        if (sim->clients.waits_for[client]) return false;
+    }
+    raft_index all = 0;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        const struct sim_node *node = &sim->nodes[n];
+        if (node->wiped) continue;
+        if (!node_up(node) || !host_raft(node->host) || node_paused(node)) return false;
+        struct raft_status status;
+        raft_status(host_raft(node->host), &status);
+        raft_index applied = host_applied(node->host).index;
+        if (all == 0) all = status.last_index;
+        if (applied == 0 || applied != all || status.commit_index != all ||
+            status.last_index != all)
+            return false;
+    }
+    return all >= sim->ledger.committed;
+}
+
+/* The promises, once all is quiet: one state everywhere, everyone ready, and nothing acknowledged
+ * missing. */
+static void check_end(struct sim *sim)
+{
+    struct buffer first = {0}, other = {0};
+    const struct sim_node *reference = NULL;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        struct sim_node *node = &sim->nodes[n];
+        if (node->host) check_status(node);
+        if (node->wiped) continue;
+        struct buffer *out = reference ? &other : &first;
+        buffer_clear(out);
+        node->machine.inner.encode(node->machine.inner.context, out);
+        uint64_t hash = node->machine.inner.hash(node->machine.inner.context);
+        if (!reference) {
+            reference = node;
+            sim->result->state_hash = hash;
+        }
+        bool same = reference == node || slice_equal(buffer_slice(&first), buffer_slice(&other));
+        if (!same || hash != sim->result->state_hash) {
+            violate(sim, node, "state_agrees", "its state differs from %s's at the end",
+                    reference->id.text);
+        }
+        if (node->machine.applied < sim->ledger.applied) {
+            violate(sim, node, "nothing_lost",
+                    "its last command is %" PRIu64 "; %" PRIu64 " was applied once",
+                    node->machine.applied, sim->ledger.applied);
+        }
+    }
+    clients_check_end(sim);
+    buffer_deinit(&first);
+    buffer_deinit(&other);
+}
+
+/* What status pages show is well-formed, and says the truth about being ready. */
+static void check_status(struct sim_node *node)
+{
+    static const struct mp_limits limits = {
+        .depth = VALUE_DEPTH_MAX, .elements = 100000, .bytes = 1 << 20};
+    struct sim *sim = node->sim;
+    struct buffer status = {0}, members = {0};
+    struct error error;
+    host_status(node->host, &status);
+    host_members(node->host, &members);
+    if (mp_check(buffer_slice(&status), &limits, &error) != ERROR_OK ||
+        mp_check(buffer_slice(&members), &limits, &error) != ERROR_OK) {
+        violate(sim, node, "status_sound", "its status is malformed: %s", error.text);
+    }
+    if (host_ready(node->host) == node->wiped) {
+        violate(sim, node, "ready", "%s, and all is well for long",
+                node->wiped ? "wiped but ready" : "not ready");
+    }
+    buffer_deinit(&status);
+    buffer_deinit(&members);
+}
+
+/* What an election takes, some times over; and the way of every entry, one at a time where windows
+ * are that small. */
+static uint64_t patience_us(const struct sim *sim)
+{
+    const struct sim_plan *plan = &sim->plan;
+    uint64_t trip = 2 * plan->latency_most_us + plan->write_most_us + plan->report_most_us +
+                    4 * plan->turn_most_us + 100;
+    raft_index longest = sim->ledger.committed;
+    for (unsigned n = 0; n < plan->nodes; n++) {
+        if (sim->nodes[n].disk.intended_count > longest)
+            longest = sim->nodes[n].disk.intended_count;
+    }
+    return 60 * plan->election_us + 2 * plan->late_most_us + 2 * trip * (longest + 20);
+}
+
+static void poll_again(struct sim *sim)
+{
+    world_push(&sim->world, sim->plan.election_us / 2, EVENT_PHASE, 0);
+}
+
+/* ---- mutants ---- */
+
+#ifdef MOONCLAVE_MUTANTS
+static const struct {
+    enum mutant mutant;
+    const char *name, *bug;
+} mutants[] = {
+#define X(name, text, bug) {MUTANT_##name, text, bug},
+    MUTANT_TABLE(X)
+#undef X
+};
+#define MUTANTS (sizeof mutants / sizeof *mutants)
+#endif
+
+const char *sim_mutant_name(unsigned i, const char **bug)
+{
+#ifdef MOONCLAVE_MUTANTS
+    if (i < MUTANTS) {
+        *bug = mutants[i].bug;
+        return mutants[i].name;
+    }
+#else
+    (void)i;
+    (void)bug;
+#endif
+    return NULL;
+}
+
+bool sim_mutant_find(const char *name, enum mutant *mutant)
+{
+#ifdef MOONCLAVE_MUTANTS
+    for (unsigned i = 0; i < MUTANTS; i++) {
+        if (strcmp(mutants[i].name, name) != 0) continue;
+        *mutant = mutants[i].mutant;
+        return true;
+    }
+#else
+    (void)name;
+    (void)mutant;
+#endif
+    return false;
+}
