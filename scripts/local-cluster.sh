@@ -7,10 +7,18 @@
 
 program=${BUILD:-build}/moonclave
 
+# Below the range from which the system gives connections theirs.
 free_ports() { # COUNT
     lua5.4 -e "local uv, held = require 'luv', {}
-        for i = 1, $1 do
-            held[i] = uv.new_tcp(); assert(held[i]:bind('127.0.0.1', 0)); io.write(held[i]:getsockname().port, ' ')
+        math.randomseed(uv.hrtime() ~ (uv.os_getpid() << 20))
+        while #held < $1 do
+            local port, server = math.random(10000, 32000), uv.new_tcp()
+            if server:bind('127.0.0.1', port) and server:listen(1, function() end) then
+                held[#held + 1] = server
+                io.write(port, ' ')
+            else
+                server:close()
+            end
         end"
 }
 

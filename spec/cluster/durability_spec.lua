@@ -2,9 +2,8 @@
 -- value is then followed through them: written into the WAL, synced, and only then vouched for.
 local cluster = require "support.cluster"
 local strace = require "support.strace"
-local formats = require "moonclave.formats"
+local wire = require "moonclave.wire"
 
-local APPEND_RESULT = 4
 local WRITES = { write = true, writev = true, sendto = true, sendmsg = true, pwrite64 = true, pwritev = true }
 
 -- Every frame a node sent, with the time at which its last byte was handed to the kernel.
@@ -25,10 +24,12 @@ local function frames_of(calls)
       end
       stream = streams[key]
       while stream and #stream >= 16 do
-        local size, kind = string.unpack("<I4B", stream)
-        if #stream < 16 + size then break end
-        frames[#frames + 1] = { kind = kind, body = stream:sub(17, 16 + size), time = call.began }
-        stream = stream:sub(17 + size)
+        local size = assert(wire.frame_size(stream, 1 << 24))
+        if size == 0 or #stream < size then break end
+        local frame = assert(wire.decode(stream:sub(1, size)))
+        frame.time = call.began
+        frames[#frames + 1] = frame
+        stream = stream:sub(size + 1)
         streams[key] = stream
       end
     end
@@ -36,7 +37,7 @@ local function frames_of(calls)
   return frames
 end
 
--- When was `text` certainly on the disk? The end of the first fdatasync of a file that began after text was written to it.
+-- When was `text` certainly on the disk? The end of the first fdatasync of its file that began after it was written.
 local function synced_at(calls, text)
   local written
   for _, call in ipairs(calls) do
@@ -89,23 +90,19 @@ describe("a node's ack", function()
           durable[value] = durable[value] or 0
           if synced then durable[value] = durable[value] + 1 end
           for _, frame in ipairs(frames) do
-            if frame.kind == APPEND_RESULT then
-              local message = formats.value_decode(frame.body)
-              local success, match = message[4], message[6]
-              if success and match >= value.index then
-                acks = acks + 1
-                assert.is_truthy(synced, name .. " vouched for " .. value.index .. " without syncing it")
-                assert.is_true(synced <= frame.time, ("%s vouched for %d %.6f s before it was durable")
-                  :format(name, value.index, synced - frame.time))
-                break
-              end
+            if frame.type == "append_result" and frame.success and frame.match >= value.index then
+              acks = acks + 1
+              assert.is_truthy(synced, name .. " vouched for " .. value.index .. " without syncing it")
+              assert.is_true(synced <= frame.time, ("%s vouched for %d %.6f s before it was durable")
+                :format(name, value.index, synced - frame.time))
+              break
             end
           end
         end
       end
       assert.is_true(acks >= 15, "only " .. acks .. " acks were seen")
       for _, value in ipairs(acknowledged) do
-        assert.is_true(durable[value] >= 2, value.index .. " was acknowledged with " .. durable[value] .. " copies synced")
+        assert.is_true(durable[value] >= 2, value.index .. " was acknowledged with too few copies synced")
       end
     end)
   end)

@@ -128,7 +128,9 @@ describe("JSON", function()
   end)
 
   it("is not written from bytes that are no value", function()
-    for _, bytes in ipairs { "", "\xc1", "\x91", "\x81\x01", "\xa5abc", "\x01\x01", "\x81\xc0\x01", ("\x91"):rep(30) .. "\x01" } do
+    for _, bytes in ipairs {
+      "", "\xc1", "\x91", "\x81\x01", "\xa5abc", "\x01\x01", "\x81\xc0\x01", ("\x91"):rep(30) .. "\x01",
+    } do
       local json, code = http.json_from_value(bytes)
       assert.is_nil(json)
       assert.equal("bad_request", code)

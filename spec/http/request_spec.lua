@@ -227,11 +227,12 @@ end)
 
 describe("what is no request", function()
   local texts = {
-    "\x16\x03\x01\x02\x00", "hello\r\n\r\n", "get / HTTP/1.1\r\n\r\n", "GET / HTTP/2.0\r\n\r\n", "GET / HTTP/0.9\r\n\r\n",
-    "GET /\r\n\r\n", "GET / FTP/1.1\r\n\r\n", "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", "GET nowhere HTTP/1.1\r\n\r\n",
+    "\x16\x03\x01\x02\x00", "hello\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "get / HTTP/1.1\r\n\r\n", "GET / HTTP/2.0\r\n\r\n", "GET / HTTP/0.9\r\n\r\n", "GET /\r\n\r\n",
+    "GET / FTP/1.1\r\n\r\n", "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", "GET nowhere HTTP/1.1\r\n\r\n",
     "GET / HTTP/1.1\r\nna me: v\r\n\r\n", "GET / HTTP/1.1\r\n: v\r\n\r\n", "GET / HTTP/1.1\r\nname\r\n\r\n",
-    "GET / HTTP/1.1\r\nname: a\0b\r\n\r\n", "GET / HTTP/1.1\r\nname: a\1b\r\n\r\n", "GET / HTTP/1.1\r\nn\0me: v\r\n\r\n",
-    "GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "GET / HTTP/1.1\r\nname: a\0b\r\n\r\n", "GET / HTTP/1.1\r\nname: a\1b\r\n\r\n",
+    "GET / HTTP/1.1\r\nn\0me: v\r\n\r\n", "GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n",
   }
   for _, text in ipairs(texts) do
     it(("is refused with a text: %q"):format(text):gsub("[\n\r]+", " "), function()

@@ -36,7 +36,8 @@ describe("a response", function()
 
   it("to a HEAD has the headers of the GET and no body", function()
     for _, given in ipairs { { bytes = "hello" }, { value = base.pack "hel" } } do
-      local _, headers, body = read(http.response { status = 200, bytes = given.bytes, value = given.value, head_only = true })
+      given.status, given.head_only = 200, true
+      local _, headers, body = read(http.response(given))
       assert.equal("5", headers["content-length"])
       assert.equal("", body)
     end

@@ -63,7 +63,8 @@ end)
 
 describe("Figure 2, RequestVote", function()
   local function ask(c, term, last_index, last_term, from)
-    c.a:receive { type = "request_vote", from = from or "b", term = term, last_index = last_index, last_term = last_term }
+    c.a:receive { type = "request_vote", from = from or "b", term = term, last_index = last_index,
+      last_term = last_term }
     c.a:persist()
     return c:take(from or "b", "vote")[1]
   end

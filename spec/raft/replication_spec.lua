@@ -511,7 +511,8 @@ describe("a former leader", function()
     for _, entry in ipairs(c.a.disk.log) do assert.is_nil(entry.payload:find "lost") end
   end)
 
-  it("that was elected again has forgotten the progress of its former term (bug 7 cannot be: a step is whole)", function()
+  -- Bug 7, a new term between reading the old one and appending, cannot be: a step is whole.
+  it("that was elected again has forgotten the progress of its former term", function()
     local c = leader()
     c:ack("b", "a", 1)
     c:append("c", "a", 2, c.a.disk.log, 1, 0)

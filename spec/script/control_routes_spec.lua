@@ -70,7 +70,9 @@ describe("a route", function()
 
   it("that is not there is the caller's to answer: 404, or 405 where the path is known", function()
     local node = serving(patterns)
-    for _, line in ipairs { "GET /nothing", "GET /kv/", "GET /kv/a/b", "GET /files", "GET /kv//cas", "GET //", "GET *" } do
+    for _, line in ipairs {
+      "GET /nothing", "GET /kv/", "GET /kv/a/b", "GET /files", "GET /kv//cas", "GET //", "GET *",
+    } do
       local exchange, path_known = node:request(line)
       assert.is_nil(exchange, line)
       assert.is_false(path_known, line)
@@ -142,7 +144,8 @@ describe("loading routes", function()
 
   it("refuses what is no function, and names that are no strings", function()
     for api, reason in pairs {
-      ["return { routes = { ['GET /a'] = 1 } }"] = "is not a function", ["return { routes = { 1 } }"] = "named by a string",
+      ["return { routes = { ['GET /a'] = 1 } }"] = "is not a function",
+      ["return { routes = { 1 } }"] = "named by a string",
       ["return { routes = 1 }"] = "must be a table", ["return 1"] = "must return a table", [""] = "must return a table",
     } do
       local node = node_of.new()

@@ -97,12 +97,34 @@ end
 
 -- ---- files and ports ----
 
-local function free_port()
-  local server = uv.new_tcp()
-  assert(server:bind("127.0.0.1", 0))
-  local port = server:getsockname().port
-  server:close()
-  return port
+-- Ports lie below the range from which the system gives connections theirs: there a port that is free now may belong to some
+-- connection when the node wants it. Two runs of the specs at once keep apart by the UDP port of the same number, which a
+-- cluster holds as long as it lives.
+local random = math.random
+math.randomseed(uv.hrtime() ~ (uv.os_getpid() << 20))
+
+local function lowest_ephemeral()
+  local file = io.open "/proc/sys/net/ipv4/ip_local_port_range"
+  local low = file and tonumber(file:read "n") or 32768
+  if file then file:close() end
+  return math.max(low, 12000)
+end
+
+local function free_port(claims)
+  local below = lowest_ephemeral()
+  for _ = 1, 1000 do
+    local port = random(10000, below - 1)
+    local claim, server = uv.new_udp(), uv.new_tcp()
+    local free = claim:bind("127.0.0.1", port) and server:bind("127.0.0.1", port) and server:listen(1, function() end)
+    server:close()
+    if free and claims then
+      claims[#claims + 1] = claim
+    else
+      claim:close()
+    end
+    if free then return port end
+  end
+  error "no free port on 127.0.0.1"
 end
 M.free_port = free_port
 
@@ -298,12 +320,14 @@ function M.new(options)
   options = options or {}
   local self = setmetatable({
     folder = M.folder(), nodes = {}, names = {}, flags = options.flags or {}, app = options.app, options = options,
+    claims = {},
   }, cluster)
   if self.app == nil then self.app = uv.cwd() .. "/examples/kv" end
   for i = 1, options.nodes or 3 do
     local name = "n" .. i
     self.names[i] = name
-    self.nodes[name] = { id = name, port = free_port(), http_port = free_port(), data = self.folder .. "/" .. name }
+    self.nodes[name] = { id = name, port = free_port(self.claims), http_port = free_port(self.claims),
+       data = self.folder .. "/" .. name }
   end
   return self
 end
@@ -416,6 +440,8 @@ function cluster:close()
       M.wait(process)
     end
   end
+  for _, claim in ipairs(self.claims) do claim:close() end
+  self.claims = {}
   if not os.getenv "MOONCLAVE_KEEP" then M.remove(self.folder) end
 end
 

@@ -213,8 +213,8 @@ end
 
 -- ---- the cluster ----
 
--- ids; run (those that exist as cores: the spec plays the others; all when absent); members (as for configuration; the
--- ids when absent); settings; disks: by id { term=, vote=, log= }
+-- ids; run (those that exist as cores: the spec plays the others; all when absent); members (as for configuration;
+-- the ids when absent); settings; disks: by id { term=, vote=, log= }
 function Cluster.new(options)
   local self = setmetatable({ now_us = 1000000, seed = options.seed or 1, messages = {}, played = {}, ids = {},
     leaders = {}, votes = {}, committed_entries = {}, cut_links = {}, servers = {} }, Cluster)
@@ -222,10 +222,11 @@ function Cluster.new(options)
   if options.members == false then configuration = "" end
   for _, id in ipairs(options.run or options.ids) do
     local disk = options.disks and options.disks[id] or {}
+    local log = disk.log or {}
     local settings = { election_timeout_us = Cluster.T, heartbeat_us = Cluster.HEARTBEAT, tail_bytes_max = 1 << 20 }
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
-      disk = { term = disk.term or 0, vote = disk.vote or "", log = table.move(disk.log or {}, 1, #(disk.log or {}), 1, {}),
+      disk = { term = disk.term or 0, vote = disk.vote or "", log = table.move(log, 1, #log, 1, {}),
         configuration = configuration } }, Server)
     local last = server.disk.log[#server.disk.log]
     if last and server.disk.term < last.term then server.disk.term = last.term end

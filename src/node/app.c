@@ -71,7 +71,7 @@ static void warn_if_other(struct node *node)
     const char *path = node->options->app;
     if (path != NULL && bundle_read(path, &local, NULL) == ERROR_OK &&
         bundle_hash(buffer_slice(&local)) != bundle_hash(buffer_slice(&node->bundle))) {
-        log_write(LOG_LEVEL_WARN, "app", "the app in %s is not the cluster's: the cluster's runs", path);
+        log_write(LOG_LEVEL_WARN, "app", "the app in %s differs from the cluster's: the cluster's runs", path);
     }
     buffer_deinit(&local);
 }

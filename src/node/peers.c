@@ -161,7 +161,9 @@ void peers_hello_again(struct node *node)
 {
     struct peers *peers = node->peers;
     for (size_t i = 0; i < peers->count; i++) {
-        if (peers->outgoing[i]->ready) peers_write_hello(node, net_stream_output(peers->outgoing[i]->stream));
+        /* Also where the first hello is not answered yet: what it said is no longer true. */
+        struct outgoing *peer = peers->outgoing[i];
+        if (peer->stream != NULL) peers_write_hello(node, net_stream_output(peer->stream));
     }
     incoming_hello_again(node);
 }

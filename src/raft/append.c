@@ -1,13 +1,14 @@
 /*
  * The follower's side of replication (§5.3).
  *
- * Entries are taken where the log agrees at prev_index; only an entry of another term at the same index truncates, so a
- * late or repeated append changes nothing. What is committed is never truncated: an append that asks for it contradicts
- * the safety of Raft, and this node stops. So does one whose chain does not continue ours: equal terms at equal indexes
- * must mean equal logs.
+ * Entries are taken where the log agrees at prev_index; only an entry of another term at the same
+ * index truncates, so a late or repeated append changes nothing. What is committed is never
+ * truncated: an append that asks for it contradicts the safety of Raft, and this node stops. So
+ * does one whose chain does not continue ours: equal terms at equal indexes must mean equal logs.
  *
- * The answer speaks of durable entries only. Where an append brought some that are not, it waits for PERSISTED, and one
- * answer serves for all that became durable together. A heartbeat is answered at once.
+ * The answer speaks of durable entries only. Where an append brought some that are not, it waits
+ * for PERSISTED, and one answer serves for all that became durable together. A heartbeat is
+ * answered at once.
  */
 #include "raft/core.h"
 #include "raft/entry.h"
@@ -15,11 +16,12 @@
 #include "base/mutant.h"
 
 static bool well_formed(const struct raft_message *message);
-static enum error_code agree(struct raft *raft, const struct raft_append *append, bool *agreed, struct error *error);
-static enum error_code take_entries(struct raft *raft, const struct raft_append *append, size_t *taken,
-                                    struct error *error);
-static enum error_code skip_known(const struct raft *raft, const struct raft_append *append, size_t *known,
-                                  struct error *error);
+static enum error_code agree(struct raft *raft, const struct raft_append *append, bool *agreed,
+                             struct error *error);
+static enum error_code take_entries(struct raft *raft, const struct raft_append *append,
+                                    size_t *taken, struct error *error);
+static enum error_code skip_known(const struct raft *raft, const struct raft_append *append,
+                                  size_t *known, struct error *error);
 static enum error_code append_new(struct raft *raft, const struct raft_append *append, size_t known,
                                   struct error *error);
 static void answer_success(struct raft *raft);
@@ -27,7 +29,8 @@ static void answer_failure(struct raft *raft, const struct raft_message *message
 static enum error_code contradiction(struct error *error, const char *what, raft_index index,
                                      const struct raft_message *message);
 
-enum error_code raft_receive_append(struct raft *raft, const struct raft_message *message, struct error *error)
+enum error_code raft_receive_append(struct raft *raft, const struct raft_message *message,
+                                    struct error *error)
 {
     const struct raft_append *append = &message->append;
     if (message->term < raft->hard_state.term) {
@@ -38,7 +41,8 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
     bool present = message->term == raft->hard_state.term;
     bool known = raft_id_equal(&raft->leader, &message->from);
     if (present && !known && !raft_id_none(&raft->leader)) {
-        return contradiction(error, "a second leader in one term sends", append->prev_index, message);
+        return contradiction(error, "a second leader in one term sends", append->prev_index,
+                             message);
     }
     if (!present || !known) raft_become_follower(raft, message->term, &message->from);
     raft->heard_us = raft->waiting_since_us = raft->now_us;
@@ -59,7 +63,8 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
     raft_index verified = append->prev_index + taken;
     raft->following.verified = raft_most(raft->following.verified, verified);
     raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, verified));
-    if (taken < append->entry_count) return ERROR_OK; /* the disk is full: to answer would only bring them again */
+    if (taken < append->entry_count)
+        return ERROR_OK; /* the disk is full: to answer would only bring them again */
     if (append->entry_count > 0 && verified > raft->gate.durable.index) {
         raft->following.ack_due = true;
     } else {
@@ -78,36 +83,41 @@ void raft_ack_durable(struct raft *raft)
 
 /* ---- what has come ---- */
 
-/* Entries that do not follow each other, or come from a term after the message's, are no append of ours to judge: they
- * are dropped like any other noise. */
+/* Entries that do not follow each other, or come from a term after the message's, are no append of
+ * ours to judge: they are dropped like any other noise. */
 static bool well_formed(const struct raft_message *message)
 {
     const struct raft_append *append = &message->append;
     raft_term term = append->prev_term;
     for (size_t i = 0; i < append->entry_count; i++) {
         const struct raft_entry *entry = &append->entries[i];
-        if (entry->index != append->prev_index + 1 + i || entry->term < term || entry->term == 0) return false;
+        if (entry->index != append->prev_index + 1 + i || entry->term < term || entry->term == 0)
+            return false;
         term = entry->term;
     }
     return term <= message->term;
 }
 
-/* Is the leader's log ours up to prev_index? What is committed is in every later leader's log, so below the snapshot the
- * answer is yes without looking. */
-static enum error_code agree(struct raft *raft, const struct raft_append *append, bool *agreed, struct error *error)
+/* Is the leader's log ours up to prev_index? What is committed is in every later leader's log, so
+ * below the snapshot the answer is yes without looking. */
+static enum error_code agree(struct raft *raft, const struct raft_append *append, bool *agreed,
+                             struct error *error)
 {
     raft_index prev = append->prev_index;
-    *agreed = prev < raft->log.snapshot_index ||
-              (prev <= raft->log.last_index && raft_log_term_at(&raft->log, prev) == append->prev_term);
+    *agreed =
+        prev < raft->log.snapshot_index ||
+        (prev <= raft->log.last_index && raft_log_term_at(&raft->log, prev) == append->prev_term);
     if (*agreed || prev > raft->commit_index) return ERROR_OK;
-    return error_set(error, ERROR_CORRUPT, "entry %llu is committed here in term %llu, the leader has term %llu there",
-                     (unsigned long long)prev, (unsigned long long)raft_log_term_at(&raft->log, prev),
+    return error_set(error, ERROR_CORRUPT,
+                     "entry %llu is committed here in term %llu, the leader has term %llu there",
+                     (unsigned long long)prev,
+                     (unsigned long long)raft_log_term_at(&raft->log, prev),
                      (unsigned long long)append->prev_term);
 }
 
 /* `taken` counts those that are in the log now, new or not. */
-static enum error_code take_entries(struct raft *raft, const struct raft_append *append, size_t *taken,
-                                    struct error *error)
+static enum error_code take_entries(struct raft *raft, const struct raft_append *append,
+                                    size_t *taken, struct error *error)
 {
     size_t known = 0;
     enum error_code code = skip_known(raft, append, &known, error);
@@ -123,8 +133,8 @@ static enum error_code take_entries(struct raft *raft, const struct raft_append 
     return append_new(raft, append, known, error);
 }
 
-static enum error_code skip_known(const struct raft *raft, const struct raft_append *append, size_t *known,
-                                  struct error *error)
+static enum error_code skip_known(const struct raft *raft, const struct raft_append *append,
+                                  size_t *known, struct error *error)
 {
     size_t i = 0;
     for (; i < append->entry_count; i++) {
@@ -134,13 +144,15 @@ static enum error_code skip_known(const struct raft *raft, const struct raft_app
         bool conflict = raft_log_term_at(&raft->log, entry->index) != entry->term;
         bool committed = entry->index <= raft->commit_index;
         if (conflict && committed) {
-            return error_set(error, ERROR_CORRUPT, "entry %llu is committed here, and the leader replaces it",
+            return error_set(error, ERROR_CORRUPT,
+                             "entry %llu is committed here, and the leader replaces it",
                              (unsigned long long)entry->index);
         }
         if (!committed && GUARD(TRUNCATE_WITHOUT_CONFLICT, conflict)) break;
         uint64_t chain;
         if (raft_log_chain_at(&raft->log, entry->index, &chain) && chain != entry->chain) {
-            return error_set(error, ERROR_CORRUPT, "entry %llu of term %llu is not what the leader has there",
+            return error_set(error, ERROR_CORRUPT,
+                             "entry %llu of term %llu is not what the leader has there",
                              (unsigned long long)entry->index, (unsigned long long)entry->term);
         }
     }
@@ -148,8 +160,8 @@ static enum error_code skip_known(const struct raft *raft, const struct raft_app
     return ERROR_OK;
 }
 
-/* After a truncation below what is in memory the chain there is unknown: its first entry is believed, being checksummed,
- * and the rest is checked again. */
+/* After a truncation below what is in memory the chain there is unknown: its first entry is
+ * believed, being checksummed, and the rest is checked again. */
 static enum error_code append_new(struct raft *raft, const struct raft_append *append, size_t known,
                                   struct error *error)
 {
@@ -157,8 +169,10 @@ static enum error_code append_new(struct raft *raft, const struct raft_append *a
     for (size_t i = known; i < append->entry_count; i++) {
         const struct raft_entry *entry = &append->entries[i];
         uint64_t chain;
-        if (raft_log_chain_at(log, log->last_index, &chain) && raft_entry_chain(entry, chain) != entry->chain) {
-            return error_set(error, ERROR_CORRUPT, "entry %llu of term %llu does not continue the log that is here",
+        if (raft_log_chain_at(log, log->last_index, &chain) &&
+            raft_entry_chain(entry, chain) != entry->chain) {
+            return error_set(error, ERROR_CORRUPT,
+                             "entry %llu of term %llu does not continue the log that is here",
                              (unsigned long long)entry->index, (unsigned long long)entry->term);
         }
         enum error_code code = raft_log_append(log, entry, error);
@@ -183,8 +197,8 @@ static void answer_success(struct raft *raft)
     raft_gate_hold(raft, &message, RAFT_GATE_HARD_STATE);
 }
 
-/* The hint: our last entry that could still be the leader's, for the terms of its log do not exceed prev_term there. So
- * the leader goes back term by term, not entry by entry. */
+/* The hint: our last entry that could still be the leader's, for the terms of its log do not exceed
+ * prev_term there. So the leader goes back term by term, not entry by entry. */
 static void answer_failure(struct raft *raft, const struct raft_message *request)
 {
     const struct raft_append *append = &request->append;
@@ -204,6 +218,7 @@ static void answer_failure(struct raft *raft, const struct raft_message *request
 static enum error_code contradiction(struct error *error, const char *what, raft_index index,
                                      const struct raft_message *message)
 {
-    return error_set(error, ERROR_CORRUPT, "%s index %llu: %s, term %llu", what, (unsigned long long)index,
-                     message->from.text, (unsigned long long)message->term);
+    return error_set(error, ERROR_CORRUPT, "%s index %llu: %s, term %llu", what,
+                     (unsigned long long)index, message->from.text,
+                     (unsigned long long)message->term);
 }

@@ -1,4 +1,5 @@
-/* The effects of a step and what they point to: arrays that are emptied, not freed, from step to step. */
+/* The effects of a step and what they point to: arrays that are emptied, not freed, from step to
+ * step. */
 #include "base/memory.h"
 #include "raft/core.h"
 
@@ -37,12 +38,15 @@ void raft_send(struct raft *raft, const struct raft_message *message)
     raft_emit(raft, RAFT_EFFECT_SEND)->message = *message;
 }
 
-struct raft_message raft_message_to(const struct raft *raft, enum raft_message_type type, const struct raft_id *to)
+struct raft_message raft_message_to(const struct raft *raft, enum raft_message_type type,
+                                    const struct raft_id *to)
 {
-    return (struct raft_message){.type = type, .from = raft->id, .to = *to, .term = raft->hard_state.term};
+    return (struct raft_message){
+        .type = type, .from = raft->id, .to = *to, .term = raft->hard_state.term};
 }
 
-const struct raft_entry *raft_arena_entries(struct raft_arena *arena, const struct raft_entry *entries, size_t count)
+const struct raft_entry *raft_arena_entries(struct raft_arena *arena,
+                                            const struct raft_entry *entries, size_t count)
 {
     assert(arena->entry_count == 0); /* growing would move what a message already points to */
     if (arena->entry_capacity < count) {

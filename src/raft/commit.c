@@ -1,7 +1,7 @@
 /*
- * Commit (§5.3, §5.4.2): what is durable on a quorum of the effective configuration, the leader's own disk counted like
- * any other and no further than it has come (Ongaro §10.2.1). Only an entry of the present term is committed by counting;
- * it commits all before it (Figure 8).
+ * Commit (§5.3, §5.4.2): what is durable on a quorum of the effective configuration, the leader's
+ * own disk counted like any other and no further than it has come (Ongaro §10.2.1). Only an entry
+ * of the present term is committed by counting; it commits all before it (Figure 8).
  */
 #include "raft/core.h"
 #include "raft/entry.h"
@@ -10,7 +10,8 @@
 
 #include <assert.h>
 
-#define COMMIT_PUSH_FRACTION 8 /* of a heartbeat: how long an idle follower may not know of a commit */
+#define COMMIT_PUSH_FRACTION \
+    8 /* of a heartbeat: how long an idle follower may not know of a commit */
 
 static raft_index durable_at(void *context, const struct raft_id *id);
 
@@ -23,15 +24,17 @@ void raft_advance_commit(struct raft *raft)
         assert(index <= raft->log.last_index);
         raft->commit_index = index;
         if (raft->commit_push_us == 0) {
-            raft->commit_push_us = raft->now_us + raft->settings.heartbeat_us / COMMIT_PUSH_FRACTION;
+            raft->commit_push_us =
+                raft->now_us + raft->settings.heartbeat_us / COMMIT_PUSH_FRACTION;
         }
         raft_advance_reads(raft);
     }
     raft_settle(raft);
 }
 
-/* Proposals weigh until they are committed *and* durable here: until then they must be kept in memory, and a leader whose
- * own disk lags behind a quorum of others must not take more than it can keep. */
+/* Proposals weigh until they are committed *and* durable here: until then they must be kept in
+ * memory, and a leader whose own disk lags behind a quorum of others must not take more than it can
+ * keep. */
 void raft_settle(struct raft *raft)
 {
     raft_index settled = raft_least(raft->commit_index, raft->gate.durable.index);

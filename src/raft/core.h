@@ -1,9 +1,11 @@
 /*
- * What the files of the core share: the server's state and the functions they call each other by. Private to raft/.
+ * What the files of the core share: the server's state and the functions they call each other by.
+ * Private to raft/.
  *
- * A step runs one handler (the tables in raft.c and receive.c), which changes state and may emit answers; then
- * raft_finish compares the state with what has been given out and emits the rest: PERSIST, messages, APPLY, DEADLINE.
- * So handlers say what is, not what follows from it, and no order between them matters.
+ * A step runs one handler (the tables in raft.c and receive.c), which changes state and may emit
+ * answers; then finish (raft.c) compares the state with what has been given out and emits the rest:
+ * PERSIST, messages, APPLY, DEADLINE. So handlers say what is, not what follows from it, and no
+ * order between them matters.
  */
 #ifndef MOONCLAVE_RAFT_CORE_H
 #define MOONCLAVE_RAFT_CORE_H
@@ -14,23 +16,23 @@
 #include "raft/peers.h"
 #include "raft/raft.h"
 
-/* Reads at a leader. They are confirmed by rounds: a read joins the next round to start, and is answered once a quorum
- * has echoed that round or a later one. */
+/* Reads at a leader. They are confirmed by rounds: a read joins the next round to start, and is
+ * answered once a quorum has echoed that round or a later one. */
 struct raft_contexts {
     uint64_t *contexts;
     size_t count, capacity;
 };
 struct raft_reads {
-    uint64_t round;       /* newest started: ascends for the life of the process, never used twice */
-    raft_index index;     /* what the reads of that round may be answered from */
+    uint64_t round;   /* newest started: ascends for the life of the process, never used twice */
+    raft_index index; /* what the reads of that round may be answered from */
     struct raft_contexts asked;   /* in that round */
     struct raft_contexts waiting; /* for the next one */
 };
 
 /* A follower's dealings with its leader: of the present term only. */
 struct raft_following {
-    raft_index verified;  /* the leader's log and ours agree up to here */
-    bool ack_due;         /* some of it is not durable yet: the answer waits for PERSISTED */
+    raft_index verified;   /* the leader's log and ours agree up to here */
+    bool ack_due;          /* some of it is not durable yet: the answer waits for PERSISTED */
     raft_index prev_index; /* of the newest append: echoed */
     uint64_t round;        /* the newest heard: echoed */
 };
@@ -67,28 +69,28 @@ struct raft {
     struct raft_gate gate;
 
     /* volatile, on every server */
-    enum raft_role role;    /* assigned in role.c only */
-    struct raft_id leader;  /* of this term; "" while unknown */
+    enum raft_role role;   /* assigned in role.c only */
+    struct raft_id leader; /* of this term; "" while unknown */
     raft_index commit_index;
     raft_index applied_index;
     struct raft_following following;
     struct raft_peers peers; /* everyone else in the effective configuration */
-    bool own_vote;          /* (pre-)candidate: it counts, being durable where it must be */
-    uint64_t heard_us;      /* the leader's last word: meaningful while `leader` is another server */
+    bool own_vote;           /* (pre-)candidate: it counts, being durable where it must be */
+    uint64_t heard_us; /* the leader's last word: meaningful while `leader` is another server */
     uint64_t waiting_since_us;    /* the election timeout runs from here */
     uint64_t election_timeout_us; /* as drawn */
     uint64_t ask_again_us;        /* (pre-)candidate: repeats its requests then */
 
     /* volatile, on a leader */
-    raft_index term_start;  /* index of this term's NOOP */
+    raft_index term_start; /* index of this term's NOOP */
     uint64_t leader_since_us;
     uint64_t heartbeat_due_us;
-    uint64_t quorum_check_us;   /* not before then can contact with the quorum have been lost */
-    uint64_t commit_push_us;    /* idle followers hear of a new commit then; 0: nothing to tell */
-    raft_index settled_index;   /* committed and durable here, as far as counted below */
-    size_t uncommitted_bytes;   /* in memory behind settled_index */
+    uint64_t quorum_check_us; /* not before then can contact with the quorum have been lost */
+    uint64_t commit_push_us;  /* idle followers hear of a new commit then; 0: nothing to tell */
+    raft_index settled_index; /* committed and durable here, as far as counted below */
+    size_t uncommitted_bytes; /* in memory behind settled_index */
     struct raft_reads reads;
-    uint64_t log_read_token;    /* last given out */
+    uint64_t log_read_token; /* last given out */
 
     struct raft_arena arena;
     struct raft_told told;
@@ -97,11 +99,14 @@ struct raft {
 /* ---- arena.c ---- */
 void raft_arena_reset(struct raft_arena *arena);
 void raft_arena_deinit(struct raft_arena *arena);
-struct raft_effect *raft_emit(struct raft *raft, enum raft_effect_type type); /* to be filled before the next one */
+struct raft_effect *raft_emit(struct raft *raft,
+                              enum raft_effect_type type); /* to be filled before the next one */
 void raft_send(struct raft *raft, const struct raft_message *message);
-struct raft_message raft_message_to(const struct raft *raft, enum raft_message_type type, const struct raft_id *to);
+struct raft_message raft_message_to(const struct raft *raft, enum raft_message_type type,
+                                    const struct raft_id *to);
 /* Copies of entries, with references, for this step's messages. Once in a step. */
-const struct raft_entry *raft_arena_entries(struct raft_arena *arena, const struct raft_entry *entries, size_t count);
+const struct raft_entry *raft_arena_entries(struct raft_arena *arena,
+                                            const struct raft_entry *entries, size_t count);
 
 /* ---- role.c ---- */
 /* `leader` null: unknown. The term is ours or higher. */
@@ -113,32 +118,37 @@ void raft_become_leader(struct raft *raft);
 /* ---- election.c: the side that asks ---- */
 bool raft_may_campaign(const struct raft *raft); /* a voter whose disk takes writes */
 void raft_campaign(struct raft *raft);
-void raft_ask_for_votes(struct raft *raft);      /* of those who have not granted one */
+void raft_ask_for_votes(struct raft *raft); /* of those who have not granted one */
 void raft_count_votes(struct raft *raft);
-enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *message, struct error *error);
+enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *message,
+                                  struct error *error);
 
 /* ---- vote.c: the side that is asked ---- */
 enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_message *message,
                                           struct error *error);
 
 /* ---- append.c: the follower ---- */
-enum error_code raft_receive_append(struct raft *raft, const struct raft_message *message, struct error *error);
+enum error_code raft_receive_append(struct raft *raft, const struct raft_message *message,
+                                    struct error *error);
 void raft_ack_durable(struct raft *raft); /* after PERSISTED */
 
 /* ---- result.c, send.c: the leader ---- */
 enum error_code raft_receive_append_result(struct raft *raft, const struct raft_message *message,
                                            struct error *error);
-void raft_replicate(struct raft *raft);           /* sends what every peer may be sent */
-enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *event, struct error *error);
-enum error_code raft_unreachable(struct raft *raft, const struct raft_event *event, struct error *error);
-void raft_speak_to_all(struct raft *raft);        /* a heartbeat to everyone at the end of this step */
+void raft_replicate(struct raft *raft); /* sends what every peer may be sent */
+enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *event,
+                                  struct error *error);
+enum error_code raft_unreachable(struct raft *raft, const struct raft_event *event,
+                                 struct error *error);
+void raft_speak_to_all(struct raft *raft); /* a heartbeat to everyone at the end of this step */
 
 /* ---- commit.c ---- */
-void raft_advance_commit(struct raft *raft);      /* a leader's, by counting */
-void raft_settle(struct raft *raft);              /* moves settled_index up */
+void raft_advance_commit(struct raft *raft); /* a leader's, by counting */
+void raft_settle(struct raft *raft);         /* moves settled_index up */
 
 /* ---- propose.c ---- */
-enum error_code raft_propose(struct raft *raft, const struct raft_event *event, struct error *error);
+enum error_code raft_propose(struct raft *raft, const struct raft_event *event,
+                             struct error *error);
 /* Appends one entry of this term at the leader; the assigned fields are written back. */
 void raft_append_own(struct raft *raft, struct raft_entry *entry);
 
@@ -151,10 +161,11 @@ void raft_reads_deinit(struct raft_reads *reads);
 /* ---- timer.c ---- */
 enum error_code raft_timer(struct raft *raft, const struct raft_event *event, struct error *error);
 void raft_restart_election_timeout(struct raft *raft); /* from now, drawn afresh */
-void raft_arm(struct raft *raft);                      /* emits DEADLINE where it has to be earlier */
+void raft_arm(struct raft *raft); /* emits DEADLINE where it has to be earlier */
 
 /* ---- receive.c ---- */
-enum error_code raft_receive(struct raft *raft, const struct raft_event *event, struct error *error);
+enum error_code raft_receive(struct raft *raft, const struct raft_event *event,
+                             struct error *error);
 
 /* ---- small questions ---- */
 static inline raft_index raft_least(raft_index a, raft_index b)

@@ -1,8 +1,9 @@
 /*
  * The side that asks for votes: pre-vote, vote, and counting (§5.2, Ongaro §9.6).
  *
- * A vote request is held until term, vote *and log* are durable. A candidate that asks earlier can crash, come back with
- * less of a log, campaign in the same term again and collect a grant that was given to what it no longer has.
+ * A vote request is held until term, vote *and log* are durable. A candidate that asks earlier can
+ * crash, come back with less of a log, campaign in the same term again and collect a grant that was
+ * given to what it no longer has.
  */
 #include "raft/core.h"
 
@@ -22,8 +23,9 @@ void raft_campaign(struct raft *raft)
     raft_count_votes(raft);
 }
 
-/* Repeated while no answer comes (§5.1): a request may have been lost, or have come a moment too soon for a voter that
- * was still true to its old leader. A vote is granted again to the same candidate. */
+/* Repeated while no answer comes (§5.1): a request may have been lost, or have come a moment too
+ * soon for a voter that was still true to its old leader. A vote is granted again to the same
+ * candidate. */
 void raft_ask_for_votes(struct raft *raft)
 {
     raft->ask_again_us = raft->now_us + raft->settings.heartbeat_us;
@@ -44,9 +46,11 @@ void raft_count_votes(struct raft *raft)
     }
 }
 
-/* A granted pre-vote carries the term that was asked for, which is nobody's yet. A refusal carries the answerer's own:
- * where that is higher it raises us (receive.c), where it is lower it says nothing more than no. */
-enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *message, struct error *error)
+/* A granted pre-vote carries the term that was asked for, which is nobody's yet. A refusal carries
+ * the answerer's own: where that is higher it raises us (receive.c), where it is lower it says
+ * nothing more than no. */
+enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *message,
+                                  struct error *error)
 {
     (void)error;
     const struct raft_vote *vote = &message->vote;

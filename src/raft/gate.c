@@ -1,4 +1,5 @@
-/* The gate: see gate.h. One PERSIST per step at most; numbers ascend by one and are never given out twice. */
+/* The gate: see gate.h. One PERSIST per step at most; numbers ascend by one and are never given out
+ * twice. */
 #include "raft/gate.h"
 
 #include "base/memory.h"
@@ -7,7 +8,8 @@
 
 #include <assert.h>
 
-#define ENTRIES_KEPT_MAX 4096 /* a write's memory is kept for the next one up to this many entries */
+#define ENTRIES_KEPT_MAX \
+    4096 /* a write's memory is kept for the next one up to this many entries */
 
 static bool behind(struct raft *raft);
 static void give_out(struct raft *raft);
@@ -36,7 +38,8 @@ void raft_gate_deinit(struct raft_gate *gate)
     raft_gate_init(gate);
 }
 
-void raft_gate_hold(struct raft *raft, const struct raft_message *message, enum raft_gate_level level)
+void raft_gate_hold(struct raft *raft, const struct raft_message *message,
+                    enum raft_gate_level level)
 {
     struct raft_gate *gate = &raft->gate;
     assert(message->type != RAFT_APPEND);
@@ -113,8 +116,8 @@ bool raft_gate_hard_state_durable(const struct raft *raft)
 static bool behind(struct raft *raft)
 {
     const struct raft_stand *given = newest_stand(&raft->gate);
-    return !hard_state_equal(&given->hard_state, &raft->hard_state) || given->index < raft->log.last_index ||
-           given->last > given->index;
+    return !hard_state_equal(&given->hard_state, &raft->hard_state) ||
+           given->index < raft->log.last_index || given->last > given->index;
 }
 
 static void give_out(struct raft *raft)
@@ -123,7 +126,8 @@ static void give_out(struct raft *raft)
     struct raft_stand given = *newest_stand(gate);
     struct raft_write *write = push_write(gate);
     write->sequence = ++gate->sequence;
-    write->stand = (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
+    write->stand =
+        (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
     fill_entries(write, &raft->log, given.index + 1);
     gate->retrying = gate->retry_due;
     gate->retry_due = false;
@@ -159,7 +163,8 @@ static void fill_entries(struct raft_write *write, const struct raft_log *log, r
     write->entry_count = (size_t)(log->last_index + 1 - first);
     if (write->entry_capacity < write->entry_count) {
         write->entry_capacity = write->entry_count;
-        write->entries = memory_resize(write->entries, write->entry_capacity, sizeof *write->entries);
+        write->entries =
+            memory_resize(write->entries, write->entry_capacity, sizeof *write->entries);
     }
     for (size_t i = 0; i < write->entry_count; i++) {
         const struct raft_entry *entry = raft_log_entry(log, first + i);
@@ -186,7 +191,8 @@ static void number_fresh(struct raft *raft)
 {
     struct raft_gate *gate = &raft->gate;
     bool hard_state_given = hard_state_equal(&newest_stand(gate)->hard_state, &raft->hard_state);
-    uint64_t hard_state_sequence = hard_state_given ? gate->hard_state_sequence : gate->sequence + 1;
+    uint64_t hard_state_sequence =
+        hard_state_given ? gate->hard_state_sequence : gate->sequence + 1;
     uint64_t log_sequence = behind(raft) ? gate->sequence + 1 : gate->sequence;
     for (size_t i = 0; i < gate->held_count; i++) {
         struct raft_held *held = &gate->held[i];
@@ -216,9 +222,12 @@ static bool may_leave(const struct raft_gate *gate, const struct raft_held *held
 {
     bool durable = held->sequence <= gate->persisted;
     switch (held->message.type) {
-    case RAFT_VOTE: return GUARD(UNGATED_VOTE, durable);
-    case RAFT_REQUEST_VOTE: return GUARD(UNGATED_VOTE_REQUEST, durable);
-    default: return durable;
+    case RAFT_VOTE:
+        return GUARD(UNGATED_VOTE, durable);
+    case RAFT_REQUEST_VOTE:
+        return GUARD(UNGATED_VOTE_REQUEST, durable);
+    default:
+        return durable;
     }
 }
 

@@ -1,15 +1,18 @@
 /*
- * The gate between the core and its disk: what has been given out to be written, what is durable, and the messages that
- * may only leave once something is.
+ * The gate between the core and its disk: what has been given out to be written, what is durable,
+ * and the messages that may only leave once something is.
  *
- * A stand is what the disk holds once a write is done: hard state, and how far its log agrees with ours. The durable
- * stand moves with PERSISTED; the newest stand is that of the last write given out. What has to be written is always
- * the difference between the core's memory and the newest stand: there is no list of changes that could get out of step,
- * and after a refusal (the refused writes are forgotten) the difference covers everything again.
+ * A stand is what the disk holds once a write is done: hard state, and how far its log agrees with
+ * ours. The durable stand moves with PERSISTED; the newest stand is that of the last write given
+ * out. What has to be written is always the difference between the core's memory and the newest
+ * stand: there is no list of changes that could get out of step, and after a refusal (the refused
+ * writes are forgotten) the difference covers everything again.
  *
- * A truncation lowers the index of every stand: a completion that arrives later can never vouch for a replaced entry.
+ * A truncation lowers the index of every stand: a completion that arrives later can never vouch for
+ * a replaced entry.
  *
- * Writes keep copies of their entries with references to the payloads, so that the log may change beneath them.
+ * Writes keep copies of their entries with references to the payloads, so that the log may change
+ * beneath them.
  */
 #ifndef MOONCLAVE_RAFT_GATE_H
 #define MOONCLAVE_RAFT_GATE_H
@@ -21,7 +24,8 @@ struct raft;
 struct raft_stand {
     struct raft_hard_state hard_state;
     raft_index index; /* every entry up to here is ours */
-    raft_index last;  /* where the disk's log ends; past `index` it holds what was truncated here since */
+    raft_index
+        last; /* where the disk's log ends; past `index` it holds what was truncated here since */
 };
 
 struct raft_write {
@@ -38,10 +42,10 @@ enum raft_gate_level {
 
 struct raft_held {
     struct raft_message message;
-    raft_term own_term;  /* the sender's when it was held: dropped if that has passed */
+    raft_term own_term; /* the sender's when it was held: dropped if that has passed */
     enum raft_gate_level level;
-    bool fresh;          /* held in this step: `sequence` is still to be assigned */
-    uint64_t sequence;   /* leaves once this is durable */
+    bool fresh;        /* held in this step: `sequence` is still to be assigned */
+    uint64_t sequence; /* leaves once this is durable */
 };
 
 struct raft_gate {
@@ -64,10 +68,13 @@ struct raft_gate {
 void raft_gate_init(struct raft_gate *gate);
 void raft_gate_deinit(struct raft_gate *gate);
 
-/* Holds a message until what it rests on is durable: possibly no longer than this step. One of each kind to each peer is
- * held: a newer one takes the older one's place. Appends are never held: a leader's term is durable before it leads. */
-void raft_gate_hold(struct raft *raft, const struct raft_message *message, enum raft_gate_level level);
-/* At the end of a step: gives the difference out as one PERSIST, then sends what is held and may leave. */
+/* Holds a message until what it rests on is durable: possibly no longer than this step. One of each
+ * kind to each peer is held: a newer one takes the older one's place. Appends are never held: a
+ * leader's term is durable before it leads. */
+void raft_gate_hold(struct raft *raft, const struct raft_message *message,
+                    enum raft_gate_level level);
+/* At the end of a step: gives the difference out as one PERSIST, then sends what is held and may
+ * leave. */
 void raft_gate_flush(struct raft *raft);
 
 void raft_gate_truncated(struct raft_gate *gate, raft_index from);

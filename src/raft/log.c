@@ -9,13 +9,16 @@
 
 #define RING_CAPACITY_MIN 64
 
-static enum error_code load_runs(struct raft_log *log, const struct raft_durable *durable, struct error *error);
+static enum error_code load_runs(struct raft_log *log, const struct raft_durable *durable,
+                                 struct error *error);
 static enum error_code load_configurations(struct raft_log *log, const struct raft_durable *durable,
                                            struct error *error);
 static size_t run_of(const struct raft_log *log, raft_index index);
 static void push_run(struct raft_log *log, raft_index first, raft_term term);
-static void push_configuration(struct raft_log *log, raft_index index, struct raft_configuration *configuration);
-static enum error_code decode_configuration(const struct raft_entry *entry, struct raft_configuration *configuration,
+static void push_configuration(struct raft_log *log, raft_index index,
+                               struct raft_configuration *configuration);
+static enum error_code decode_configuration(const struct raft_entry *entry,
+                                            struct raft_configuration *configuration,
                                             struct error *error);
 static struct raft_entry *slot_of(const struct raft_log *log, raft_index index);
 static void push_entry(struct raft_log *log, const struct raft_entry *entry);
@@ -39,12 +42,14 @@ void raft_log_deinit(struct raft_log *log)
     raft_log_init(log);
 }
 
-enum error_code raft_log_load(struct raft_log *log, const struct raft_durable *durable, struct error *error)
+enum error_code raft_log_load(struct raft_log *log, const struct raft_durable *durable,
+                              struct error *error)
 {
     const struct raft_snapshot_meta *snapshot = &durable->snapshot;
     if (durable->last_index < snapshot->index) {
         return error_set(error, ERROR_CORRUPT, "the log ends at %llu, before its snapshot at %llu",
-                         (unsigned long long)durable->last_index, (unsigned long long)snapshot->index);
+                         (unsigned long long)durable->last_index,
+                         (unsigned long long)snapshot->index);
     }
     log->snapshot_index = snapshot->index;
     log->snapshot_term = snapshot->term;
@@ -97,10 +102,12 @@ bool raft_log_chain_at(const struct raft_log *log, raft_index index, uint64_t *c
     return true;
 }
 
-const struct raft_configuration *raft_log_configuration(const struct raft_log *log, raft_index *index)
+const struct raft_configuration *raft_log_configuration(const struct raft_log *log,
+                                                        raft_index *index)
 {
     const struct raft_log_configuration *effective = &log->snapshot_configuration;
-    if (log->configuration_count > 0) effective = &log->configurations[log->configuration_count - 1];
+    if (log->configuration_count > 0)
+        effective = &log->configurations[log->configuration_count - 1];
     if (index) *index = effective->index;
     return &effective->configuration;
 }
@@ -118,8 +125,8 @@ const struct raft_entry *raft_log_entry(const struct raft_log *log, raft_index i
     return slot_of(log, index);
 }
 
-const struct raft_entry *raft_log_slice(const struct raft_log *log, raft_index first, raft_index last,
-                                        size_t max_bytes, size_t *count)
+const struct raft_entry *raft_log_slice(const struct raft_log *log, raft_index first,
+                                        raft_index last, size_t max_bytes, size_t *count)
 {
     assert(first >= raft_log_tail_first(log) && first <= last && last <= log->last_index);
     const struct raft_entry *entries = slot_of(log, first);
@@ -137,7 +144,8 @@ const struct raft_entry *raft_log_slice(const struct raft_log *log, raft_index f
 
 /* ---- changes ---- */
 
-enum error_code raft_log_append(struct raft_log *log, const struct raft_entry *entry, struct error *error)
+enum error_code raft_log_append(struct raft_log *log, const struct raft_entry *entry,
+                                struct error *error)
 {
     assert(entry->index == log->last_index + 1);
     assert(entry->term >= raft_log_last_term(log));
@@ -175,7 +183,8 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
         log->last_time_ms = last->time_ms;
     }
     while (log->run_count > 0 && log->runs[log->run_count - 1].first >= from) log->run_count--;
-    while (log->configuration_count > 0 && log->configurations[log->configuration_count - 1].index >= from) {
+    while (log->configuration_count > 0 &&
+           log->configurations[log->configuration_count - 1].index >= from) {
         raft_configuration_deinit(&log->configurations[--log->configuration_count].configuration);
         log->configuration_changes++;
     }
@@ -183,7 +192,8 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
 
 void raft_log_trim(struct raft_log *log, raft_index limit, size_t bytes_max)
 {
-    while (log->tail_count > 0 && log->tail_bytes > bytes_max && raft_log_tail_first(log) <= limit) {
+    while (log->tail_count > 0 && log->tail_bytes > bytes_max &&
+           raft_log_tail_first(log) <= limit) {
         struct raft_entry *entry = slot_of(log, raft_log_tail_first(log));
         log->tail_bytes -= raft_entry_size(entry);
         raft_entry_drop(entry);
@@ -204,15 +214,18 @@ void raft_log_keep_payload(struct raft_entry *entry)
 
 /* ---- loading ---- */
 
-static enum error_code load_runs(struct raft_log *log, const struct raft_durable *durable, struct error *error)
+static enum error_code load_runs(struct raft_log *log, const struct raft_durable *durable,
+                                 struct error *error)
 {
     raft_index expected = log->snapshot_index + 1;
     raft_term least = log->snapshot_term;
     for (size_t i = 0; i < durable->run_count; i++) {
         const struct raft_term_run *run = &durable->runs[i];
-        bool placed = i == 0 ? run->first == expected : run->first >= expected && run->term != least;
+        bool placed =
+            i == 0 ? run->first == expected : run->first >= expected && run->term != least;
         if (!placed || run->term < least || run->term == 0 || run->first > log->last_index) {
-            return error_set(error, ERROR_CORRUPT, "the log's terms are out of order at index %llu (term %llu)",
+            return error_set(error, ERROR_CORRUPT,
+                             "the log's terms are out of order at index %llu (term %llu)",
                              (unsigned long long)run->first, (unsigned long long)run->term);
         }
         push_run(log, run->first, run->term);
@@ -223,7 +236,8 @@ static enum error_code load_runs(struct raft_log *log, const struct raft_durable
         return error_set(error, ERROR_CORRUPT, "the log's terms are missing");
     }
     if (least > durable->hard_state.term) {
-        return error_set(error, ERROR_CORRUPT, "the log reaches term %llu, but the stored term is %llu",
+        return error_set(error, ERROR_CORRUPT,
+                         "the log reaches term %llu, but the stored term is %llu",
                          (unsigned long long)least, (unsigned long long)durable->hard_state.term);
     }
     return ERROR_OK;
@@ -242,8 +256,10 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
     raft_index after = log->snapshot_index;
     for (size_t i = 0; i < durable->configuration_count; i++) {
         const struct raft_entry *entry = &durable->configurations[i];
-        if (entry->index <= after || entry->index > log->last_index || entry->type != RAFT_CONFIGURATION) {
-            return error_set(error, ERROR_CORRUPT, "the log's configurations are out of order at index %llu",
+        if (entry->index <= after || entry->index > log->last_index ||
+            entry->type != RAFT_CONFIGURATION) {
+            return error_set(error, ERROR_CORRUPT,
+                             "the log's configurations are out of order at index %llu",
                              (unsigned long long)entry->index);
         }
         struct raft_configuration configuration = {0};
@@ -258,7 +274,8 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
 
 /* ---- helpers ---- */
 
-/* The run that holds `index`, an index within the log. Nearly every question is about the newest run. */
+/* The run that holds `index`, an index within the log. Nearly every question is about the newest
+ * run. */
 static size_t run_of(const struct raft_log *log, raft_index index)
 {
     assert(log->run_count > 0 && log->runs[0].first <= index);
@@ -285,24 +302,29 @@ static void push_run(struct raft_log *log, raft_index first, raft_term term)
 }
 
 /* Takes the configuration over. */
-static void push_configuration(struct raft_log *log, raft_index index, struct raft_configuration *configuration)
+static void push_configuration(struct raft_log *log, raft_index index,
+                               struct raft_configuration *configuration)
 {
     if (log->configuration_count == log->configuration_capacity) {
-        log->configuration_capacity = log->configuration_capacity ? 2 * log->configuration_capacity : 4;
-        log->configurations =
-            memory_resize(log->configurations, log->configuration_capacity, sizeof *log->configurations);
+        log->configuration_capacity =
+            log->configuration_capacity ? 2 * log->configuration_capacity : 4;
+        log->configurations = memory_resize(log->configurations, log->configuration_capacity,
+                                            sizeof *log->configurations);
     }
-    log->configurations[log->configuration_count++] = (struct raft_log_configuration){index, *configuration};
+    log->configurations[log->configuration_count++] =
+        (struct raft_log_configuration){index, *configuration};
     log->configuration_changes++;
 }
 
-static enum error_code decode_configuration(const struct raft_entry *entry, struct raft_configuration *configuration,
+static enum error_code decode_configuration(const struct raft_entry *entry,
+                                            struct raft_configuration *configuration,
                                             struct error *error)
 {
     struct error inner = {ERROR_OK, ""};
     enum error_code code = raft_configuration_decode(entry->payload.bytes, configuration, &inner);
     if (code == ERROR_OK) return ERROR_OK;
-    return error_set(error, code, "configuration entry %llu: %s", (unsigned long long)entry->index, inner.text);
+    return error_set(error, code, "configuration entry %llu: %s", (unsigned long long)entry->index,
+                     inner.text);
 }
 
 static struct raft_entry *slot_of(const struct raft_log *log, raft_index index)

@@ -1,12 +1,13 @@
 /*
  * The log as the core knows it: index-and-term arithmetic for all of it, entries for its tail.
  *
- * - Terms of the whole log are kept as runs (first index, term): a log of a million entries and three terms is three
- *   runs. The snapshot stands before the first entry.
- * - The tail is a ring of the newest entries, one slot per index (index modulo capacity), each with a reference to its
- *   payload. Everything not yet durable or not yet applied is in it. Older entries are on the disk only.
- * - Every CONFIGURATION entry of the log is kept decoded. The effective configuration is the last of them, or the
- *   snapshot's: a function of the log, never stored beside it.
+ * - Terms of the whole log are kept as runs (first index, term): a log of a million entries and
+ * three terms is three runs. The snapshot stands before the first entry.
+ * - The tail is a ring of the newest entries, one slot per index (index modulo capacity), each with
+ * a reference to its payload. Everything not yet durable or not yet applied is in it. Older entries
+ * are on the disk only.
+ * - Every CONFIGURATION entry of the log is kept decoded. The effective configuration is the last
+ * of them, or the snapshot's: a function of the log, never stored beside it.
  *
  * What is durable is the gate's concern (gate.h), not the log's.
  */
@@ -27,10 +28,10 @@ struct raft_log {
     uint64_t snapshot_chain;
     struct raft_log_configuration snapshot_configuration;
 
-    raft_index last_index;  /* snapshot_index when empty */
+    raft_index last_index; /* snapshot_index when empty */
     uint64_t last_chain;
     uint64_t last_time_ms;
-    bool last_known;        /* are the two? not after a truncation below the tail, until the next append */
+    bool last_known; /* are the two? not after a truncation below the tail, until the next append */
     struct raft_term_run *runs;
     size_t run_count, run_capacity;
     struct raft_log_configuration *configurations;
@@ -38,44 +39,52 @@ struct raft_log {
     uint64_t configuration_changes; /* counts every change of the effective configuration */
 
     struct raft_entry *ring;
-    size_t ring_capacity;   /* a power of two, or 0 */
-    size_t tail_count;      /* the tail is last_index - tail_count + 1 ... last_index */
+    size_t ring_capacity; /* a power of two, or 0 */
+    size_t tail_count;    /* the tail is last_index - tail_count + 1 ... last_index */
     size_t tail_bytes;
 };
 
-void raft_log_init(struct raft_log *log); /* empty, at index 0 */
+void raft_log_init(struct raft_log *log);   /* empty, at index 0 */
 void raft_log_deinit(struct raft_log *log); /* drops every reference */
 /* What the disk holds; `log` is fresh. CORRUPT or VERSION, with a text: it contradicts itself. */
-enum error_code raft_log_load(struct raft_log *log, const struct raft_durable *durable, struct error *error);
+enum error_code raft_log_load(struct raft_log *log, const struct raft_durable *durable,
+                              struct error *error);
 
-raft_term raft_log_term_at(const struct raft_log *log, raft_index index); /* 0: not known, or index 0 */
+raft_term raft_log_term_at(const struct raft_log *log,
+                           raft_index index); /* 0: not known, or index 0 */
 raft_term raft_log_last_term(const struct raft_log *log);
-/* The largest index up to `index` whose term is at most `term`: where a log that has `term` at `index` could still agree
- * with this one. The snapshot's index at least. */
+/* The largest index up to `index` whose term is at most `term`: where a log that has `term` at
+ * `index` could still agree with this one. The snapshot's index at least. */
 raft_index raft_log_last_at_most(const struct raft_log *log, raft_index index, raft_term term);
 /* The chain value of the entry at `index`. false: only the disk knows it. */
 bool raft_log_chain_at(const struct raft_log *log, raft_index index, uint64_t *chain);
 
 /* The effective configuration. `index` may be null. */
-const struct raft_configuration *raft_log_configuration(const struct raft_log *log, raft_index *index);
+const struct raft_configuration *raft_log_configuration(const struct raft_log *log,
+                                                        raft_index *index);
 
-raft_index raft_log_tail_first(const struct raft_log *log); /* last_index + 1 when nothing is in memory */
-const struct raft_entry *raft_log_entry(const struct raft_log *log, raft_index index); /* null: not in the tail */
-/* Entries from `first` on, in the tail, that lie side by side: up to `last` and max_bytes, but at least one. Fewer where
- * the ring wraps: ask again for the rest. */
-const struct raft_entry *raft_log_slice(const struct raft_log *log, raft_index first, raft_index last,
-                                        size_t max_bytes, size_t *count);
+raft_index raft_log_tail_first(
+    const struct raft_log *log); /* last_index + 1 when nothing is in memory */
+const struct raft_entry *raft_log_entry(const struct raft_log *log,
+                                        raft_index index); /* null: not in the tail */
+/* Entries from `first` on, in the tail, that lie side by side: up to `last` and max_bytes, but at
+ * least one. Fewer where the ring wraps: ask again for the rest. */
+const struct raft_entry *raft_log_slice(const struct raft_log *log, raft_index first,
+                                        raft_index last, size_t max_bytes, size_t *count);
 
-/* Appends at last_index + 1 and takes a reference to the payload (a copy, where it is merely borrowed). `entry` carries
- * term, index and chain. CORRUPT or VERSION: a configuration that cannot be read; nothing changed. */
-enum error_code raft_log_append(struct raft_log *log, const struct raft_entry *entry, struct error *error);
-/* Removes every entry from `from` on (within the log). An append must follow: below the tail last_chain and last_time_ms
- * are unknown until then. */
+/* Appends at last_index + 1 and takes a reference to the payload (a copy, where it is merely
+ * borrowed). `entry` carries term, index and chain. CORRUPT or VERSION: a configuration that cannot
+ * be read; nothing changed. */
+enum error_code raft_log_append(struct raft_log *log, const struct raft_entry *entry,
+                                struct error *error);
+/* Removes every entry from `from` on (within the log). An append must follow: below the tail
+ * last_chain and last_time_ms are unknown until then. */
 void raft_log_truncate(struct raft_log *log, raft_index from);
 /* Drops entries up to `limit` from the tail, oldest first, until it has no more than bytes_max. */
 void raft_log_trim(struct raft_log *log, raft_index limit, size_t bytes_max);
 
-/* A reference of one's own to the payload: taken where it is counted, copied where it is merely borrowed. */
+/* A reference of one's own to the payload: taken where it is counted, copied where it is merely
+ * borrowed. */
 void raft_log_keep_payload(struct raft_entry *entry);
 
 #endif

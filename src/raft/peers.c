@@ -7,8 +7,8 @@
 
 #include <assert.h>
 
-static void add_peer(struct raft_peers *peers, const struct raft_peers *before, const struct raft_id *id,
-                     raft_index next);
+static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
+                     const struct raft_id *id, raft_index next);
 static void clear_flights(struct raft_peer *peer);
 static void grow_flights(struct raft_peer *peer);
 
@@ -40,7 +40,8 @@ void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration
     }
     for (size_t i = 0; i < configuration->outgoing_count; i++) {
         const struct raft_id *id = &configuration->outgoing[i];
-        if (!raft_id_equal(id, self) && !raft_peers_find(peers, id)) add_peer(peers, &before, id, next);
+        if (!raft_id_equal(id, self) && !raft_peers_find(peers, id))
+            add_peer(peers, &before, id, next);
     }
     for (size_t i = 0; i < peers->count; i++) {
         peers->peers[i].voter = raft_configuration_is_voter(configuration, &peers->peers[i].id);
@@ -105,8 +106,8 @@ void raft_peer_flight_landed(struct raft_peer *peer, raft_index match)
     }
 }
 
-static void add_peer(struct raft_peers *peers, const struct raft_peers *before, const struct raft_id *id,
-                     raft_index next)
+static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
+                     const struct raft_id *id, raft_index next)
 {
     struct raft_peer *peer = &peers->peers[peers->count++];
     struct raft_peer *known = raft_peers_find(before, id);

@@ -1,9 +1,10 @@
 /*
- * The other servers of the effective configuration, and how far each has come: what a leader knows of its followers,
- * what a candidate knows of its votes. Volatile: begun afresh with every leadership.
+ * The other servers of the effective configuration, and how far each has come: what a leader knows
+ * of its followers, what a candidate knows of its votes. Volatile: begun afresh with every
+ * leadership.
  *
- * A peer is probed (one append at a time, until it is known where the logs agree) or replicated to (appends follow each
- * other without waiting, as many as the window holds).
+ * A peer is probed (one append at a time, until it is known where the logs agree) or replicated to
+ * (appends follow each other without waiting, as many as the window holds).
  */
 #ifndef MOONCLAVE_RAFT_PEERS_H
 #define MOONCLAVE_RAFT_PEERS_H
@@ -22,14 +23,14 @@ struct raft_flight {
 struct raft_peer {
     struct raft_id id;
     bool voter;
-    bool granted;            /* its vote or pre-vote in the present campaign */
+    bool granted; /* its vote or pre-vote in the present campaign */
 
     enum raft_progress progress;
-    raft_index match;        /* durable there, and ours */
-    raft_index next;         /* the next entry to send: above match */
-    bool paused;             /* probing: an append is out, or nothing is to be sent before it speaks again */
-    bool speak;              /* is sent a heartbeat at the end of this step */
-    uint64_t round;          /* the newest it has echoed */
+    raft_index match; /* durable there, and ours */
+    raft_index next;  /* the next entry to send: above match */
+    bool paused;    /* probing: an append is out, or nothing is to be sent before it speaks again */
+    bool speak;     /* is sent a heartbeat at the end of this step */
+    uint64_t round; /* the newest it has echoed */
     uint64_t contact_us;     /* when it last answered in this term; 0: never */
     raft_index commit_sent;  /* the newest commit index it was told */
     uint64_t log_read_token; /* of its outstanding READ_LOG; 0: none */
@@ -42,17 +43,20 @@ struct raft_peer {
 struct raft_peer_status;
 
 struct raft_peers {
-    struct raft_peer *peers; /* in the configuration's order; outgoing voters that are in it no more come last */
+    struct raft_peer
+        *peers; /* in the configuration's order; outgoing voters that are in it no more come last */
     size_t count;
     uint64_t configuration_changes;  /* as of which this is */
     struct raft_peer_status *status; /* room for what raft_status hands out */
 };
 
 void raft_peers_deinit(struct raft_peers *peers);
-/* Follows the configuration: those who stay keep their progress, new ones begin as probes at `next`. */
+/* Follows the configuration: those who stay keep their progress, new ones begin as probes at
+ * `next`. */
 void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration *configuration,
                        const struct raft_id *self, raft_index next);
-struct raft_peer *raft_peers_find(const struct raft_peers *peers, const struct raft_id *id); /* null: none */
+struct raft_peer *raft_peers_find(const struct raft_peers *peers,
+                                  const struct raft_id *id);      /* null: none */
 void raft_peers_reset(struct raft_peers *peers, raft_index next); /* a term of leadership begins */
 
 void raft_peer_probe(struct raft_peer *peer, raft_index next);

@@ -10,15 +10,20 @@ enum error_code raft_propose(struct raft *raft, const struct raft_event *event, 
 {
     struct raft_entry *entries = event->propose.entries;
     size_t count = event->propose.entry_count;
-    if (raft->gate.refused) return error_set(error, ERROR_DISK_FULL, "%s", error_help(ERROR_DISK_FULL));
+    if (raft->gate.refused)
+        return error_set(error, ERROR_DISK_FULL, "%s", error_help(ERROR_DISK_FULL));
     if (raft->role != RAFT_LEADER) {
         bool known = !raft_id_none(&raft->leader);
-        return error_set(error, ERROR_NOT_LEADER, known ? "%s leads" : "%sno leader is known", raft->leader.text);
+        return error_set(error, ERROR_NOT_LEADER, known ? "%s leads" : "%sno leader is known",
+                         raft->leader.text);
     }
-    /* A single one always fits where nothing waits: a limit smaller than an entry must not stop it for ever. */
+    /* A single one always fits where nothing waits: a limit smaller than an entry must not stop it
+     * for ever. */
     bool alone = count == 1 && raft->uncommitted_bytes == 0;
-    if (!alone && raft->uncommitted_bytes + bytes_of(entries, count) > raft->settings.uncommitted_bytes_max) {
-        return error_set(error, ERROR_OVERLOADED, "%zu bytes wait to be committed, the limit is %zu",
+    if (!alone &&
+        raft->uncommitted_bytes + bytes_of(entries, count) > raft->settings.uncommitted_bytes_max) {
+        return error_set(error, ERROR_OVERLOADED,
+                         "%zu bytes wait to be committed, the limit is %zu",
                          raft->uncommitted_bytes, raft->settings.uncommitted_bytes_max);
     }
     for (size_t i = 0; i < count; i++) {
@@ -32,7 +37,8 @@ void raft_append_own(struct raft *raft, struct raft_entry *entry)
 {
     struct raft_log *log = &raft->log;
     assert(raft->role == RAFT_LEADER);
-    assert(log->last_known); /* a truncation is always followed by an append, and a leader never truncates */
+    assert(log->last_known); /* a truncation is always followed by an append, and a leader never
+                                truncates */
     entry->term = raft->hard_state.term;
     entry->index = log->last_index + 1;
     if (entry->time_ms < log->last_time_ms) entry->time_ms = log->last_time_ms;

@@ -1,8 +1,10 @@
 /*
- * The core's front door: one event in, one handler, then whatever follows from the new state goes out.
+ * The core's front door: one event in, one handler, then whatever follows from the new state goes
+ * out.
  *
- * Where to read on: role.c (who may become what), election.c and vote.c, append.c (followers), send.c and result.c
- * (leaders), commit.c, reads.c, gate.h (what waits for the disk), log.h, timer.c.
+ * Where to read on: role.c (who may become what), election.c and vote.c, append.c (followers),
+ * send.c and result.c (leaders), commit.c, reads.c, gate.h (what waits for the disk), log.h,
+ * timer.c.
  */
 #include "raft/core.h"
 
@@ -11,7 +13,8 @@
 
 #include <assert.h>
 
-typedef enum error_code handler(struct raft *raft, const struct raft_event *event, struct error *error);
+typedef enum error_code handler(struct raft *raft, const struct raft_event *event,
+                                struct error *error);
 static handler on_start, on_persisted, on_persist_refused, on_applied;
 
 static void finish(struct raft *raft);
@@ -43,8 +46,8 @@ void raft_free(struct raft *raft)
     memory_free(raft);
 }
 
-enum error_code raft_step(struct raft *raft, const struct raft_event *event, struct raft_effects *effects,
-                          struct error *error)
+enum error_code raft_step(struct raft *raft, const struct raft_event *event,
+                          struct raft_effects *effects, struct error *error)
 {
     static handler *const handlers[] = {
         [RAFT_EVENT_START] = on_start,
@@ -64,7 +67,8 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event, str
     raft->now_us = event->now_us;
     raft_arena_reset(&raft->arena);
     enum error_code code = handlers[event->type](raft, event, error);
-    if (code != ERROR_CORRUPT && code != ERROR_VERSION) finish(raft); /* else the node stops: nothing more goes out */
+    if (code != ERROR_CORRUPT && code != ERROR_VERSION)
+        finish(raft); /* else the node stops: nothing more goes out */
     *effects = (struct raft_effects){raft->arena.effects, raft->arena.count};
     return code;
 }
@@ -72,7 +76,8 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event, str
 /* ---- events of no one topic ---- */
 
 /* A lone voter need not wait: there is nobody whose word it could miss. */
-static enum error_code on_start(struct raft *raft, const struct raft_event *event, struct error *error)
+static enum error_code on_start(struct raft *raft, const struct raft_event *event,
+                                struct error *error)
 {
     const struct raft_durable *durable = event->start.durable;
     enum error_code code = raft_log_load(&raft->log, durable, error);
@@ -91,7 +96,8 @@ static enum error_code on_start(struct raft *raft, const struct raft_event *even
     return ERROR_OK;
 }
 
-static enum error_code on_persisted(struct raft *raft, const struct raft_event *event, struct error *error)
+static enum error_code on_persisted(struct raft *raft, const struct raft_event *event,
+                                    struct error *error)
 {
     (void)error;
     assert(event->persisted <= raft->gate.sequence);
@@ -110,8 +116,10 @@ static enum error_code on_persisted(struct raft *raft, const struct raft_event *
     return ERROR_OK;
 }
 
-/* A server that cannot write must not lead: it could commit nothing by itself and would hold up those who can. */
-static enum error_code on_persist_refused(struct raft *raft, const struct raft_event *event, struct error *error)
+/* A server that cannot write must not lead: it could commit nothing by itself and would hold up
+ * those who can. */
+static enum error_code on_persist_refused(struct raft *raft, const struct raft_event *event,
+                                          struct error *error)
 {
     (void)error;
     uint64_t retry_us = raft->now_us + raft->settings.disk_retry_us;
@@ -120,7 +128,8 @@ static enum error_code on_persist_refused(struct raft *raft, const struct raft_e
     return ERROR_OK;
 }
 
-static enum error_code on_applied(struct raft *raft, const struct raft_event *event, struct error *error)
+static enum error_code on_applied(struct raft *raft, const struct raft_event *event,
+                                  struct error *error)
 {
     (void)error;
     assert(event->applied <= raft->told.applied);
@@ -133,7 +142,8 @@ static enum error_code on_applied(struct raft *raft, const struct raft_event *ev
 static void finish(struct raft *raft)
 {
     raft_index spare = raft_least(raft->applied_index, raft->gate.durable.index);
-    raft_log_trim(&raft->log, spare, raft->settings.tail_bytes_max); /* first: messages point into the tail */
+    raft_log_trim(&raft->log, spare,
+                  raft->settings.tail_bytes_max); /* first: messages point into the tail */
     follow_configuration(raft);
     tell_role(raft);
     raft_gate_flush(raft);
@@ -193,4 +203,11 @@ static void check(const struct raft *raft)
     assert(raft->told.applied <= raft->commit_index);
     assert(raft->applied_index <= raft->told.applied);
     assert((raft->role == RAFT_LEADER) == raft_is_self(raft, &raft->leader));
+    if (raft->role != RAFT_LEADER) return;
+    assert(GUARD(UNGATED_VOTE_REQUEST, raft_gate_hard_state_durable(raft)));
+    assert(!raft->gate.refused);
+    for (size_t i = 0; i < raft->peers.count; i++) {
+        assert(raft->peers.peers[i].match < raft->peers.peers[i].next);
+        assert(raft->peers.peers[i].match <= raft->log.last_index);
+    }
 }

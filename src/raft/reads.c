@@ -1,12 +1,14 @@
 /*
  * Linearizable reads without the log: ReadIndex (Ongaro §6.4), batched by rounds.
  *
- * A read is confirmed by a round that started after it: a quorum echoes the round's number, so no newer leader had been
- * elected when the round began, and the commit index of that moment covers every write acknowledged before. While a round
- * is under way new reads gather for the next one. Lost messages are made good by heartbeats, which carry the same number.
+ * A read is confirmed by a round that started after it: a quorum echoes the round's number, so no
+ * newer leader had been elected when the round began, and the commit index of that moment covers
+ * every write acknowledged before. While a round is under way new reads gather for the next one.
+ * Lost messages are made good by heartbeats, which carry the same number.
  *
- * Nothing is answered before this term has committed an entry: until then a leader may not know all that is committed
- * (§8); a single server neither. An entry counts as committed only once it is durable, so no crash forgets the index.
+ * Nothing is answered before this term has committed an entry: until then a leader may not know all
+ * that is committed (§8); a single server neither. An entry counts as committed only once it is
+ * durable, so no crash forgets the index.
  */
 #include "raft/core.h"
 
@@ -59,7 +61,8 @@ void raft_reads_deinit(struct raft_reads *reads)
 
 static bool confirmed(struct raft *raft)
 {
-    return GUARD(STALE_READ, raft_quorum_index(raft_effective(raft), echoed, raft) >= raft->reads.round);
+    return GUARD(STALE_READ,
+                 raft_quorum_index(raft_effective(raft), echoed, raft) >= raft->reads.round);
 }
 
 static uint64_t echoed(void *context, const struct raft_id *id)
@@ -96,7 +99,8 @@ static void push_context(struct raft_contexts *contexts, uint64_t context)
 {
     if (contexts->count == contexts->capacity) {
         contexts->capacity = contexts->capacity ? 2 * contexts->capacity : 16;
-        contexts->contexts = memory_resize(contexts->contexts, contexts->capacity, sizeof *contexts->contexts);
+        contexts->contexts =
+            memory_resize(contexts->contexts, contexts->capacity, sizeof *contexts->contexts);
     }
     contexts->contexts[contexts->count++] = context;
 }

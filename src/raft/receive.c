@@ -1,8 +1,9 @@
 /*
  * Messages at the door: which are for us, what their term means, and who handles them.
  *
- * Any higher term, in a request or an answer, makes a follower (§5.1), with two exceptions: a granted pre-vote speaks of
- * a term that nobody has entered, and a vote request may be one to ignore altogether (vote.c), so it decides by itself.
+ * Any higher term, in a request or an answer, makes a follower (§5.1), with two exceptions: a
+ * granted pre-vote speaks of a term that nobody has entered, and a vote request may be one to
+ * ignore altogether (vote.c), so it decides by itself.
  */
 #include "raft/core.h"
 
@@ -14,10 +15,12 @@ enum term_rule {
 
 struct message_row {
     enum term_rule rule;
-    enum error_code (*handle)(struct raft *raft, const struct raft_message *message, struct error *error);
+    enum error_code (*handle)(struct raft *raft, const struct raft_message *message,
+                              struct error *error);
 };
 
-static bool raises(const struct raft *raft, const struct message_row *row, const struct raft_message *message);
+static bool raises(const struct raft *raft, const struct message_row *row,
+                   const struct raft_message *message);
 
 enum error_code raft_receive(struct raft *raft, const struct raft_event *event, struct error *error)
 {
@@ -28,14 +31,16 @@ enum error_code raft_receive(struct raft *raft, const struct raft_event *event, 
         [RAFT_APPEND_RESULT] = {TERM_RAISES, raft_receive_append_result},
     };
     const struct raft_message *message = event->message;
-    if ((size_t)message->type >= sizeof rows / sizeof *rows || !rows[message->type].handle) return ERROR_OK;
+    if ((size_t)message->type >= sizeof rows / sizeof *rows || !rows[message->type].handle)
+        return ERROR_OK;
     if (!raft_is_self(raft, &message->to) || raft_is_self(raft, &message->from)) return ERROR_OK;
     const struct message_row *row = &rows[message->type];
     if (raises(raft, row, message)) raft_become_follower(raft, message->term, NULL);
     return row->handle(raft, message, error);
 }
 
-static bool raises(const struct raft *raft, const struct message_row *row, const struct raft_message *message)
+static bool raises(const struct raft *raft, const struct message_row *row,
+                   const struct raft_message *message)
 {
     if (message->term <= raft->hard_state.term || row->rule == TERM_BY_HANDLER) return false;
     return row->rule == TERM_RAISES || !(message->vote.pre && message->vote.granted);

@@ -1,21 +1,26 @@
 /*
  * The leader's side of replication, inward: what followers answer (§5.3).
  *
- * Answers come late, twice, out of order. A success can only move match up; a refusal counts only where it is about what
- * was sent last (probing) or about something not yet matched (replicating). Everything else is stray, and harmless.
+ * Answers come late, twice, out of order. A success can only move match up; a refusal counts only
+ * where it is about what was sent last (probing) or about something not yet matched (replicating).
+ * Everything else is stray, and harmless.
  */
 #include "raft/core.h"
 
-static void succeeded(struct raft_peer *peer, const struct raft_append_result *result, raft_index last_index);
-static void refused(struct raft *raft, struct raft_peer *peer, const struct raft_append_result *result);
+static void succeeded(struct raft_peer *peer, const struct raft_append_result *result,
+                      raft_index last_index);
+static void refused(struct raft *raft, struct raft_peer *peer,
+                    const struct raft_append_result *result);
 
-enum error_code raft_receive_append_result(struct raft *raft, const struct raft_message *message, struct error *error)
+enum error_code raft_receive_append_result(struct raft *raft, const struct raft_message *message,
+                                           struct error *error)
 {
     (void)error;
     const struct raft_append_result *result = &message->append_result;
     if (raft->role != RAFT_LEADER || message->term != raft->hard_state.term) return ERROR_OK;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &message->from);
-    if (!peer || result->match > raft->log.last_index || result->round > raft->reads.round) return ERROR_OK;
+    if (!peer || result->match > raft->log.last_index || result->round > raft->reads.round)
+        return ERROR_OK;
     peer->contact_us = raft->now_us;
     peer->round = raft_most(peer->round, result->round);
     if (result->success) {
@@ -28,10 +33,11 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
     return ERROR_OK;
 }
 
-/* A probe becomes replication once something that it brought is durable there, or there is nothing to bring. Before
- * that, a follower that takes no entries (its disk is full) gets one append for each heartbeat it answers, not a
- * window of them. */
-static void succeeded(struct raft_peer *peer, const struct raft_append_result *result, raft_index last_index)
+/* A probe becomes replication once something that it brought is durable there, or there is nothing
+ * to bring. Before that, a follower that takes no entries (its disk is full) gets one append for
+ * each heartbeat it answers, not a window of them. */
+static void succeeded(struct raft_peer *peer, const struct raft_append_result *result,
+                      raft_index last_index)
 {
     if (result->match > peer->match) peer->match = result->match;
     if (peer->progress == RAFT_REPLICATE) {
@@ -45,15 +51,18 @@ static void succeeded(struct raft_peer *peer, const struct raft_append_result *r
     }
 }
 
-/* Back to where the logs may agree: no follower's entry behind conflict_index - 1 is ours, and there its term is
- * conflict_term at most, so ours must not be newer. A probe that gets no further waits for the next heartbeat: a
- * follower that asks for what it has acknowledged, or for what only a snapshot holds, is not answered in a circle. */
-static void refused(struct raft *raft, struct raft_peer *peer, const struct raft_append_result *result)
+/* Back to where the logs may agree: no follower's entry behind conflict_index - 1 is ours, and
+ * there its term is conflict_term at most, so ours must not be newer. A probe that gets no further
+ * waits for the next heartbeat: a follower that asks for what it has acknowledged, or for what only
+ * a snapshot holds, is not answered in a circle. */
+static void refused(struct raft *raft, struct raft_peer *peer,
+                    const struct raft_append_result *result)
 {
     bool probing = peer->progress == RAFT_PROBE;
     bool stray = probing ? result->prev_index != peer->next - 1 : result->prev_index <= peer->match;
     if (stray || result->conflict_index == 0) return;
-    raft_index maybe = raft_log_last_at_most(&raft->log, result->conflict_index - 1, result->conflict_term);
+    raft_index maybe =
+        raft_log_last_at_most(&raft->log, result->conflict_index - 1, result->conflict_term);
     raft_index next = raft_most(raft_least(maybe + 1, result->prev_index), peer->match + 1);
     bool further = !probing || next < peer->next;
     raft_peer_probe(peer, next);

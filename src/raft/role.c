@@ -28,8 +28,9 @@ const char *raft_role_name(enum raft_role role)
     return names[role];
 }
 
-/* A follower that learns of a higher term keeps waiting for as long as it would have: only a leader's word and a granted
- * vote start its timeout anew (§5.2), or a server that can never win could keep the others from campaigning. */
+/* A follower that learns of a higher term keeps waiting for as long as it would have: only a
+ * leader's word and a granted vote start its timeout anew (§5.2), or a server that can never win
+ * could keep the others from campaigning. */
 void raft_become_follower(struct raft *raft, raft_term term, const struct raft_id *leader)
 {
     assert(term >= raft->hard_state.term);
@@ -86,8 +87,10 @@ static void assign_role(struct raft *raft, enum raft_role role)
 {
     static const bool legal[4][4] = {
         [RAFT_FOLLOWER] = {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true},
-        [RAFT_PRE_CANDIDATE] = {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true, [RAFT_CANDIDATE] = true},
-        [RAFT_CANDIDATE] = {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true, [RAFT_LEADER] = true},
+        [RAFT_PRE_CANDIDATE] =
+            {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true, [RAFT_CANDIDATE] = true},
+        [RAFT_CANDIDATE] =
+            {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true, [RAFT_LEADER] = true},
         [RAFT_LEADER] = {[RAFT_FOLLOWER] = true},
     };
     assert(legal[raft->role][role]);

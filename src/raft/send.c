@@ -1,11 +1,13 @@
 /*
  * The leader's side of replication, outward: what each peer is sent at the end of a step (§5.3).
  *
- * Probing: one append, then silence until it is answered or a heartbeat is. Replicating: appends follow each other while
- * the window (in messages and in bytes) is open; what gathers behind a closed window leaves as one append.
+ * Probing: one append, then silence until it is answered or a heartbeat is. Replicating: appends
+ * follow each other while the window (in messages and in bytes) is open; what gathers behind a
+ * closed window leaves as one append.
  *
- * A heartbeat is an append without entries at the end of what was sent: a follower that lost some of it refuses, and
- * tells where to go on from. That is how a lost window, the last one of a burst even, is found.
+ * A heartbeat is an append without entries at the end of what was sent: a follower that lost some
+ * of it refuses, and tells where to go on from. That is how a lost window, the last one of a burst
+ * even, is found.
  *
  * Entries that are no longer in memory are asked of the disk, once at a time for each peer.
  */
@@ -18,9 +20,11 @@
 
 static void send_entries(struct raft *raft, struct raft_peer *peer);
 static bool sendable(const struct raft *raft, const struct raft_peer *peer);
-static void send_run(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries, size_t count);
+static void send_run(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries,
+                     size_t count);
 static void send_heartbeat(struct raft *raft, struct raft_peer *peer);
-static void send_append(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries, size_t count);
+static void send_append(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries,
+                        size_t count);
 static void ask_disk(struct raft *raft, struct raft_peer *peer);
 static struct raft_peer *reader_of(struct raft *raft, uint64_t token);
 
@@ -39,9 +43,11 @@ void raft_speak_to_all(struct raft *raft)
     for (size_t i = 0; i < raft->peers.count; i++) raft->peers.peers[i].speak = true;
 }
 
-/* LOG_READ. Much may have happened since it was asked for: the answer is used only where it is exactly what would be
- * sent now. None: a snapshot has taken their place on this disk; the peer is left alone until it speaks. */
-enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *event, struct error *error)
+/* LOG_READ. Much may have happened since it was asked for: the answer is used only where it is
+ * exactly what would be sent now. None: a snapshot has taken their place on this disk; the peer is
+ * left alone until it speaks. */
+enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *event,
+                                  struct error *error)
 {
     const struct raft_entry *entries = event->log_read.entries;
     size_t count = event->log_read.entry_count;
@@ -52,17 +58,21 @@ enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *ev
     if (count == 0 || entries[0].index != peer->next || !sendable(raft, peer)) return ERROR_OK;
     for (size_t i = 0; i < count; i++) {
         raft_index index = peer->next + i;
-        if (entries[i].index == index && raft_log_term_at(&raft->log, index) == entries[i].term) continue;
-        return error_set(error, ERROR_CORRUPT, "the disk gave entry %llu of term %llu where %llu of term %llu is stored",
+        if (entries[i].index == index && raft_log_term_at(&raft->log, index) == entries[i].term)
+            continue;
+        return error_set(error, ERROR_CORRUPT,
+                         "the disk gave entry %llu of term %llu where %llu of term %llu is stored",
                          (unsigned long long)entries[i].index, (unsigned long long)entries[i].term,
-                         (unsigned long long)index, (unsigned long long)raft_log_term_at(&raft->log, index));
+                         (unsigned long long)index,
+                         (unsigned long long)raft_log_term_at(&raft->log, index));
     }
     send_run(raft, peer, raft_arena_entries(&raft->arena, entries, count), count);
     return ERROR_OK;
 }
 
 /* What is on its way may be lost. Nothing is sent into the dark but heartbeats. */
-enum error_code raft_unreachable(struct raft *raft, const struct raft_event *event, struct error *error)
+enum error_code raft_unreachable(struct raft *raft, const struct raft_event *event,
+                                 struct error *error)
 {
     (void)error;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &event->peer);
@@ -80,23 +90,26 @@ static void send_entries(struct raft *raft, struct raft_peer *peer)
             return;
         }
         size_t count;
-        const struct raft_entry *entries = raft_log_slice(&raft->log, peer->next, raft->log.last_index,
-                                                          raft->settings.append_bytes_max, &count);
+        const struct raft_entry *entries = raft_log_slice(
+            &raft->log, peer->next, raft->log.last_index, raft->settings.append_bytes_max, &count);
         send_run(raft, peer, entries, count);
     }
 }
 
-/* The paused flag is a probing peer's; a replicating one has its window. Either may be paused for want of a snapshot. */
+/* The paused flag is a probing peer's; a replicating one has its window. Either may be paused for
+ * want of a snapshot. */
 static bool sendable(const struct raft *raft, const struct raft_peer *peer)
 {
-    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.snapshot_index) return false;
+    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.snapshot_index)
+        return false;
     if (peer->progress == RAFT_PROBE) return true;
     return peer->flight_count < raft->settings.append_window &&
            (peer->flight_count == 0 ||
             peer->flight_bytes < WINDOW_FULL_APPENDS * raft->settings.append_bytes_max);
 }
 
-static void send_run(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries, size_t count)
+static void send_run(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries,
+                     size_t count)
 {
     assert(count > 0 && entries[0].index == peer->next);
     send_append(raft, peer, entries, count);
@@ -117,7 +130,8 @@ static void send_heartbeat(struct raft *raft, struct raft_peer *peer)
 }
 
 /* The commit index goes no further than what the receiver can verify by this message. */
-static void send_append(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries, size_t count)
+static void send_append(struct raft *raft, struct raft_peer *peer, const struct raft_entry *entries,
+                        size_t count)
 {
     struct raft_message message = raft_message_to(raft, RAFT_APPEND, &peer->id);
     raft_index prev = raft_most(peer->next - 1, raft->log.snapshot_index);

@@ -1,8 +1,10 @@
 /*
- * Time. Nothing here sleeps: the core says when it wants to be woken next, and looks at the clock it is told.
+ * Time. Nothing here sleeps: the core says when it wants to be woken next, and looks at the clock
+ * it is told.
  *
- * A DEADLINE is given out only when it must be earlier than the last one. A follower that hears its leader ten times a
- * second is so woken once in an election timeout, finds that it is not yet time, and names the next deadline.
+ * A DEADLINE is given out only when it must be earlier than the last one. A follower that hears its
+ * leader ten times a second is so woken once in an election timeout, finds that it is not yet time,
+ * and names the next deadline.
  */
 #include "raft/core.h"
 
@@ -47,8 +49,8 @@ void raft_arm(struct raft *raft)
     raft_emit(raft, RAFT_EFFECT_DEADLINE)->deadline_us = deadline_us;
 }
 
-/* A leader that has not heard from a quorum for an election timeout may have been replaced: it leads no more
- * (Ongaro §6.2). */
+/* A leader that has not heard from a quorum for an election timeout may have been replaced: it
+ * leads no more (Ongaro §6.2). */
 static void lead(struct raft *raft)
 {
     if (raft->peers.count == 0) return;
@@ -74,14 +76,15 @@ static void follow(struct raft *raft)
     }
 }
 
-/* Under load the next append carries the commit index. An idle follower is told after a moment, not after a whole
- * heartbeat: so that what was acknowledged is soon to be seen on every server. */
+/* Under load the next append carries the commit index. An idle follower is told after a moment, not
+ * after a whole heartbeat: so that what was acknowledged is soon to be seen on every server. */
 static void push_commit(struct raft *raft)
 {
     raft->commit_push_us = 0;
     for (size_t i = 0; i < raft->peers.count; i++) {
         struct raft_peer *peer = &raft->peers.peers[i];
-        if (peer->progress == RAFT_REPLICATE && peer->commit_sent < raft->commit_index) peer->speak = true;
+        if (peer->progress == RAFT_REPLICATE && peer->commit_sent < raft->commit_index)
+            peer->speak = true;
     }
 }
 
@@ -95,7 +98,8 @@ static uint64_t contact_with(void *context, const struct raft_id *id)
     const struct raft *raft = context;
     if (raft_is_self(raft, id)) return raft->now_us;
     const struct raft_peer *peer = raft_peers_find(&raft->peers, id);
-    return peer && peer->contact_us > raft->leader_since_us ? peer->contact_us : raft->leader_since_us;
+    return peer && peer->contact_us > raft->leader_since_us ? peer->contact_us
+                                                            : raft->leader_since_us;
 }
 
 /* 0: none, only an event from outside can change anything. */
@@ -106,7 +110,8 @@ static uint64_t next_deadline(const struct raft *raft)
     if (raft->role == RAFT_LEADER) {
         if (raft->peers.count == 0) return 0;
         uint64_t deadline_us = raft_least(raft->heartbeat_due_us, raft->quorum_check_us);
-        return raft->commit_push_us != 0 ? raft_least(deadline_us, raft->commit_push_us) : deadline_us;
+        return raft->commit_push_us != 0 ? raft_least(deadline_us, raft->commit_push_us)
+                                         : deadline_us;
     }
     if (!raft_may_campaign(raft)) return 0;
     uint64_t deadline_us = raft->waiting_since_us + raft->election_timeout_us;

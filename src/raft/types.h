@@ -198,7 +198,7 @@ struct raft_append_result {
     raft_index prev_index;     /* of the append answered: tells stray answers from fresh ones */
     raft_index match;
     raft_index last_index;     /* of the answerer's log */
-    raft_term conflict_term;   /* a failure's hint: its term at conflict_index - 1, the last index that may still agree */
+    raft_term conflict_term;   /* a failure's hint: its term at conflict_index - 1, the last that may agree */
     raft_index conflict_index; /* from here on its log is not the leader's */
     uint64_t round;            /* echo */
     uint64_t state_index, state_chain; /* the answerer's, as above */

@@ -1,9 +1,10 @@
 /*
  * The side that is asked for votes (§5.2, §5.4.1; pre-vote and stickiness: Ongaro §9.6, §4.2.3).
  *
- * A vote is granted to any candidate whose log is good enough, be it in our configuration or not (§4.1): it may be in one
- * that has not reached us, and whose quorum needs us. For the same reason a learner, or a server without a configuration,
- * votes when asked: the candidate decides whose votes count.
+ * A vote is granted to any candidate whose log is good enough, be it in our configuration or not
+ * (§4.1): it may be in one that has not reached us, and whose quorum needs us. For the same reason
+ * a learner, or a server without a configuration, votes when asked: the candidate decides whose
+ * votes count.
  */
 #include "raft/core.h"
 
@@ -13,12 +14,14 @@ static bool free_to_vote(const struct raft *raft, const struct raft_id *candidat
 static void grant(struct raft *raft, const struct raft_message *message);
 static void answer(struct raft *raft, const struct raft_message *message, bool granted);
 
-enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_message *message, struct error *error)
+enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_message *message,
+                                          struct error *error)
 {
     (void)error;
     const struct raft_request_vote *request = &message->request_vote;
     if (message->term < raft->hard_state.term) {
-        answer(raft, message, false); /* with our term: a pre-candidate that is behind must learn of it, or asks forever */
+        answer(raft, message, false); /* with our term: a pre-candidate that is behind must learn of
+                                         it, or asks forever */
         return ERROR_OK;
     }
     if (true_to_leader(raft, message)) return ERROR_OK;
@@ -34,12 +37,13 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
     return ERROR_OK;
 }
 
-/* Ignored, term and all: a server that was cut off, or was removed, must not depose a leader that the others hear. The
- * leader itself is exempt: if it asks, it leads no more. */
+/* Ignored, term and all: a server that was cut off, or was removed, must not depose a leader that
+ * the others hear. The leader itself is exempt: if it asks, it leads no more. */
 static bool true_to_leader(const struct raft *raft, const struct raft_message *message)
 {
     if (message->request_vote.transfer) return false;
-    if (raft->role == RAFT_LEADER) return true; /* it has a quorum, or finds out within an election timeout (timer.c) */
+    if (raft->role == RAFT_LEADER)
+        return true; /* it has a quorum, or finds out within an election timeout (timer.c) */
     if (raft_id_none(&raft->leader) || raft_id_equal(&raft->leader, &message->from)) return false;
     return raft->now_us - raft->heard_us < raft->settings.election_timeout_us;
 }

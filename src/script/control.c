@@ -90,7 +90,7 @@ void control_cancel(struct control *control, uint64_t id)
     struct vm *vm = exchange->vm;
     struct thread thread = exchange->thread;
     exchange_remove(&control->exchanges, exchange);
-    vm_close_thread(vm, thread);
+    vm_close_thread(vm, thread, false);
     leave(vm);
 }
 
@@ -145,6 +145,10 @@ static void run(struct control *control, struct exchange *exchange, int values)
     int status = lua_resume(L, vm->L, values, &results);
     vm_leave(vm);
     control->running = NULL;
+    if (vm->exhausted) {
+        fail(control, exchange);
+        return;
+    }
     if (status == LUA_YIELD && results == 1 && vm_is_wait(L, -1) && exchange->ticket) {
         lua_pop(L, 1);
         return;
@@ -179,7 +183,7 @@ static void finish(struct control *control, struct exchange *exchange)
     control->scratch = body;
 }
 
-static void log_failure(struct control *control, struct exchange *exchange);
+static void log_failure(struct control *control, struct exchange *exchange, bool interrupted);
 
 /* The client learns that it failed, not where: paths and code are for the log. */
 static void fail(struct control *control, struct exchange *exchange)
@@ -187,19 +191,21 @@ static void fail(struct control *control, struct exchange *exchange)
     struct vm *vm = exchange->vm;
     struct thread thread = exchange->thread;
     uint64_t id = exchange->id;
-    log_failure(control, exchange);
+    bool interrupted = vm->exhausted;
+    log_failure(control, exchange, interrupted);
     exchange_remove(&control->exchanges, exchange);
-    vm_close_thread(vm, thread);
+    vm_close_thread(vm, thread, interrupted);
     leave(vm);
     respond_error(control, id, ERROR_INTERNAL, "the handler failed: the node's log says where and why");
 }
 
 /* One line: "GET /kv/:key: api.lua:12: ... | stack traceback: | api.lua:12: in ...". The error is on top of its thread. */
-static void log_failure(struct control *control, struct exchange *exchange)
+static void log_failure(struct control *control, struct exchange *exchange, bool interrupted)
 {
     struct vm *vm = exchange->vm;
     lua_State *L = vm->L;
-    const char *text = vm_error_text(vm, exchange->thread.L);
+    const char *text = interrupted ? lua_pushfstring(L, VM_INTERRUPTED, CONTROL_BUDGET_MS)
+                                   : vm_error_text(vm, exchange->thread.L);
     luaL_traceback(L, exchange->thread.L, text, 0);
     lua_pushfstring(L, "%s failed: %s", exchange->route->pattern, lua_tostring(L, -1));
     luaL_gsub(L, lua_tostring(L, -1), "\n\t", " | ");

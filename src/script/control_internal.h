@@ -26,6 +26,7 @@
 #define CONTROL_MEMORY_MAX ((size_t)1 << 30)
 #define CONTROL_HEADERS_MAX 64      /* in a response */
 #define IDLE_THREADS_MAX 64
+#define VM_INTERRUPTED "interrupted: it computed for more than %d ms without waiting"
 
 /* A coroutine and what keeps it from the garbage collector. */
 struct thread {
@@ -46,7 +47,7 @@ struct vm {
 
     /* the budget of what runs now */
     bool entered;          /* scripts run: memory is limited */
-    bool exhausted;        /* time is up: raises until the thread has ended */
+    bool exhausted;        /* time is up: what runs is to end */
     uint64_t started_ns;   /* CPU time at the first look; 0: not looked yet */
     uint64_t budget_ns;
     size_t memory_used;
@@ -101,7 +102,7 @@ void vm_enter(struct vm *vm, unsigned budget_ms); /* before scripts run */
 void vm_leave(struct vm *vm);
 struct thread vm_take_thread(struct vm *vm);
 void vm_give_thread(struct vm *vm, struct thread thread);   /* it has returned: to be used again */
-void vm_close_thread(struct vm *vm, struct thread thread);  /* it has failed or is given up */
+void vm_close_thread(struct vm *vm, struct thread thread, bool interrupted); /* it has failed or is given up */
 bool vm_is_wait(lua_State *L, int index); /* what vm_wait yielded */
 int vm_wait(lua_State *L);                /* yields to the host, through the script's own coroutines */
 /* The error value on top of `from` as text on top of the VM's stack; pops it from `from`. */

@@ -1,8 +1,9 @@
 /*
  * One loaded app: a Lua state with the standard libraries, held to budgets.
  *
- * Time: a hook looks at the thread's CPU clock every HOOK_STEPS instructions. Past the budget it raises, and from then on
- * at every instruction, so that no pcall of the script can go on. CPU time, not the wall's: a node that was stopped or
+ * Time: a hook looks at the thread's CPU clock every HOOK_STEPS instructions. Past the budget it yields, and the thread is
+ * given up where it stands: no pcall of the script can catch that. Where a thread cannot yield (in a sort's comparison, or
+ * while the app is loaded) it raises instead, and again at every instruction until it can. CPU time, not the wall's: a node that was stopped or
  * starved must not blame the script. Memory: past CONTROL_MEMORY_MAX a script's allocation fails, which Lua turns into
  * an error of that script; what the host itself allocates here always succeeds or stops the node.
  */
@@ -139,7 +140,11 @@ static void look_at_clock(lua_State *L, lua_Debug *where)
     if (!vm->exhausted && now_ns - vm->started_ns <= vm->budget_ns) return;
     vm->exhausted = true;
     lua_sethook(L, look_at_clock, LUA_MASKCOUNT, 1);
-    luaL_error(L, "interrupted: it computed for more than %d ms without waiting", (int)(vm->budget_ns / 1000000));
+    if (lua_isyieldable(L)) {
+        lua_yield(L, 0);
+    } else {
+        luaL_error(L, VM_INTERRUPTED, (int)(vm->budget_ns / 1000000));
+    }
 }
 
 /* ---- threads ---- */
@@ -162,12 +167,15 @@ void vm_give_thread(struct vm *vm, struct thread thread)
     }
 }
 
-/* Its to-be-closed variables are closed now, by the script's own functions. */
-void vm_close_thread(struct vm *vm, struct thread thread)
+/* Its to-be-closed variables are closed now, by the script's own functions; not those of a thread that was interrupted:
+ * an error within a hook leaves the thread without hooks, and so without a budget. */
+void vm_close_thread(struct vm *vm, struct thread thread, bool interrupted)
 {
-    vm_enter(vm, CONTROL_BUDGET_MS);
-    lua_resetthread(thread.L);
-    vm_leave(vm);
+    if (!interrupted) {
+        vm_enter(vm, CONTROL_BUDGET_MS);
+        lua_resetthread(thread.L);
+        vm_leave(vm);
+    }
     luaL_unref(vm->L, LUA_REGISTRYINDEX, thread.reference);
 }
 

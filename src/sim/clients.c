@@ -17,6 +17,7 @@
 #include <inttypes.h>
 
 static struct sim_op *op_new(struct sim *sim, unsigned client, unsigned node);
+static void choose_node(struct sim *sim, unsigned client);
 static void next_later(struct sim *sim, unsigned client);
 static void settle(struct sim *sim, uint64_t ticket, enum sim_outcome outcome);
 static void judge_command(struct sim_node *node, struct sim_op *op, uint64_t value,
@@ -54,11 +55,11 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
     unsigned client = (unsigned)event->number;
     clients->scheduled[client] = false;
     if (clients->quiet || clients->waits_for[client]) return;
-    if (chance(sim, STREAM_CLIENTS, 300))
-        clients->target[client] = (unsigned)draw(sim, STREAM_CLIENTS, sim->plan.nodes);
+    bool elsewhere = chance(sim, STREAM_CLIENTS, 300) ||
+                     (sim->phase == PHASE_MAJORITY && !sim->healthy[clients->target[client]]);
+    if (elsewhere || !node_up(&sim->nodes[clients->target[client]])) choose_node(sim, client);
     struct sim_node *node = &sim->nodes[clients->target[client]];
     if (!node_up(node)) { /* the connection is refused */
-        clients->target[client] = (unsigned)draw(sim, STREAM_CLIENTS, sim->plan.nodes);
         next_later(sim, client);
         return;
     }
@@ -300,6 +301,15 @@ static void judge_error(struct sim_node *node, struct sim_op *op, const struct r
 }
 
 /* ---- helpers ---- */
+
+/* Any node; of a healed majority while that is asked for progress: what it cannot reach is not its
+ * fault. */
+static void choose_node(struct sim *sim, unsigned client)
+{
+    unsigned node = (unsigned)draw(sim, STREAM_CLIENTS, sim->plan.nodes);
+    while (sim->phase == PHASE_MAJORITY && !sim->healthy[node]) node = (node + 1) % sim->plan.nodes;
+    sim->clients.target[client] = node;
+}
 
 static struct sim_op *op_new(struct sim *sim, unsigned client, unsigned node)
 {

@@ -61,6 +61,7 @@ void disk_begin(struct sim_node *node)
     assert(disk->count == 0);
     disk->batch = 0;
     disk->refusing = false;
+    disk->retries = false;
     disk->sequence = 0;
     disk->report_us = 0;
     disk->fail_next = false;
@@ -109,6 +110,7 @@ void disk_note_persist(struct sim_node *node, const struct raft_persist *persist
         COVER(node->sim, truncations);
     disk->sequence = persist->sequence;
     if (disk->refusing) return; /* rolled back with the one before it */
+    disk->retries = false;
     if (persist->has_hard_state) disk->intended_hard_state = persist->hard_state;
     if (persist->truncate_from > 0 && persist->truncate_from <= disk->intended_count) {
         disk->intended_count = persist->truncate_from - 1;
@@ -173,6 +175,7 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     node_enter(node);
     if (told->code == ERROR_DISK_FULL) {
         node->disk.refusing = false;
+        node->disk.retries = true;
         intend_durable(&node->disk);
     }
     if (told->kind == DISK_PERSIST) {

@@ -203,6 +203,7 @@ struct sim_disk {
     struct sim_disk_op *ops; /* a queue: head ... head + count */
     size_t head, count, capacity;
     size_t batch;  /* ops being carried out now; 0: idle */
+    bool retries;  /* the next write tries again what was refused */
     bool refusing; /* a refusal is on its way: what comes until it is known is not done either */
     uint64_t sequence;  /* of the last persist noted */
     uint64_t report_us; /* when the last report arrives: reports keep their order */

@@ -380,8 +380,12 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, struc
 
 /* ---- helpers ---- */
 
-/* Only on conflict with what this term's leader has, never by a leader, never anything committed
- * before that term. */
+/*
+ * Only on conflict with what this term's leader has, never by a leader, never anything committed by
+ * then. The write that tries again what a full disk refused carries decisions of earlier terms too,
+ * flattened into one: what counts there is the term of the entry put in place, for the leader who
+ * sent that was of this term or a later one.
+ */
 static void check_truncation(struct sim_node *node, const struct raft_persist *persist,
                              raft_term term)
 {
@@ -394,6 +398,7 @@ static void check_truncation(struct sim_node *node, const struct raft_persist *p
         violate(sim, node, "leader_append_only",
                 "truncates its log from %" PRIu64 " as the leader of term %" PRIu64, from, term);
     }
+    if (disk->retries && persist->entry_count > 0) term = persist->entries[0].term;
     if (ledger_leader_term_at(&sim->ledger, term, from) == disk->intended[from - 1].term) {
         breach(sim, node, "truncates_conflict",
                "cuts off index %" PRIu64 " of term %" PRIu64 ", which the leader of term %" PRIu64
