@@ -10,8 +10,8 @@ local function run(...)
   return cluster.execute(cluster.program, { ... })
 end
 
--- A node that answers each RPC request with what `answer(method, params, number)` gives: a result, or nil and the number
--- of an error; "close" closes the connection. `raw` answers with bytes of its own instead.
+-- A node that answers each RPC request with what `answer(method, params, number)` gives: a result, or nil and the
+-- number of an error; "close" closes the connection. `raw` answers with bytes of its own instead.
 local function fake_node(answer, raw)
   local server, open, number = uv.new_tcp(), {}, 0
   assert(server:bind("127.0.0.1", 0))

@@ -4,7 +4,7 @@
 
 #include "net/net.h"
 
-#define NET_NAME_MAX 64
+#define NET_NAME_MAX     64
 #define NET_SCRATCH_SIZE (256 * 1024)
 
 struct net {
@@ -13,10 +13,12 @@ struct net {
     uv_prepare_t prepare;
     uv_idle_t idle;
     uv_async_t async;
-    struct net_stream *dirty; /* streams with something to flush: a ring through dirty_next, dirty_previous */
+    struct net_stream
+        *dirty; /* streams with something to flush: a ring through dirty_next, dirty_previous */
     struct net_counters counters;
-    bool again;               /* net_again */
-    uint8_t *scratch;         /* every stream without a rest reads here: an idle connection holds no input memory */
+    bool again;       /* net_again */
+    uint8_t *scratch; /* every stream without a rest reads here: an idle connection holds no input
+                         memory */
 };
 
 struct net_stream {
@@ -24,34 +26,35 @@ struct net_stream {
     uv_write_t write;
     uv_connect_t connect;
     uv_shutdown_t shutdown;
-    uv_timer_t *linger;   /* only while lingering */
+    uv_timer_t *linger; /* only while lingering */
     struct net *net;
     struct net_stream *dirty_next, *dirty_previous; /* null: not in the ring */
     const struct net_stream_events *events;
     void *context;
 
-    struct buffer rest;  /* received and not consumed, from rest_start on */
+    struct buffer rest; /* received and not consumed, from rest_start on */
     size_t rest_start;
-    struct slice fresh;  /* within `received`: not consumed of what was read into the scratch */
+    struct slice fresh; /* within `received`: not consumed of what was read into the scratch */
 
     struct buffer output; /* gathered in this turn */
     struct buffer flight; /* with the system, which could not take it at once */
     bool writing;         /* flight is under way */
     bool reading;
     bool want_drained;
-    bool ended;           /* the other side sends no more */
-    bool finishing;       /* close when everything is sent */
-    bool lingering;       /* ... it is; reading on for a moment */
+    bool ended;     /* the other side sends no more */
+    bool finishing; /* close when everything is sent */
+    bool lingering; /* ... it is; reading on for a moment */
     bool closing;
 
     uint64_t moved_ms;
-    uint64_t written_turn;   /* for writes_per_turn_max */
+    uint64_t written_turn; /* for writes_per_turn_max */
     uint64_t written_in_turn;
     char name[NET_NAME_MAX];
 };
 
 struct net_stream *stream_new(struct net *net);
-int stream_begin(struct net_stream *stream); /* once connected or accepted: names it, sets options, reads */
+/* Once connected or accepted: names it, sets options, reads. */
+int stream_begin(struct net_stream *stream);
 void stream_flush(struct net_stream *stream);
 
 /* "host:port" of a socket address. */

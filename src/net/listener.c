@@ -1,4 +1,5 @@
-/* Listening sockets. Running out of descriptors is weather, not an error: it is counted, and accepting goes on. */
+/* Listening sockets. Running out of descriptors is weather, not an error: it is counted, and
+ * accepting goes on. */
 #include "net/internal.h"
 
 #include "base/memory.h"
@@ -16,20 +17,22 @@ struct net_listener {
     void *context;
 };
 
-static int resolve(uv_loop_t *loop, const char *host, uint16_t port, struct sockaddr_storage *address);
+static int resolve(uv_loop_t *loop, const char *host, uint16_t port,
+                   struct sockaddr_storage *address);
 static int listen_on(struct net_listener *listener, const struct sockaddr_storage *address);
 static void incoming(uv_stream_t *tcp, int status);
 static void listener_free(uv_handle_t *handle);
 static const char *advice(int status);
 
-enum error_code net_listen(struct net *net, const char *host, uint16_t port, net_accept accept, void *context,
-                           struct net_listener **listener, struct error *error)
+enum error_code net_listen(struct net *net, const char *host, uint16_t port, net_accept accept,
+                           void *context, struct net_listener **listener, struct error *error)
 {
     struct sockaddr_storage address;
     int status = resolve(net->loop, host, port, &address);
     if (status != 0) {
-        return error_set(error, ERROR_UNAVAILABLE, "cannot resolve %s: %s: give a name or address of this machine",
-                         host, uv_strerror(status));
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "cannot resolve %s: %s: give a name or address of this machine", host,
+                         uv_strerror(status));
     }
     struct net_listener *made = memory_zero(1, sizeof *made);
     made->net = net;
@@ -40,8 +43,8 @@ enum error_code net_listen(struct net *net, const char *host, uint16_t port, net
     status = listen_on(made, &address);
     if (status != 0) {
         net_listener_close(made);
-        return error_set(error, ERROR_UNAVAILABLE, "cannot listen on %s:%u: %s: %s", host, (unsigned)port,
-                         uv_strerror(status), advice(status));
+        return error_set(error, ERROR_UNAVAILABLE, "cannot listen on %s:%u: %s: %s", host,
+                         (unsigned)port, uv_strerror(status), advice(status));
     }
     *listener = made;
     return ERROR_OK;
@@ -63,7 +66,8 @@ void net_listener_close(struct net_listener *listener)
 }
 
 /* Only at start: a resolver that blocks then blocks nobody. */
-static int resolve(uv_loop_t *loop, const char *host, uint16_t port, struct sockaddr_storage *address)
+static int resolve(uv_loop_t *loop, const char *host, uint16_t port,
+                   struct sockaddr_storage *address)
 {
     if (net_address_numeric(host, port, address)) return 0;
     char service[8];
@@ -83,8 +87,8 @@ static int listen_on(struct net_listener *listener, const struct sockaddr_storag
     return status != 0 ? status : uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, incoming);
 }
 
-/* Without descriptors libuv accepts with one that it keeps in reserve and closes at once, so that the loop does not spin
- * on a socket that stays ready. */
+/* Without descriptors libuv accepts with one that it keeps in reserve and closes at once, so that
+ * the loop does not spin on a socket that stays ready. */
 static void incoming(uv_stream_t *tcp, int status)
 {
     struct net_listener *listener = tcp->data;
@@ -110,9 +114,13 @@ static void listener_free(uv_handle_t *handle)
 static const char *advice(int status)
 {
     switch (status) {
-    case UV_EADDRINUSE: return "another process uses it: stop that one or choose another port";
-    case UV_EADDRNOTAVAIL: return "it is not an address of this machine";
-    case UV_EACCES: return "ports below 1024 need privileges";
-    default: return "choose another address";
+    case UV_EADDRINUSE:
+        return "another process uses it: stop that one or choose another port";
+    case UV_EADDRNOTAVAIL:
+        return "it is not an address of this machine";
+    case UV_EACCES:
+        return "ports below 1024 need privileges";
+    default:
+        return "choose another address";
     }
 }

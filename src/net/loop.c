@@ -1,6 +1,7 @@
 /*
- * The loop's turns. libuv runs timers before prepare, and prepare right before it sleeps in poll: so prepare is the one
- * moment when everything that waited has been handled and nothing has slept since. That is the end of our turn.
+ * The loop's turns. libuv runs timers before prepare, and prepare right before it sleeps in poll:
+ * so prepare is the one moment when everything that waited has been handled and nothing has slept
+ * since. That is the end of our turn.
  */
 #include "net/internal.h"
 

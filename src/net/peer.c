@@ -1,8 +1,10 @@
 /*
- * Outgoing connections that come back: resolve, connect, give the stream out; when it is lost, wait and begin again.
+ * Outgoing connections that come back: resolve, connect, give the stream out; when it is lost, wait
+ * and begin again.
  *
- * The wait doubles from 20 ms to 1 s, each time shortened by a random part of its half, so that nodes that lost each other
- * together do not come back together. An attempt that takes longer than 2 s is given up: the system would wait minutes.
+ * The wait doubles from 20 ms to 1 s, each time shortened by a random part of its half, so that
+ * nodes that lost each other together do not come back together. An attempt that takes longer than
+ * 2 s is given up: the system would wait minutes.
  */
 #include "net/internal.h"
 
@@ -22,11 +24,11 @@ enum peer_state { PEER_WAITING, PEER_RESOLVING, PEER_CONNECTING, PEER_UP, PEER_C
 
 struct net_peer {
     struct net *net;
-    uv_timer_t timer;             /* waiting: the backoff; trying: the end of patience */
+    uv_timer_t timer; /* waiting: the backoff; trying: the end of patience */
     uv_getaddrinfo_t resolving;
-    bool resolver_busy;           /* its callback is still to come: memory must stay */
+    bool resolver_busy; /* its callback is still to come: memory must stay */
     bool timer_closed;
-    struct net_stream *stream;    /* while connecting */
+    struct net_stream *stream; /* while connecting */
     enum peer_state state;
     uint64_t backoff_ms;
     struct random random;
@@ -117,7 +119,8 @@ static void attempt_now(struct net_peer *peer)
     snprintf(service, sizeof service, "%u", (unsigned)peer->port);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     peer->state = PEER_RESOLVING;
-    int status = uv_getaddrinfo(peer->net->loop, &peer->resolving, resolved, peer->host, service, &hints);
+    int status =
+        uv_getaddrinfo(peer->net->loop, &peer->resolving, resolved, peer->host, service, &hints);
     peer->resolver_busy = status == 0;
     if (status != 0) attempt_failed(peer, uv_strerror(status));
 }

@@ -1,11 +1,11 @@
 /*
  * Streams: bytes in, bytes out, one write call a turn.
  *
- * In: a stream that has no rest reads into the loop's scratch and hands out views of it; only what its owner leaves is
- * copied to a buffer of its own. So thousands of idle connections hold no input memory, and a busy one whose messages
- * come whole never copies.
- * Out: owners append to `output`; stream_flush tries one write at the end of the turn. What the system does not take moves
- * to `flight`, which libuv sends on as it can; meanwhile `output` gathers again.
+ * In: a stream that has no rest reads into the loop's scratch and hands out views of it; only what
+ * its owner leaves is copied to a buffer of its own. So thousands of idle connections hold no input
+ * memory, and a busy one whose messages come whole never copies. Out: owners append to `output`;
+ * stream_flush tries one write at the end of the turn. What the system does not take moves to
+ * `flight`, which libuv sends on as it can; meanwhile `output` gathers again.
  */
 #include "net/internal.h"
 
@@ -17,10 +17,10 @@
 #include <string.h>
 
 #define KEEP_CAPACITY_MAX (64 * 1024) /* an empty buffer above this is given back */
-#define READ_MORE (64 * 1024)
+#define READ_MORE         (64 * 1024)
 #define KEEPALIVE_SECONDS 60
-#define LINGER_MS 2000
-#define FINISH_MS_MAX 30000
+#define LINGER_MS         2000
+#define FINISH_MS_MAX     30000
 
 static void offer_memory(uv_handle_t *handle, size_t suggested, uv_buf_t *memory);
 static void stream_received(uv_stream_t *tcp, ssize_t count, const uv_buf_t *memory);
@@ -83,7 +83,8 @@ int stream_begin(struct net_stream *stream)
     return uv_read_start((uv_stream_t *)&stream->tcp, offer_memory, stream_received);
 }
 
-void net_stream_bind(struct net_stream *stream, const struct net_stream_events *events, void *context)
+void net_stream_bind(struct net_stream *stream, const struct net_stream_events *events,
+                     void *context)
 {
     assert(events->received != NULL && events->closed != NULL);
     stream->events = events;
@@ -333,9 +334,9 @@ void net_stream_finish(struct net_stream *stream)
 }
 
 /*
- * Closing a socket that still receives makes the system send a reset, and a reset can overtake the last answer in the
- * other side's buffers: a client that is still sending its too large request would never read why it was refused. So we
- * say that we are done, and read a little longer.
+ * Closing a socket that still receives makes the system send a reset, and a reset can overtake the
+ * last answer in the other side's buffers: a client that is still sending its too large request
+ * would never read why it was refused. So we say that we are done, and read a little longer.
  */
 static void all_sent(struct net_stream *stream)
 {
@@ -344,7 +345,8 @@ static void all_sent(struct net_stream *stream)
         return;
     }
     stream->lingering = true;
-    if (uv_shutdown(&stream->shutdown, (uv_stream_t *)&stream->tcp, linger) != 0) net_stream_close(stream);
+    if (uv_shutdown(&stream->shutdown, (uv_stream_t *)&stream->tcp, linger) != 0)
+        net_stream_close(stream);
 }
 
 static void linger(uv_shutdown_t *shutdown, int status)

@@ -1,6 +1,6 @@
 /*
- * The app's scripts: the machine that runs fsm.lua (the host calls it), the control VM with api.lua, and what passes
- * between that and the node.
+ * The app's scripts: the machine that runs fsm.lua (the host calls it), the control VM with
+ * api.lua, and what passes between that and the node.
  */
 #include "base/memory.h"
 #include "http/json.h"
@@ -23,8 +23,10 @@ static void submit(void *context, uint64_t number, const struct request *request
 static void respond(void *context, uint64_t exchange, const struct http_response *response);
 static void status(void *context, struct buffer *out);
 static void members(void *context, struct buffer *out);
-static enum error_code json_decode(void *context, struct slice json, struct buffer *out, struct error *error);
-static enum error_code json_encode(void *context, struct slice value, struct buffer *out, struct error *error);
+static enum error_code json_decode(void *context, struct slice json, struct buffer *out,
+                                   struct error *error);
+static enum error_code json_encode(void *context, struct slice value, struct buffer *out,
+                                   struct error *error);
 static void log_line(void *context, enum log_level level, const char *text);
 static void script_says(void *context, const char *text);
 static void warn_if_other(struct node *node);
@@ -57,7 +59,8 @@ void app_load(struct node *node)
     struct error error;
     node->load_due = false;
     warn_if_other(node);
-    if (control_load(node->control, buffer_slice(&node->bundle), buffer_slice(&node->config), &error) == ERROR_OK) {
+    if (control_load(node->control, buffer_slice(&node->bundle), buffer_slice(&node->config),
+                     &error) == ERROR_OK) {
         log_write(LOG_LEVEL_INFO, "app", "the app is loaded");
     } else {
         log_write(LOG_LEVEL_ERROR, "app", "%s: its routes are not served", error.text);
@@ -71,7 +74,8 @@ static void warn_if_other(struct node *node)
     const char *path = node->options->app;
     if (path != NULL && bundle_read(path, &local, NULL) == ERROR_OK &&
         bundle_hash(buffer_slice(&local)) != bundle_hash(buffer_slice(&node->bundle))) {
-        log_write(LOG_LEVEL_WARN, "app", "the app in %s differs from the cluster's: the cluster's runs", path);
+        log_write(LOG_LEVEL_WARN, "app",
+                  "the app in %s differs from the cluster's: the cluster's runs", path);
     }
     buffer_deinit(&local);
 }
@@ -101,7 +105,8 @@ static void give_answer(struct later *later)
 static void submit(void *context, uint64_t number, const struct request *request)
 {
     struct node *node = context;
-    host_submit(node->host, tickets_add(node->tickets, TICKET_CONTROL, NULL, number, NULL), request);
+    host_submit(node->host, tickets_add(node->tickets, TICKET_CONTROL, NULL, number, NULL),
+                request);
 }
 
 static void respond(void *context, uint64_t exchange, const struct http_response *response)
@@ -120,13 +125,15 @@ static void members(void *context, struct buffer *out)
     host_members(node->host, out);
 }
 
-static enum error_code json_decode(void *context, struct slice json, struct buffer *out, struct error *error)
+static enum error_code json_decode(void *context, struct slice json, struct buffer *out,
+                                   struct error *error)
 {
     (void)context;
     return json_to_value(json, out, error);
 }
 
-static enum error_code json_encode(void *context, struct slice value, struct buffer *out, struct error *error)
+static enum error_code json_encode(void *context, struct slice value, struct buffer *out,
+                                   struct error *error)
 {
     (void)context;
     return json_from_value(value, out, error);

@@ -1,14 +1,16 @@
 /*
- * msgpack-RPC clients. Requests are pipelined and answered as they finish, in any order: the message id tells.
+ * msgpack-RPC clients. Requests are pipelined and answered as they finish, in any order: the
+ * message id tells.
  *
  *   NAME            the app's command of that name, or its query where there is no such command
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
  *   status, members            about the node
  *
- * params: [], [arguments] or [arguments, {"consistency": ..., "timeout": seconds}]. An error is the map that every
- * protocol of ours shows: {"code", "message", ...}.
+ * params: [], [arguments] or [arguments, {"consistency": ..., "timeout": seconds}]. An error is the
+ * map that every protocol of ours shows: {"code", "message", ...}.
  *
- * What bounds a client: it is not read while IN_FLIGHT_MAX of its requests wait or client_queue_bytes_max of answers do.
+ * What bounds a client: it is not read while IN_FLIGHT_MAX of its requests wait or
+ * client_queue_bytes_max of answers do.
  */
 #include "node/internal.h"
 
@@ -21,7 +23,7 @@
 #include <string.h>
 
 #define IN_FLIGHT_MAX 8192
-#define NO_ANSWER UINT64_MAX /* as an id: a notification */
+#define NO_ANSWER     UINT64_MAX /* as an id: a notification */
 
 struct client {
     struct node *node;
@@ -43,9 +45,10 @@ static void pump(struct client *client);
 static bool must_wait(struct client *client);
 static void call_method(struct client *client, const struct rpc_message *message);
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method);
-static bool resolve(struct client *client, uint64_t id, struct slice method, struct request *request,
-                    struct slice *name);
-static bool read_params(struct slice params, struct slice *arguments, struct request *request, struct error *error);
+static bool resolve(struct client *client, uint64_t id, struct slice method,
+                    struct request *request, struct slice *name);
+static bool read_params(struct slice params, struct slice *arguments, struct request *request,
+                        struct error *error);
 static bool read_options(struct slice options, struct request *request, struct error *error);
 static void fail(struct client *client, uint64_t id, enum error_code code, const char *message);
 static void client_drop(struct client *client);
@@ -135,14 +138,16 @@ static void pump(struct client *client)
             return;
         }
         size_t size;
-        enum error_code code = rpc_next(&client->parser, net_stream_input(client->stream), &limits, &message, &size,
-                                        &error);
+        enum error_code code = rpc_next(&client->parser, net_stream_input(client->stream), &limits,
+                                        &message, &size, &error);
         if (code == ERROR_OK && size > 0 && message.type == RPC_RESPONSE) {
-            code = error_set(&error, ERROR_BAD_REQUEST, "rpc: a client sends requests, this is a response");
+            code = error_set(&error, ERROR_BAD_REQUEST,
+                             "rpc: a client sends requests, this is a response");
         }
         if (code != ERROR_OK) {
             if (node_may_log(client->node, &client->node->bad_client)) {
-                log_write(LOG_LEVEL_WARN, "rpc", "closed a client, %s: %s", net_stream_name(client->stream), error.text);
+                log_write(LOG_LEVEL_WARN, "rpc", "closed a client, %s: %s",
+                          net_stream_name(client->stream), error.text);
             }
             net_stream_finish(client->stream);
             client_drop(client);
@@ -163,7 +168,8 @@ static void pump(struct client *client)
 static bool must_wait(struct client *client)
 {
     if (client->tickets.count >= IN_FLIGHT_MAX) return true; /* an answer comes back here */
-    if (net_stream_queued(client->stream) <= client->node->options->settings.client_queue_bytes_max) return false;
+    if (net_stream_queued(client->stream) <= client->node->options->settings.client_queue_bytes_max)
+        return false;
     net_stream_want_drained(client->stream);
     return true;
 }
@@ -189,7 +195,8 @@ static void call_method(struct client *client, const struct rpc_message *message
     mp_write_string(body, name);
     mp_write_raw(body, arguments);
     request.body = buffer_slice(body);
-    host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets), &request);
+    host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets),
+                &request);
 }
 
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method)
@@ -210,8 +217,8 @@ static bool answer_about_node(struct client *client, uint64_t id, struct slice m
 }
 
 /* What a method's name stands for; false: answered with the reason why nothing. */
-static bool resolve(struct client *client, uint64_t id, struct slice method, struct request *request,
-                    struct slice *name)
+static bool resolve(struct client *client, uint64_t id, struct slice method,
+                    struct request *request, struct slice *name)
 {
     static const struct {
         const char *prefix;
@@ -221,7 +228,9 @@ static bool resolve(struct client *client, uint64_t id, struct slice method, str
     struct node *node = client->node;
     *name = method;
     for (size_t i = 0; i < sizeof explicit / sizeof *explicit; i++) {
-        if (method.size <= explicit[i].size || memcmp(method.data, explicit[i].prefix, explicit[i].size) != 0) continue;
+        if (method.size <= explicit[i].size ||
+            memcmp(method.data, explicit[i].prefix, explicit[i].size) != 0)
+            continue;
         request->kind = explicit[i].kind;
         *name = slice_of(method.data + explicit[i].size, method.size - explicit[i].size);
         return true;
@@ -244,14 +253,16 @@ static bool resolve(struct client *client, uint64_t id, struct slice method, str
     return true;
 }
 
-static bool read_params(struct slice params, struct slice *arguments, struct request *request, struct error *error)
+static bool read_params(struct slice params, struct slice *arguments, struct request *request,
+                        struct error *error)
 {
     static const uint8_t empty_array = 0x90;
     struct mp_reader reader = mp_reader_of(params);
     uint32_t count;
     struct slice options;
     *arguments = slice_of(&empty_array, 1);
-    if (!mp_read_array(&reader, &count) || count > 2 || (count > 0 && !mp_skip(&reader, arguments))) {
+    if (!mp_read_array(&reader, &count) || count > 2 ||
+        (count > 0 && !mp_skip(&reader, arguments))) {
         error_set(error, ERROR_BAD_REQUEST, "params are [arguments] or [arguments, options]");
         return false;
     }
@@ -262,7 +273,8 @@ static bool read_options(struct slice options, struct request *request, struct e
 {
     struct slice value;
     struct mp_item item;
-    if (options.size > 0 && (options.data[0] == 0x90 || options.data[0] == 0xc0)) return true; /* none, in any form */
+    if (options.size > 0 && (options.data[0] == 0x90 || options.data[0] == 0xc0))
+        return true; /* none, in any form */
     if (mp_map_get(options, "consistency", &value)) {
         struct mp_reader reader = mp_reader_of(value);
         if (!mp_read(&reader, &item) || item.type != MP_STRING ||
@@ -273,12 +285,13 @@ static bool read_options(struct slice options, struct request *request, struct e
     }
     if (mp_map_get(options, "timeout", &value)) {
         struct mp_reader reader = mp_reader_of(value);
-        double seconds = !mp_read(&reader, &item)     ? -1
-                         : item.type == MP_INTEGER    ? (double)item.integer
-                         : item.type == MP_FLOAT      ? item.number
-                                                      : -1;
+        double seconds = !mp_read(&reader, &item)  ? -1
+                         : item.type == MP_INTEGER ? (double)item.integer
+                         : item.type == MP_FLOAT   ? item.number
+                                                   : -1;
         if (!call_timeout(seconds, &request->timeout_ms)) {
-            error_set(error, ERROR_BAD_REQUEST, "timeout is a number of seconds, more than 0 and at most a day");
+            error_set(error, ERROR_BAD_REQUEST,
+                      "timeout is a number of seconds, more than 0 and at most a day");
             return false;
         }
     }
@@ -287,7 +300,8 @@ static bool read_options(struct slice options, struct request *request, struct e
 
 static void fail(struct client *client, uint64_t id, enum error_code code, const char *message)
 {
-    if (id != NO_ANSWER) rpc_write_error_code(net_stream_output(client->stream), (uint32_t)id, code, message);
+    if (id != NO_ANSWER)
+        rpc_write_error_code(net_stream_output(client->stream), (uint32_t)id, code, message);
 }
 
 /* The stream is gone, or no longer ours. */
@@ -296,7 +310,8 @@ static void client_drop(struct client *client)
     struct node *node = client->node;
     uint64_t number;
     struct ticket ticket;
-    while (tickets_take_any(node->tickets, &client->tickets, &number, &ticket)) host_cancel(node->host, number);
+    while (tickets_take_any(node->tickets, &client->tickets, &number, &ticket))
+        host_cancel(node->host, number);
     node_forget_later(node, &client->later);
     if (client->previous != NULL) {
         client->previous->next = client->next;

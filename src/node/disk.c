@@ -53,16 +53,17 @@ struct disk {
     bool stopped;
     const struct raft_persist **group; /* the thread's: the writes of one commit */
     size_t group_capacity;
-    struct jobs taken;                 /* the thread's */
-    struct completions collected;      /* the loop's */
+    struct jobs taken;            /* the thread's */
+    struct completions collected; /* the loop's */
 
     uv_mutex_t mutex;
     uv_cond_t work;
     struct jobs queue;
     struct completions done;
     struct disk_counters counters;
-    bool refused;   /* a refusal is not yet collected: writes handed over meanwhile are void */
-    uint64_t epoch; /* refusals collected: a write of an earlier epoch is void, also one already taken */
+    bool refused; /* a refusal is not yet collected: writes handed over meanwhile are void */
+    uint64_t
+        epoch; /* refusals collected: a write of an earlier epoch is void, also one already taken */
     bool stopping;
 };
 
@@ -80,8 +81,8 @@ static void job_added(struct disk *disk);
 static void deliver(struct disk *disk, struct completion *completion);
 static void accept_writes_again(struct disk *disk);
 
-struct disk *disk_start(struct store *store, const struct disk_events *events, void (*wake)(void *context),
-                        void *wake_context)
+struct disk *disk_start(struct store *store, const struct disk_events *events,
+                        void (*wake)(void *context), void *wake_context)
 {
     struct disk *disk = memory_zero(1, sizeof *disk);
     disk->store = store;
@@ -139,7 +140,8 @@ void disk_bootstrap(struct disk *disk, struct slice configuration, uint64_t clus
     job_added(disk);
 }
 
-void disk_read(struct disk *disk, uint64_t token, raft_index first, raft_index last, size_t max_bytes)
+void disk_read(struct disk *disk, uint64_t token, raft_index first, raft_index last,
+               size_t max_bytes)
 {
     struct job *job = add_job(disk, JOB_READ);
     job->read.token = token;
@@ -188,19 +190,25 @@ static void deliver(struct disk *disk, struct completion *completion)
     switch (completion->kind) {
     case JOB_PERSIST:
         if (completion->code == ERROR_DISK_FULL) accept_writes_again(disk);
-        events->persisted(events->context, completion->number, completion->code, &completion->error);
+        events->persisted(events->context, completion->number, completion->code,
+                          &completion->error);
         break;
-    case JOB_BOOTSTRAP: events->bootstrapped(events->context, completion->code, &completion->error); break;
+    case JOB_BOOTSTRAP:
+        events->bootstrapped(events->context, completion->code, &completion->error);
+        break;
     case JOB_READ:
-        events->log_read(events->context, completion->number, completion->entries.entries, completion->entries.count,
-                         completion->code, &completion->error);
+        events->log_read(events->context, completion->number, completion->entries.entries,
+                         completion->entries.count, completion->code, &completion->error);
         store_entries_free(&completion->entries);
         break;
-    case JOB_TIDY: events->failed(events->context, &completion->error); break;
+    case JOB_TIDY:
+        events->failed(events->context, &completion->error);
+        break;
     }
 }
 
-/* The refusal is about to be known: what was handed over up to now is void, what comes from now on counts. */
+/* The refusal is about to be known: what was handed over up to now is void, what comes from now on
+ * counts. */
 static void accept_writes_again(struct disk *disk)
 {
     uv_mutex_lock(&disk->mutex);
@@ -229,8 +237,9 @@ static void thread_main(void *argument)
     }
 }
 
-/* After the completions are on their way: nobody waits for it but the next write. Its failure is the end of the node,
- * as a failed write is; no sequence carries it, so it takes back nothing that was said. */
+/* After the completions are on their way: nobody waits for it but the next write. Its failure is
+ * the end of the node, as a failed write is; no sequence carries it, so it takes back nothing that
+ * was said. */
 static void tidy(struct disk *disk)
 {
     struct completion completion = {.kind = JOB_TIDY};
@@ -256,16 +265,24 @@ static void carry_out(struct disk *disk)
     for (size_t i = 0; i < disk->taken.count;) {
         struct job *job = &disk->taken.items[i];
         switch (job->kind) {
-        case JOB_PERSIST: i = persist_group(disk, i); continue;
-        case JOB_BOOTSTRAP: do_bootstrap(disk, job); break;
-        case JOB_READ: do_read(disk, job); break;
-        case JOB_TIDY: break;
+        case JOB_PERSIST:
+            i = persist_group(disk, i);
+            continue;
+        case JOB_BOOTSTRAP:
+            do_bootstrap(disk, job);
+            break;
+        case JOB_READ:
+            do_read(disk, job);
+            break;
+        case JOB_TIDY:
+            break;
         }
         i++;
     }
 }
 
-/* All the writes from `at` on, up to the next job of another kind, in one commit. Returns where that one is. */
+/* All the writes from `at` on, up to the next job of another kind, in one commit. Returns where
+ * that one is. */
 static size_t persist_group(struct disk *disk, size_t at)
 {
     const struct jobs *taken = &disk->taken;
@@ -326,7 +343,8 @@ static void complete(struct disk *disk, struct completion *completion, size_t en
     done->items[done->count++] = *completion;
     disk->counters.store = counters;
     if (entries > disk->counters.entries_max) disk->counters.entries_max = entries;
-    if (completion->kind == JOB_PERSIST && completion->code == ERROR_DISK_FULL) disk->refused = true;
+    if (completion->kind == JOB_PERSIST && completion->code == ERROR_DISK_FULL)
+        disk->refused = true;
     bool first = done->count == 1;
     uv_mutex_unlock(&disk->mutex);
     if (first) disk->wake(disk->wake_context);

@@ -1,11 +1,11 @@
 /*
- * The disk thread around the synchronous store. The loop hands over work in order and never waits; the thread takes its
- * whole queue at once and makes one commit of all writes in it: group commit without timers. Completions gather until the
- * loop collects them, with one wake-up for many.
+ * The disk thread around the synchronous store. The loop hands over work in order and never waits;
+ * the thread takes its whole queue at once and makes one commit of all writes in it: group commit
+ * without timers. Completions gather until the loop collects them, with one wake-up for many.
  *
- * A refused write (disk full) takes every later one with it that was handed over before the loop learned of the refusal.
- * Payload references are counted on the loop's thread only: this thread reads bytes, it never takes or drops a blob that
- * the loop can see.
+ * A refused write (disk full) takes every later one with it that was handed over before the loop
+ * learned of the refusal. Payload references are counted on the loop's thread only: this thread
+ * reads bytes, it never takes or drops a blob that the loop can see.
  */
 #ifndef MOONCLAVE_NODE_DISK_H
 #define MOONCLAVE_NODE_DISK_H
@@ -17,29 +17,35 @@ struct disk;
 /* Called by disk_collect, on the loop's thread. */
 struct disk_events {
     void *context;
-    void (*persisted)(void *context, uint64_t sequence, enum error_code code, const struct error *error);
+    void (*persisted)(void *context, uint64_t sequence, enum error_code code,
+                      const struct error *error);
     void (*bootstrapped)(void *context, enum error_code code, const struct error *error);
     /* The entries are the callee's for the call only. */
     void (*log_read)(void *context, uint64_t token, const struct raft_entry *entries, size_t count,
                      enum error_code code, const struct error *error);
-    void (*failed)(void *context, const struct error *error); /* between writes: the node must stop */
+    void (*failed)(void *context,
+                   const struct error *error); /* between writes: the node must stop */
 };
 
-/* Takes the store over until disk_stop. `wake` is called by the disk thread when there is something to collect. */
-struct disk *disk_start(struct store *store, const struct disk_events *events, void (*wake)(void *context),
-                        void *wake_context);
-void disk_stop(struct disk *disk); /* carries out what was handed over, ends the thread; collect afterwards */
+/* Takes the store over until disk_stop. `wake` is called by the disk thread when there is something
+ * to collect. */
+struct disk *disk_start(struct store *store, const struct disk_events *events,
+                        void (*wake)(void *context), void *wake_context);
+/* Carries out what was handed over, ends the thread; collect afterwards. */
+void disk_stop(struct disk *disk);
 void disk_free(struct disk *disk); /* after disk_stop; drops what was not collected */
 
-void disk_persist(struct disk *disk, const struct raft_persist *persist); /* copied, but not the entries */
+/* Copied, but not the entries. */
+void disk_persist(struct disk *disk, const struct raft_persist *persist);
 void disk_bootstrap(struct disk *disk, struct slice configuration, uint64_t cluster);
-void disk_read(struct disk *disk, uint64_t token, raft_index first, raft_index last, size_t max_bytes);
+void disk_read(struct disk *disk, uint64_t token, raft_index first, raft_index last,
+               size_t max_bytes);
 void disk_collect(struct disk *disk);
 
 struct disk_counters {
     struct store_counters store;
-    uint64_t batches;      /* queues taken */
-    uint64_t entries_max;  /* the most entries in one commit */
+    uint64_t batches;     /* queues taken */
+    uint64_t entries_max; /* the most entries in one commit */
 };
 struct disk_counters disk_counters(struct disk *disk);
 

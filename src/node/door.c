@@ -1,7 +1,8 @@
 /*
- * The node's address: other nodes and RPC clients knock on the same port, and the first byte tells them apart. Whoever
- * has said nothing yet waits at the door; when it gets crowded the one who has been silent longest goes first, so that
- * strangers who hold connections open cannot keep the other nodes out.
+ * The node's address: other nodes and RPC clients knock on the same port, and the first byte tells
+ * them apart. Whoever has said nothing yet waits at the door; when it gets crowded the one who has
+ * been silent longest goes first, so that strangers who hold connections open cannot keep the other
+ * nodes out.
  */
 #include "node/internal.h"
 
@@ -26,7 +27,8 @@ struct door {
 static void accepted(void *context, struct net_stream *stream);
 static void received(void *context);
 static void closed(void *context, const char *why);
-static void turn_away(struct node *node, struct net_stream *stream, uint8_t first, enum wire_language language);
+static void turn_away(struct node *node, struct net_stream *stream, uint8_t first,
+                      enum wire_language language);
 static void knock_free(struct knock *knock);
 
 static const struct net_stream_events stream_events = {.received = received, .closed = closed};
@@ -34,7 +36,8 @@ static const struct net_stream_events stream_events = {.received = received, .cl
 enum error_code door_open(struct node *node, struct error *error)
 {
     node->door = memory_zero(1, sizeof *node->door);
-    return door_listen(node, node->options->address, "--addr", accepted, &node->door->listener, error);
+    return door_listen(node, node->options->address, "--addr", accepted, &node->door->listener,
+                       error);
 }
 
 void door_shut(struct node *node)
@@ -57,14 +60,16 @@ bool door_has_room(struct node *node)
 {
     if (node->clients < node->clients_max) return true;
     if (node_may_log(node, &node->door->full)) {
-        log_write(LOG_LEVEL_WARN, "net", "closing new connections: there are already %zu clients (clients_max, "
-                  "or fewer where the limit of open files is low)", node->clients);
+        log_write(LOG_LEVEL_WARN, "net",
+                  "closing new connections: there are already %zu clients (clients_max, "
+                  "or fewer where the limit of open files is low)",
+                  node->clients);
     }
     return false;
 }
 
-enum error_code door_listen(struct node *node, const char *address, const char *flag, net_accept accept,
-                            struct net_listener **listener, struct error *error)
+enum error_code door_listen(struct node *node, const char *address, const char *flag,
+                            net_accept accept, struct net_listener **listener, struct error *error)
 {
     char host[ADDRESS_MAX + 1];
     uint16_t port;
@@ -105,10 +110,16 @@ static void received(void *context)
     enum wire_language language = wire_language_of(first);
     knock_free(knock);
     switch (language) {
-    case WIRE_LANGUAGE_NODE: peers_incoming(node, stream); break;
-    case WIRE_LANGUAGE_RPC: client_begin(node, stream); break;
+    case WIRE_LANGUAGE_NODE:
+        peers_incoming(node, stream);
+        break;
+    case WIRE_LANGUAGE_RPC:
+        client_begin(node, stream);
+        break;
     case WIRE_LANGUAGE_TLS:
-    case WIRE_LANGUAGE_UNKNOWN: turn_away(node, stream, first, language); break;
+    case WIRE_LANGUAGE_UNKNOWN:
+        turn_away(node, stream, first, language);
+        break;
     }
 }
 
@@ -118,12 +129,14 @@ static void closed(void *context, const char *why)
     knock_free(context);
 }
 
-static void turn_away(struct node *node, struct net_stream *stream, uint8_t first, enum wire_language language)
+static void turn_away(struct node *node, struct net_stream *stream, uint8_t first,
+                      enum wire_language language)
 {
     if (node_may_log(node, &node->door->strange)) {
         const char *what = language == WIRE_LANGUAGE_TLS ? "TLS, which this node does not speak"
-                           : first >= 'A' && first <= 'Z' ? "HTTP, perhaps: HTTP has a port of its own (--http-port)"
-                                                          : "no protocol of ours";
+                           : first >= 'A' && first <= 'Z'
+                               ? "HTTP, perhaps: HTTP has a port of its own (--http-port)"
+                               : "no protocol of ours";
         log_write(LOG_LEVEL_WARN, "net", "closed a connection of %s: its first byte, 0x%02x, is %s",
                   net_stream_name(stream), first, what);
     }

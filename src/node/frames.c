@@ -1,6 +1,7 @@
 /*
- * Frames out of a stream. Only an APPEND with entries is copied: its entries live on, in the log's tail, long after the
- * stream's memory is used again; they share one blob. Everything else is read where it lies.
+ * Frames out of a stream. Only an APPEND with entries is copied: its entries live on, in the log's
+ * tail, long after the stream's memory is used again; they share one blob. Everything else is read
+ * where it lies.
  */
 #include "node/peers.h"
 
@@ -21,7 +22,8 @@ enum error_code frames_next(struct frames *frames, struct wire_frame *frame, str
         input = net_stream_input(frames->stream);
     }
     size_t size;
-    enum error_code code = wire_frame_size(input, frames->node->options->settings.frame_bytes_max, &size, error);
+    enum error_code code =
+        wire_frame_size(input, frames->node->options->settings.frame_bytes_max, &size, error);
     if (code != ERROR_OK || size == 0 || input.size < size) return code;
     struct slice bytes = slice_of(input.data, size);
     if (bytes.data[4] == RAFT_APPEND) { /* the type's place in the header */

@@ -1,4 +1,5 @@
-/* Connections that other nodes opened: their hello is answered, their messages go to the host. See peers.c. */
+/* Connections that other nodes opened: their hello is answered, their messages go to the host. See
+ * peers.c. */
 #include "node/peers.h"
 
 #include "base/memory.h"
@@ -18,7 +19,8 @@ struct incoming {
 static void received(void *context);
 static void closed(void *context, const char *why);
 static void read_frames(struct incoming *incoming);
-static bool frame_received(struct incoming *incoming, const struct wire_frame *frame, struct error *error);
+static bool frame_received(struct incoming *incoming, const struct wire_frame *frame,
+                           struct error *error);
 static bool greeted(struct incoming *incoming, const struct hello *hello);
 static void refuse(struct incoming *incoming, enum error_code code, const char *text);
 static void replace_older(struct incoming *incoming);
@@ -66,7 +68,8 @@ static void closed(void *context, const char *why)
 {
     struct incoming *incoming = context;
     if (incoming->accepted) {
-        log_write(LOG_LEVEL_DEBUG, "net", "%s no longer speaks to this node: %s", incoming->from.id, why);
+        log_write(LOG_LEVEL_DEBUG, "net", "%s no longer speaks to this node: %s", incoming->from.id,
+                  why);
     }
     incoming_drop(incoming);
 }
@@ -74,7 +77,8 @@ static void closed(void *context, const char *why)
 static void read_frames(struct incoming *incoming)
 {
     struct node *node = incoming->node;
-    struct frames frames = {.node = node, .stream = incoming->stream, .magic_seen = &incoming->magic_seen};
+    struct frames frames = {
+        .node = node, .stream = incoming->stream, .magic_seen = &incoming->magic_seen};
     struct wire_frame frame;
     struct error error;
     for (;;) {
@@ -88,8 +92,9 @@ static void read_frames(struct incoming *incoming)
         if (!fine) {
             frames_drop(&frames);
             if (node_may_log(node, &node->peers->gate)) {
-                log_write(LOG_LEVEL_WARN, "net", "closed the connection of a node, %s%s%s: %s", incoming->from.id,
-                          incoming->accepted ? " at " : "", net_stream_name(incoming->stream), error.text);
+                log_write(LOG_LEVEL_WARN, "net", "closed the connection of a node, %s%s%s: %s",
+                          incoming->from.id, incoming->accepted ? " at " : "",
+                          net_stream_name(incoming->stream), error.text);
             }
             net_stream_close(incoming->stream);
             incoming_drop(incoming);
@@ -100,7 +105,8 @@ static void read_frames(struct incoming *incoming)
 }
 
 /* false: it may not say this, with the reason. */
-static bool frame_received(struct incoming *incoming, const struct wire_frame *frame, struct error *error)
+static bool frame_received(struct incoming *incoming, const struct wire_frame *frame,
+                           struct error *error)
 {
     struct host *host = incoming->node->host;
     if (frame->type == WIRE_HELLO) return greeted(incoming, &frame->hello);
@@ -109,11 +115,15 @@ static bool frame_received(struct incoming *incoming, const struct wire_frame *f
         return false;
     }
     switch (frame->type) {
-    case WIRE_FORWARD: host_forwarded(host, &incoming->from, frame->forward.ticket, &frame->forward.request); return true;
-    case WIRE_FORWARD_REPLY:
-        host_forward_reply(host, &incoming->from, frame->forward_reply.ticket, &frame->forward_reply.reply);
+    case WIRE_FORWARD:
+        host_forwarded(host, &incoming->from, frame->forward.ticket, &frame->forward.request);
         return true;
-    default: break;
+    case WIRE_FORWARD_REPLY:
+        host_forward_reply(host, &incoming->from, frame->forward_reply.ticket,
+                           &frame->forward_reply.reply);
+        return true;
+    default:
+        break;
     }
     if (!wire_is_message(frame->type)) {
         error_set(error, ERROR_BAD_REQUEST, "it may not say %s here", wire_type_name(frame->type));
@@ -122,7 +132,8 @@ static bool frame_received(struct incoming *incoming, const struct wire_frame *f
     const struct raft_message *message = &frame->message;
     if (strcmp(message->from.text, incoming->from.id) != 0 ||
         strcmp(message->to.text, incoming->node->options->id) != 0) {
-        error_set(error, ERROR_BAD_REQUEST, "its message is from %s to %s", message->from.text, message->to.text);
+        error_set(error, ERROR_BAD_REQUEST, "its message is from %s to %s", message->from.text,
+                  message->to.text);
         return false;
     }
     host_receive(host, &incoming->from, message);
@@ -135,13 +146,15 @@ static bool greeted(struct incoming *incoming, const struct hello *hello)
     struct error error;
     enum error_code code = ERROR_OK;
     if (strcmp(hello->identity.id, node->options->id) == 0) {
-        code = error_set(&error, ERROR_FOREIGN, "the node here has the same id, %s: ids must differ", node->options->id);
+        code = error_set(&error, ERROR_FOREIGN,
+                         "the node here has the same id, %s: ids must differ", node->options->id);
     } else {
         code = host_receive_hello(node->host, hello, &error);
     }
     if (code != ERROR_OK) {
         if (node_may_log(node, &node->peers->gate)) {
-            log_write(LOG_LEVEL_WARN, "net", "refused %s at %s: %s", hello->identity.id, hello->address, error.text);
+            log_write(LOG_LEVEL_WARN, "net", "refused %s at %s: %s", hello->identity.id,
+                      hello->address, error.text);
         }
         refuse(incoming, code, error.text);
         return false;
@@ -174,7 +187,8 @@ static void replace_older(struct incoming *incoming)
     struct incoming *next;
     for (struct incoming *at = incoming->node->peers->incoming; at != NULL; at = next) {
         next = at->next;
-        if (at == incoming || !at->accepted || strcmp(at->from.id, incoming->from.id) != 0) continue;
+        if (at == incoming || !at->accepted || strcmp(at->from.id, incoming->from.id) != 0)
+            continue;
         net_stream_close(at->stream);
         incoming_drop(at);
     }

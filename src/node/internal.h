@@ -1,8 +1,10 @@
 /*
- * What the files of node/ share. One struct holds the node; each file has its part and its functions here.
+ * What the files of node/ share. One struct holds the node; each file has its part and its
+ * functions here.
  *
- * The one rule to know: a port of the host never calls back into the host. What an answer sets off (a script resumes, a
- * connection's next request is looked at) is noted and done at the end of the turn: node_later.
+ * The one rule to know: a port of the host never calls back into the host. What an answer sets off
+ * (a script resumes, a connection's next request is looked at) is noted and done at the end of the
+ * turn: node_later.
  */
 #ifndef MOONCLAVE_NODE_INTERNAL_H
 #define MOONCLAVE_NODE_INTERNAL_H
@@ -50,9 +52,9 @@ struct node {
     struct door *door;
     struct web *web;
 
-    uv_timer_t timer;            /* the host's */
-    uint64_t deadline_us;        /* when the host wants to be called; 0: never */
-    uint64_t armed_us;           /* when the timer will fire; 0: not running */
+    uv_timer_t timer;     /* the host's */
+    uint64_t deadline_us; /* when the host wants to be called; 0: never */
+    uint64_t armed_us;    /* when the timer will fire; 0: not running */
     uv_timer_t stop_timer;
     uv_signal_t signals[2];
     uv_pipe_t standard_input;
@@ -60,16 +62,16 @@ struct node {
 
     struct later *later, **later_end;
     struct buffer bundle, config; /* of the app, noted by ports.loaded */
-    bool load_due;               /* ... and not yet given to the control VM */
-    bool loaded;                 /* the app is known: requests can be understood */
+    bool load_due;                /* ... and not yet given to the control VM */
+    bool loaded;                  /* the app is known: requests can be understood */
     bool stopping, stopped;
     enum exit_status status;
     uint64_t started_ms;
     struct client *rpc_clients;
     struct log_gate bad_client;
-    struct buffer scratch;       /* for the length of one call */
-    size_t clients;              /* RPC and HTTP connections */
-    size_t clients_max;          /* the setting, or fewer where descriptors are scarce */
+    struct buffer scratch; /* for the length of one call */
+    size_t clients;        /* RPC and HTTP connections */
+    size_t clients_max;    /* the setting, or fewer where descriptors are scarce */
 };
 
 /* ---- node.c ---- */
@@ -86,36 +88,44 @@ extern const struct disk_events ports_disk_events; /* without context */
 
 /* ---- app.c: the scripts ---- */
 void app_open(struct node *node);
-void app_load(struct node *node);                                        /* what ports.loaded has noted */
-void app_reply(struct node *node, uint64_t ticket, const struct reply *reply); /* to the control VM, at the turn's end */
+void app_load(struct node *node); /* what ports.loaded has noted */
+/* To the control VM, at the turn's end. */
+void app_reply(struct node *node, uint64_t ticket, const struct reply *reply);
 void app_close(struct node *node);
 
 /* ---- status.c ---- */
-void status_write(struct node *node, struct buffer *out); /* one msgpack map: the host's and the node's own */
+/* One msgpack map: the host's and the node's own. */
+void status_write(struct node *node, struct buffer *out);
 
 /* ---- door.c: the node's address, where nodes and RPC clients knock ---- */
 enum error_code door_open(struct node *node, struct error *error);
 void door_shut(struct node *node); /* accepts nobody any more */
 void door_close(struct node *node);
-bool door_has_room(struct node *node); /* for one more client; else says so in the log, now and then */
+/* For one more client; else says so in the log, now and then. */
+bool door_has_room(struct node *node);
 /* Listens on "host:port"; the error names the flag it came from. */
-enum error_code door_listen(struct node *node, const char *address, const char *flag, net_accept accept,
-                            struct net_listener **listener, struct error *error);
+enum error_code door_listen(struct node *node, const char *address, const char *flag,
+                            net_accept accept, struct net_listener **listener, struct error *error);
 
 /* ---- clients.c: msgpack-RPC ---- */
-void client_begin(struct node *node, struct net_stream *stream); /* takes the stream; its first bytes wait in it */
+/* Takes the stream; its first bytes wait in it. */
+void client_begin(struct node *node, struct net_stream *stream);
 void client_reply(void *client, uint64_t id, const struct reply *reply);
 void clients_close(struct node *node);
 
 /* ---- peers.c ---- */
 void peers_open(struct node *node);
 void peers_close(struct node *node);
-void peers_want(struct node *node, const struct host_peer *peers, size_t count); /* takes effect later */
+/* Takes effect later. */
+void peers_want(struct node *node, const struct host_peer *peers, size_t count);
 void peers_send(struct node *node, const struct raft_message *message);
-void peers_forward(struct node *node, const struct raft_id *to, uint64_t ticket, const struct request *request);
-void peers_forward_reply(struct node *node, const struct raft_id *to, uint64_t ticket, const struct reply *reply);
+void peers_forward(struct node *node, const struct raft_id *to, uint64_t ticket,
+                   const struct request *request);
+void peers_forward_reply(struct node *node, const struct raft_id *to, uint64_t ticket,
+                         const struct reply *reply);
 void peers_hello_again(struct node *node); /* what this node says of itself has changed */
-void peers_incoming(struct node *node, struct net_stream *stream); /* takes it; a node's first bytes wait in it */
+/* Takes it; a node's first bytes wait in it. */
+void peers_incoming(struct node *node, struct net_stream *stream);
 
 /* ---- web.c, routes.c: HTTP ---- */
 enum error_code web_open(struct node *node, struct error *error);

@@ -1,8 +1,9 @@
 /*
  * A node's life: check the app, open the disk, listen, run the loop, stop.
  *
- * One turn of the loop takes everything that waits. Sockets are read and their requests submitted as they come; at the
- * turn's end the host proposes all of it as one step, what it answered goes on, and every connection makes one write.
+ * One turn of the loop takes everything that waits. Sockets are read and their requests submitted
+ * as they come; at the turn's end the host proposes all of it as one step, what it answered goes
+ * on, and every connection makes one write.
  */
 #include "node/internal.h"
 
@@ -20,10 +21,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define APPLY_SLICE_US 1000
+#define APPLY_SLICE_US    1000
 #define SPARE_DESCRIPTORS 64 /* for the database, the other nodes and the loop */
-#define LOG_GATE_MS 1000
-#define LATER_ROUNDS 4 /* of answers that ask again within one turn */
+#define LOG_GATE_MS       1000
+#define LATER_ROUNDS      4 /* of answers that ask again within one turn */
 
 static enum exit_status open_and_run(struct node *node, struct slice bundle);
 static enum exit_status run(struct node *node, struct slice bundle);
@@ -46,12 +47,17 @@ static enum exit_status say(const struct error *error);
 enum exit_status exit_status_of(enum error_code code)
 {
     switch (code) {
-    case ERROR_OK: return EXIT_DONE;
-    case ERROR_USAGE: return EXIT_USAGE;
-    case ERROR_IO: return EXIT_IO;
+    case ERROR_OK:
+        return EXIT_DONE;
+    case ERROR_USAGE:
+        return EXIT_USAGE;
+    case ERROR_IO:
+        return EXIT_IO;
     case ERROR_CORRUPT:
-    case ERROR_INTERNAL: return EXIT_INTERNAL;
-    default: return EXIT_FAILED;
+    case ERROR_INTERNAL:
+        return EXIT_INTERNAL;
+    default:
+        return EXIT_FAILED;
     }
 }
 
@@ -68,7 +74,8 @@ enum exit_status node_run(const struct node_options *options)
             code = fsm_check(buffer_slice(&bundle), options->config, &options->settings, &error);
         }
     }
-    enum exit_status status = code == ERROR_OK ? open_and_run(&node, buffer_slice(&bundle)) : say(&error);
+    enum exit_status status =
+        code == ERROR_OK ? open_and_run(&node, buffer_slice(&bundle)) : say(&error);
     buffer_deinit(&bundle);
     return status;
 }
@@ -91,7 +98,8 @@ static enum exit_status run(struct node *node, struct slice bundle)
 {
     const struct net_hooks hooks = {.context = node, .turn = turn, .woken = woken};
     if (uv_loop_init(&node->loop) != 0) {
-        return say(&(struct error){.code = ERROR_INTERNAL, .text = "the event loop cannot be made"});
+        return say(
+            &(struct error){.code = ERROR_INTERNAL, .text = "the event loop cannot be made"});
     }
     node->net = net_new(&node->loop, &hooks);
     node->tickets = tickets_new();
@@ -125,9 +133,10 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     watch(node);
     if (code == ERROR_OK) {
         const struct node_options *options = node->options;
-        log_write(LOG_LEVEL_INFO, "node", "%s: moonclave %s, nodes and RPC on %s, HTTP on %s, data in %s", options->id,
-                  MOONCLAVE_VERSION, options->address, options->http ? options->http : "no port (--http-port)",
-                  options->data);
+        log_write(LOG_LEVEL_INFO, "node",
+                  "%s: moonclave %s, nodes and RPC on %s, HTTP on %s, data in %s", options->id,
+                  MOONCLAVE_VERSION, options->address,
+                  options->http ? options->http : "no port (--http-port)", options->data);
         host_start(node->host, store_durable(node->store));
         net_again(node->net);
         while (!node->stopped) uv_run(&node->loop, UV_RUN_ONCE);
@@ -160,7 +169,8 @@ static struct host *make_host(struct node *node, struct slice bundle)
     return host_new(&host_options, &options->settings, &ports, &machine);
 }
 
-/* Connections first: they cancel what they wait for. The disk before the host: it reads what the host owns. */
+/* Connections first: they cancel what they wait for. The disk before the host: it reads what the
+ * host owns. */
 static void close_all(struct node *node)
 {
     web_close(node);
@@ -195,7 +205,8 @@ static bool turn(void *context)
     return more || node->later != NULL;
 }
 
-/* What is listed while it runs is for the next round. One at a time, because any of them may forget another. */
+/* What is listed while it runs is for the next round. One at a time, because any of them may forget
+ * another. */
 static bool run_later(struct node *node)
 {
     struct later boundary = {.listed = true};
@@ -239,7 +250,8 @@ bool node_may_log(struct node *node, struct log_gate *gate)
         gate->held_back++;
         return false;
     }
-    if (gate->held_back > 0) log_write(LOG_LEVEL_WARN, "node", "%u lines like the next were left out", gate->held_back);
+    if (gate->held_back > 0)
+        log_write(LOG_LEVEL_WARN, "node", "%u lines like the next were left out", gate->held_back);
     gate->held_back = 0;
     gate->next_ms = now + LOG_GATE_MS;
     return true;
@@ -318,7 +330,8 @@ void node_stop(struct node *node, const char *why)
 static void stop_overdue(uv_timer_t *timer)
 {
     struct node *node = timer->data;
-    log_write(LOG_LEVEL_WARN, "node", "not drained after %" PRIu64 " ms (stop_timeout_ms): stops as it is",
+    log_write(LOG_LEVEL_WARN, "node",
+              "not drained after %" PRIu64 " ms (stop_timeout_ms): stops as it is",
               node->options->settings.stop_timeout_ms);
     node->status = EXIT_FAILED;
     node->stopped = true;
@@ -343,8 +356,9 @@ static size_t descriptors_for_clients(const struct settings *settings)
         setrlimit(RLIMIT_NOFILE, &limit);
         getrlimit(RLIMIT_NOFILE, &limit);
     }
-    size_t room = limit.rlim_cur > 2 * SPARE_DESCRIPTORS ? (size_t)limit.rlim_cur - SPARE_DESCRIPTORS
-                                                          : (size_t)limit.rlim_cur / 2;
+    size_t room = limit.rlim_cur > 2 * SPARE_DESCRIPTORS
+                      ? (size_t)limit.rlim_cur - SPARE_DESCRIPTORS
+                      : (size_t)limit.rlim_cur / 2;
     return settings->clients_max < room ? settings->clients_max : room;
 }
 
@@ -352,7 +366,8 @@ static uint64_t random_number(void)
 {
     uint64_t number;
     if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
-        log_write(LOG_LEVEL_ERROR, "node", "the system gives no random numbers: an identity cannot be drawn");
+        log_write(LOG_LEVEL_ERROR, "node",
+                  "the system gives no random numbers: an identity cannot be drawn");
         abort();
     }
     return number;

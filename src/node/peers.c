@@ -1,10 +1,11 @@
 /*
- * The other nodes. Each pair has two connections: the one we opened carries what we have to say, the one they opened
- * carries theirs; only hellos cross. So every connection has one writer, and its loss means one thing: what we sent to
- * that node may not have arrived.
+ * The other nodes. Each pair has two connections: the one we opened carries what we have to say,
+ * the one they opened carries theirs; only hellos cross. So every connection has one writer, and
+ * its loss means one thing: what we sent to that node may not have arrived.
  *
- * A connection begins with WIRE_MAGIC and a HELLO from its opener, answered by the same or by HELLO_REFUSED. Until the
- * answer is accepted nothing else is sent on it: Raft sends again. incoming.c has the other direction.
+ * A connection begins with WIRE_MAGIC and a HELLO from its opener, answered by the same or by
+ * HELLO_REFUSED. Until the answer is accepted nothing else is sent on it: Raft sends again.
+ * incoming.c has the other direction.
  */
 #include "node/peers.h"
 
@@ -132,7 +133,8 @@ void peers_send(struct node *node, const struct raft_message *message)
 }
 
 /* What was not sent certainly was not done: the host learns it, after it has returned. */
-void peers_forward(struct node *node, const struct raft_id *to, uint64_t ticket, const struct request *request)
+void peers_forward(struct node *node, const struct raft_id *to, uint64_t ticket,
+                   const struct request *request)
 {
     struct peers *peers = node->peers;
     struct outgoing *peer = peers_find(peers, to);
@@ -149,10 +151,12 @@ void peers_forward(struct node *node, const struct raft_id *to, uint64_t ticket,
     node_later(node, &peers->later);
 }
 
-void peers_forward_reply(struct node *node, const struct raft_id *to, uint64_t ticket, const struct reply *reply)
+void peers_forward_reply(struct node *node, const struct raft_id *to, uint64_t ticket,
+                         const struct reply *reply)
 {
     struct outgoing *peer = peers_find(node->peers, to);
-    if (peer == NULL || !peer->ready || !room_for(peer)) return; /* its client will hear that the outcome is unknown */
+    if (peer == NULL || !peer->ready || !room_for(peer))
+        return; /* its client will hear that the outcome is unknown */
     struct wire_frame frame = {.type = WIRE_FORWARD_REPLY, .forward_reply = {ticket, *reply}};
     wire_encode(&frame, net_stream_output(peer->stream));
 }
@@ -180,7 +184,8 @@ void peers_hurry(struct node *node, const struct hello *hello)
     struct peers *peers = node->peers;
     for (size_t i = 0; i < peers->count; i++) {
         struct outgoing *peer = peers->outgoing[i];
-        if (strcmp(peer->id.text, hello->identity.id) == 0 || strcmp(peer->address, hello->address) == 0) {
+        if (strcmp(peer->id.text, hello->identity.id) == 0 ||
+            strcmp(peer->address, hello->address) == 0) {
             net_peer_hurry(peer->connection);
         }
     }
@@ -190,10 +195,11 @@ void peers_hurry(struct node *node, const struct hello *hello)
 static bool room_for(struct outgoing *peer)
 {
     struct node *node = peer->node;
-    if (net_stream_queued(peer->stream) <= node->options->settings.peer_queue_bytes_max) return true;
+    if (net_stream_queued(peer->stream) <= node->options->settings.peer_queue_bytes_max)
+        return true;
     if (node_may_log(node, &peer->gate)) {
-        log_write(LOG_LEVEL_WARN, "net", "%s at %s takes nothing: messages to it are dropped", peer->id.text,
-                  peer->address);
+        log_write(LOG_LEVEL_WARN, "net", "%s at %s takes nothing: messages to it are dropped",
+                  peer->id.text, peer->address);
     }
     node_later(node, &peer->later);
     return false;
@@ -213,7 +219,8 @@ static void return_forwards(struct later *later)
     peers->unsent = NULL;
     peers->unsent_count = peers->unsent_capacity = 0;
     struct buffer body = {0};
-    reply_write_error(&body, ERROR_UNAVAILABLE, "the leader cannot be reached from this node: try again");
+    reply_write_error(&body, ERROR_UNAVAILABLE,
+                      "the leader cannot be reached from this node: try again");
     struct reply reply = {ERROR_UNAVAILABLE, buffer_slice(&body)};
     for (size_t i = 0; i < count; i++) {
         struct identity from = {0};
@@ -259,7 +266,8 @@ static void connected(void *context, struct net_stream *stream)
     peer->stream = stream;
     peer->ready = peer->magic_seen = false;
     net_stream_bind(stream, &stream_events, peer);
-    net_stream_give_up_after(stream, patience_ms < GIVE_UP_MS_MIN ? GIVE_UP_MS_MIN : (unsigned)patience_ms);
+    net_stream_give_up_after(stream,
+                             patience_ms < GIVE_UP_MS_MIN ? GIVE_UP_MS_MIN : (unsigned)patience_ms);
     buffer_append_text(net_stream_output(stream), WIRE_MAGIC);
     peers_write_hello(node, net_stream_output(stream));
 }
@@ -277,7 +285,8 @@ static void received(void *context)
 {
     struct outgoing *peer = context;
     struct error error;
-    struct frames frames = {.node = peer->node, .stream = peer->stream, .magic_seen = &peer->magic_seen};
+    struct frames frames = {
+        .node = peer->node, .stream = peer->stream, .magic_seen = &peer->magic_seen};
     struct wire_frame frame;
     for (;;) {
         enum error_code code = frames_next(&frames, &frame, &error);
@@ -311,11 +320,13 @@ static bool greeted(struct outgoing *peer, const struct hello *hello)
     struct node *node = peer->node;
     struct error error = {.text = ""};
     if (strcmp(hello->identity.id, node->options->id) == 0) {
-        give_up(peer, LOG_LEVEL_WARN, "it has our own id: either the address leads back here, or two nodes share an id");
+        give_up(peer, LOG_LEVEL_WARN,
+                "it has our own id: either the address leads back here, or two nodes share an id");
         return false;
     }
     if (!raft_id_none(&peer->id) && strcmp(hello->identity.id, peer->id.text) != 0) {
-        error_set(&error, ERROR_FOREIGN, "at its address another node answers: %s", hello->identity.id);
+        error_set(&error, ERROR_FOREIGN, "at its address another node answers: %s",
+                  hello->identity.id);
         give_up(peer, LOG_LEVEL_WARN, error.text);
         return false;
     }
@@ -337,7 +348,8 @@ static void refused(struct outgoing *peer, const struct wire_frame *frame)
 {
     struct error why, told;
     enum error_code code = frame->refused.code;
-    int size = (int)(frame->refused.text.size < ERROR_TEXT_MAX ? frame->refused.text.size : ERROR_TEXT_MAX);
+    int size = (int)(frame->refused.text.size < ERROR_TEXT_MAX ? frame->refused.text.size
+                                                               : ERROR_TEXT_MAX);
     error_set(&told, code, "%.*s", size, (const char *)frame->refused.text.data);
     error_set(&why, code, "it refuses this node: %s", told.text);
     give_up(peer, LOG_LEVEL_WARN, why.text);
@@ -364,8 +376,8 @@ static void give_up(struct outgoing *peer, enum log_level level, const char *why
 {
     bool was_ready = peer->ready;
     if (node_may_log(peer->node, &peer->gate)) {
-        log_write(level, "net", "no connection to %s%s%s: %s", peer->id.text, raft_id_none(&peer->id) ? "" : " at ",
-                  peer->address, why);
+        log_write(level, "net", "no connection to %s%s%s: %s", peer->id.text,
+                  raft_id_none(&peer->id) ? "" : " at ", peer->address, why);
     }
     net_stream_close(peer->stream);
     peer->stream = NULL;

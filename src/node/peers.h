@@ -1,4 +1,5 @@
-/* What peers.c (connections we opened), incoming.c (theirs) and frames.c (bytes to frames) share. */
+/* What peers.c (connections we opened), incoming.c (theirs) and frames.c (bytes to frames) share.
+ */
 #ifndef MOONCLAVE_NODE_PEERS_H
 #define MOONCLAVE_NODE_PEERS_H
 
@@ -6,18 +7,19 @@
 #include "node/internal.h"
 #include "wire/wire.h"
 
-#define GIVE_UP_MS_MIN 1000 /* what a node does not acknowledge for this long is sent on a new connection */
+/* What a node does not acknowledge for this long is sent on a new connection. */
+#define GIVE_UP_MS_MIN 1000
 
 struct outgoing {
     struct node *node;
-    struct raft_id id;           /* "" until it has said who it is */
+    struct raft_id id; /* "" until it has said who it is */
     char address[ADDRESS_MAX + 1];
     struct net_peer *connection;
-    struct net_stream *stream;   /* null: not connected */
+    struct net_stream *stream; /* null: not connected */
     bool magic_seen;
-    bool ready;                  /* its hello was accepted: messages may be sent */
+    bool ready; /* its hello was accepted: messages may be sent */
     bool failed_before;
-    struct later later;          /* messages were dropped: the host is to know */
+    struct later later; /* messages were dropped: the host is to know */
     struct log_gate gate;
 };
 
@@ -33,7 +35,7 @@ struct peers {
     struct outgoing **outgoing;
     size_t count;
     struct incoming *incoming;
-    struct host_peer *wanted;    /* by the host; taken up once it has returned */
+    struct host_peer *wanted; /* by the host; taken up once it has returned */
     size_t wanted_count;
     struct later set_later;
     struct unsent_forward *unsent;
@@ -55,14 +57,15 @@ void incoming_hello_again(struct node *node);
 struct frames {
     struct node *node;
     struct net_stream *stream;
-    bool *magic_seen;    /* the connection's: it begins with WIRE_MAGIC */
-    bool whole;          /* out: a frame was there */
-    size_t size;         /* its size; frames_done consumes it */
-    struct blob *blob;   /* holds an APPEND's bytes; frames_done drops it */
+    bool *magic_seen;  /* the connection's: it begins with WIRE_MAGIC */
+    bool whole;        /* out: a frame was there */
+    size_t size;       /* its size; frames_done consumes it */
+    struct blob *blob; /* holds an APPEND's bytes; frames_done drops it */
 };
 
-/* The next frame. OK with `whole`: deal with it, then frames_done, or frames_drop when the stream is gone. OK without:
- * more bytes are needed. Else the stream is to be closed, with the text in the log. */
+/* The next frame. OK with `whole`: deal with it, then frames_done, or frames_drop when the stream
+ * is gone. OK without: more bytes are needed. Else the stream is to be closed, with the text in the
+ * log. */
 enum error_code frames_next(struct frames *frames, struct wire_frame *frame, struct error *error);
 void frames_done(struct frames *frames);
 void frames_drop(struct frames *frames);

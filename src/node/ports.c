@@ -1,4 +1,5 @@
-/* struct host_ports on libuv: what the host asks for, noted or handed on. Nothing here calls the host back. */
+/* struct host_ports on libuv: what the host asks for, noted or handed on. Nothing here calls the
+ * host back. */
 #include "node/internal.h"
 
 #include <inttypes.h>
@@ -32,7 +33,8 @@ static void bootstrap(void *context, struct slice configuration, uint64_t cluste
     disk_bootstrap(node->disk, configuration, cluster);
 }
 
-static void log_read(void *context, uint64_t token, raft_index first, raft_index last, size_t max_bytes)
+static void log_read(void *context, uint64_t token, raft_index first, raft_index last,
+                     size_t max_bytes)
 {
     struct node *node = context;
     disk_read(node->disk, token, first, last, max_bytes);
@@ -45,12 +47,14 @@ static void send_message(void *context, const struct raft_message *message)
     peers_send(context, message);
 }
 
-static void forward(void *context, const struct raft_id *to, uint64_t ticket, const struct request *request)
+static void forward(void *context, const struct raft_id *to, uint64_t ticket,
+                    const struct request *request)
 {
     peers_forward(context, to, ticket, request);
 }
 
-static void forward_reply(void *context, const struct raft_id *to, uint64_t ticket, const struct reply *reply)
+static void forward_reply(void *context, const struct raft_id *to, uint64_t ticket,
+                          const struct reply *reply)
 {
     peers_forward_reply(context, to, ticket, reply);
 }
@@ -63,12 +67,13 @@ static void peers(void *context, const struct host_peer *list, size_t count)
 /* ---- time ---- */
 
 /*
- * The host moves its deadline at nearly every step, mostly into the future. A timer that fires too early only looks again,
- * so it is set anew only when the deadline comes nearer.
+ * The host moves its deadline at nearly every step, mostly into the future. A timer that fires too
+ * early only looks again, so it is set anew only when the deadline comes nearer.
  */
 static void arm(struct node *node)
 {
-    if (node->deadline_us == 0 || (node->armed_us != 0 && node->armed_us <= node->deadline_us)) return;
+    if (node->deadline_us == 0 || (node->armed_us != 0 && node->armed_us <= node->deadline_us))
+        return;
     uint64_t now = net_now_us();
     uint64_t wait_ms = node->deadline_us <= now ? 0 : (node->deadline_us - now + 999) / 1000;
     node->armed_us = node->deadline_us;
@@ -101,11 +106,18 @@ static void reply(void *context, uint64_t number, const struct reply *answer)
     struct ticket ticket;
     if (!tickets_take(node->tickets, number, &ticket)) return;
     switch (ticket.kind) {
-    case TICKET_RPC: client_reply(ticket.owner, ticket.id, answer); break;
-    case TICKET_HTTP: web_reply(ticket.owner, answer); break;
-    case TICKET_CONTROL: app_reply(node, ticket.id, answer); break;
+    case TICKET_RPC:
+        client_reply(ticket.owner, ticket.id, answer);
+        break;
+    case TICKET_HTTP:
+        web_reply(ticket.owner, answer);
+        break;
+    case TICKET_CONTROL:
+        app_reply(node, ticket.id, answer);
+        break;
     case TICKET_EXCHANGE:
-    case TICKET_KINDS: break; /* not the host's to answer */
+    case TICKET_KINDS:
+        break; /* not the host's to answer */
     }
 }
 
@@ -172,7 +184,8 @@ void ports_fill(struct node *node, struct host_ports *ports)
 
 /* ---- what the disk reports ---- */
 
-static void persisted(void *context, uint64_t sequence, enum error_code code, const struct error *error)
+static void persisted(void *context, uint64_t sequence, enum error_code code,
+                      const struct error *error)
 {
     struct node *node = context;
     host_persisted(node->host, sequence, code, error);
@@ -185,8 +198,8 @@ static void bootstrapped(void *context, enum error_code code, const struct error
     if (code == ERROR_OK) peers_hello_again(node); /* it belongs to a cluster now */
 }
 
-static void log_was_read(void *context, uint64_t token, const struct raft_entry *entries, size_t count,
-                         enum error_code code, const struct error *error)
+static void log_was_read(void *context, uint64_t token, const struct raft_entry *entries,
+                         size_t count, enum error_code code, const struct error *error)
 {
     struct node *node = context;
     host_log_read(node->host, token, entries, count, code, error);

@@ -9,21 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef void route_handler(struct node *node, struct web_connection *connection, const struct http_request *request,
-                           struct slice name);
+typedef void route_handler(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name);
 
-static void serve_command(struct node *node, struct web_connection *connection, const struct http_request *request,
-                          struct slice name);
-static void serve_query(struct node *node, struct web_connection *connection, const struct http_request *request,
-                        struct slice name);
-static void serve_status(struct node *node, struct web_connection *connection, const struct http_request *request,
-                         struct slice name);
-static void serve_members(struct node *node, struct web_connection *connection, const struct http_request *request,
-                          struct slice name);
-static void serve_health(struct node *node, struct web_connection *connection, const struct http_request *request,
-                         struct slice name);
-static void serve_ready(struct node *node, struct web_connection *connection, const struct http_request *request,
-                        struct slice name);
+static void serve_command(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name);
+static void serve_query(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name);
+static void serve_status(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name);
+static void serve_members(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name);
+static void serve_health(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name);
+static void serve_ready(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name);
 
 /* A path that ends in '/' has a name behind it. */
 static const struct route {
@@ -31,12 +31,9 @@ static const struct route {
     const char *methods;
     route_handler *handler;
 } routes[] = {
-    {"/v1/command/", "POST", serve_command},
-    {"/v1/query/", "GET, HEAD, POST", serve_query},
-    {"/v1/status", "GET, HEAD", serve_status},
-    {"/v1/members", "GET, HEAD", serve_members},
-    {"/healthz", "GET, HEAD", serve_health},
-    {"/readyz", "GET, HEAD", serve_ready},
+    {"/v1/command/", "POST", serve_command},   {"/v1/query/", "GET, HEAD, POST", serve_query},
+    {"/v1/status", "GET, HEAD", serve_status}, {"/v1/members", "GET, HEAD", serve_members},
+    {"/healthz", "GET, HEAD", serve_health},   {"/readyz", "GET, HEAD", serve_ready},
 };
 
 static const struct route *find_route(struct slice path, struct slice *name);
@@ -44,13 +41,14 @@ static bool method_allowed(const char *methods, struct slice method);
 static void submit(struct node *node, struct web_connection *connection, enum request_kind kind,
                    const struct call *call, struct slice body);
 static bool begin_body(struct buffer *body, struct slice encoded_name);
-static enum error_code read_options(const struct http_request *request, struct call *call, struct buffer *arguments,
-                                    struct error *error);
-static enum error_code read_option(struct slice key, struct slice value, struct call *call, bool *taken,
-                                   struct error *error);
+static enum error_code read_options(const struct http_request *request, struct call *call,
+                                    struct buffer *arguments, struct error *error);
+static enum error_code read_option(struct slice key, struct slice value, struct call *call,
+                                   bool *taken, struct error *error);
 static void fail(struct web_connection *connection, enum error_code code, const char *message);
 
-void route_request(struct node *node, struct web_connection *connection, const struct http_request *request)
+void route_request(struct node *node, struct web_connection *connection,
+                   const struct http_request *request)
 {
     bool path_known = false;
     uint64_t exchange = web_wait(connection, TICKET_EXCHANGE);
@@ -98,8 +96,8 @@ static bool method_allowed(const char *methods, struct slice method)
 
 /* ---- commands and queries ---- */
 
-static void serve_command(struct node *node, struct web_connection *connection, const struct http_request *request,
-                          struct slice name)
+static void serve_command(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name)
 {
     struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
     struct buffer body = {0}, ignored = {0};
@@ -122,8 +120,8 @@ static void serve_command(struct node *node, struct web_connection *connection, 
     buffer_deinit(&body);
 }
 
-static void serve_query(struct node *node, struct web_connection *connection, const struct http_request *request,
-                        struct slice name)
+static void serve_query(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name)
 {
     struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
     struct buffer body = {0}, arguments = {0};
@@ -162,16 +160,18 @@ static void submit(struct node *node, struct web_connection *connection, enum re
 static bool begin_body(struct buffer *body, struct slice encoded_name)
 {
     struct buffer name = {0};
-    bool valid = http_percent_decode(encoded_name, false, &name) == ERROR_OK && name.size <= NAME_MAX_BYTES;
+    bool valid =
+        http_percent_decode(encoded_name, false, &name) == ERROR_OK && name.size <= NAME_MAX_BYTES;
     mp_write_array(body, 2);
     mp_write_string(body, buffer_slice(&name));
     buffer_deinit(&name);
     return valid;
 }
 
-/* Takes `consistency` and `timeout` out of the query string; what is left are the arguments, one value. */
-static enum error_code read_options(const struct http_request *request, struct call *call, struct buffer *arguments,
-                                    struct error *error)
+/* Takes `consistency` and `timeout` out of the query string; what is left are the arguments, one
+ * value. */
+static enum error_code read_options(const struct http_request *request, struct call *call,
+                                    struct buffer *arguments, struct error *error)
 {
     struct buffer all = {0}, kept = {0};
     enum error_code code = http_query_to_value(request->query, &all);
@@ -200,8 +200,8 @@ static enum error_code read_options(const struct http_request *request, struct c
     return code;
 }
 
-static enum error_code read_option(struct slice key, struct slice value, struct call *call, bool *taken,
-                                   struct error *error)
+static enum error_code read_option(struct slice key, struct slice value, struct call *call,
+                                   bool *taken, struct error *error)
 {
     char text[32];
     if (slice_equal(key, slice_text("consistency"))) {
@@ -211,19 +211,21 @@ static enum error_code read_option(struct slice key, struct slice value, struct 
     }
     if (!slice_equal(key, slice_text("timeout"))) return ERROR_OK;
     *taken = true;
-    snprintf(text, sizeof text, "%.*s", (int)(value.size < 31 ? value.size : 31), (const char *)value.data);
+    snprintf(text, sizeof text, "%.*s", (int)(value.size < 31 ? value.size : 31),
+             (const char *)value.data);
     char *end;
     double seconds = strtod(text, &end);
     if (*text == 0 || *end != 0 || !call_timeout(seconds, &call->timeout_ms)) {
-        return error_set(error, ERROR_BAD_REQUEST, "timeout is a number of seconds, more than 0 and at most a day");
+        return error_set(error, ERROR_BAD_REQUEST,
+                         "timeout is a number of seconds, more than 0 and at most a day");
     }
     return ERROR_OK;
 }
 
 /* ---- about the node ---- */
 
-static void serve_status(struct node *node, struct web_connection *connection, const struct http_request *request,
-                         struct slice name)
+static void serve_status(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name)
 {
     (void)request, (void)name;
     struct buffer out = {0};
@@ -232,8 +234,8 @@ static void serve_status(struct node *node, struct web_connection *connection, c
     buffer_deinit(&out);
 }
 
-static void serve_members(struct node *node, struct web_connection *connection, const struct http_request *request,
-                          struct slice name)
+static void serve_members(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name)
 {
     (void)request, (void)name;
     struct buffer out = {0};
@@ -243,8 +245,8 @@ static void serve_members(struct node *node, struct web_connection *connection, 
 }
 
 /* The process lives and its loop turns. */
-static void serve_health(struct node *node, struct web_connection *connection, const struct http_request *request,
-                         struct slice name)
+static void serve_health(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name)
 {
     (void)node, (void)request, (void)name;
     struct buffer out = {0};
@@ -256,8 +258,8 @@ static void serve_health(struct node *node, struct web_connection *connection, c
 }
 
 /* It is worth sending requests here. */
-static void serve_ready(struct node *node, struct web_connection *connection, const struct http_request *request,
-                        struct slice name)
+static void serve_ready(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name)
 {
     (void)request, (void)name;
     bool ready = node->loaded && !node->stopping && host_ready(node->host);

@@ -1,6 +1,6 @@
 /*
- * What a node says about itself: the host's status map with the node's own keys merged in at their sorted places, so
- * that the result is one canonical value.
+ * What a node says about itself: the host's status map with the node's own keys merged in at their
+ * sorted places, so that the result is one canonical value.
  */
 #include "base/mp.h"
 #include "node/internal.h"
@@ -37,7 +37,8 @@ void status_write(struct node *node, struct buffer *out)
     for (uint32_t i = 0; i < count; i++) {
         struct slice key, value;
         if (!mp_read_string(&reader, &key) || !mp_skip(&reader, &value)) break;
-        for (; own < OWN_KEYS && slice_compare(slice_text(own_keys[own].key), key) < 0; own++, written++) {
+        for (; own < OWN_KEYS && slice_compare(slice_text(own_keys[own].key), key) < 0;
+             own++, written++) {
             mp_write_text(&pairs, own_keys[own].key);
             own_keys[own].write(node, &pairs);
         }
@@ -55,7 +56,8 @@ void status_write(struct node *node, struct buffer *out)
     buffer_deinit(&host);
 }
 
-/* For specs and people who tune: what one turn, one commit and one write call carry. Sorted keys. */
+/* For specs and people who tune: what one turn, one commit and one write call carry. Sorted keys.
+ */
 static void write_counters(struct node *node, struct buffer *out)
 {
     struct net_counters net = net_counters(node->net);

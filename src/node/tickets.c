@@ -1,4 +1,5 @@
-/* A slab of slots. A number is a slot and how often it has been used: finding it is one array access. */
+/* A slab of slots. A number is a slot and how often it has been used: finding it is one array
+ * access. */
 #include "node/tickets.h"
 
 #include "base/memory.h"
@@ -67,7 +68,8 @@ bool tickets_take(struct tickets *tickets, uint64_t number, struct ticket *ticke
     return true;
 }
 
-bool tickets_take_any(struct tickets *tickets, struct ticket_list *list, uint64_t *number, struct ticket *ticket)
+bool tickets_take_any(struct tickets *tickets, struct ticket_list *list, uint64_t *number,
+                      struct ticket *ticket)
 {
     if (list->first == 0) return false;
     uint32_t at = list->first - 1;

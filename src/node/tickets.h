@@ -1,6 +1,7 @@
 /*
- * Numbers for what waits on this node: which connection, or which script, an answer belongs to. A number is never given
- * out twice: an answer that comes too late finds nothing, instead of somebody else.
+ * Numbers for what waits on this node: which connection, or which script, an answer belongs to. A
+ * number is never given out twice: an answer that comes too late finds nothing, instead of somebody
+ * else.
  */
 #ifndef MOONCLAVE_NODE_TICKETS_H
 #define MOONCLAVE_NODE_TICKETS_H
@@ -41,6 +42,7 @@ uint64_t tickets_add(struct tickets *tickets, enum ticket_kind kind, void *owner
 /* Takes it out again; false: there is no such ticket (any more). */
 bool tickets_take(struct tickets *tickets, uint64_t number, struct ticket *ticket);
 /* Takes any one of a list; false: it is empty. */
-bool tickets_take_any(struct tickets *tickets, struct ticket_list *list, uint64_t *number, struct ticket *ticket);
+bool tickets_take_any(struct tickets *tickets, struct ticket_list *list, uint64_t *number,
+                      struct ticket *ticket);
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * HTTP connections: one request at a time each, in order, so that pipelined answers cannot overtake each other.
+ * HTTP connections: one request at a time each, in order, so that pipelined answers cannot overtake
+ * each other.
  *
- * What bounds a client: its next request is looked at only once the last answer has gone to the system (but for
- * ANSWERS_AHEAD), and reading stops while more than INPUT_AHEAD bytes wait. A connection that brings no whole request, or
- * takes no answer, for http_idle_ms is closed; one sweep over all of them looks for those.
+ * What bounds a client: its next request is looked at only once the last answer has gone to the
+ * system (but for ANSWERS_AHEAD), and reading stops while more than INPUT_AHEAD bytes wait. A
+ * connection that brings no whole request, or takes no answer, for http_idle_ms is closed; one
+ * sweep over all of them looks for those.
  */
 #include "node/web.h"
 
@@ -14,10 +16,10 @@
 #include <assert.h>
 #include <string.h>
 
-#define INPUT_AHEAD (64 * 1024)
+#define INPUT_AHEAD   (64 * 1024)
 #define ANSWERS_AHEAD (64 * 1024)
-#define SWEEP_MS_MIN 20
-#define SWEEP_MS_MAX 1000
+#define SWEEP_MS_MIN  20
+#define SWEEP_MS_MAX  1000
 
 struct web_connection {
     struct node *node;
@@ -26,9 +28,9 @@ struct web_connection {
     struct web_connection *next, *previous;
     struct later later;
     struct ticket_list tickets;
-    bool busy;    /* a request is being answered */
+    bool busy; /* a request is being answered */
     bool pumping;
-    bool ended;   /* the client sends no more */
+    bool ended;              /* the client sends no more */
     uint64_t quiet_since_ms; /* no whole request since then */
 };
 
@@ -47,11 +49,13 @@ static void closed(void *context, const char *why);
 static void pump(struct web_connection *connection);
 static bool take_request(struct web_connection *connection);
 static void pump_later(struct later *later);
-static void refuse(struct web_connection *connection, enum error_code code, const struct error *error);
+static void refuse(struct web_connection *connection, enum error_code code,
+                   const struct error *error);
 static void send_response(struct web_connection *connection, const struct http_response *response);
 static void done_with(struct web_connection *connection);
 static void drop(struct web_connection *connection);
 static void sweep(uv_timer_t *timer);
+static void web_free(uv_handle_t *sweep_timer);
 static bool overdue(const struct web_connection *connection, uint64_t now_ms);
 
 static const struct net_stream_events stream_events = {received, ended, drained, closed};
@@ -75,12 +79,19 @@ void web_shut(struct node *node)
 void web_close(struct node *node)
 {
     web_shut(node);
-    uv_close((uv_handle_t *)&node->web->sweep, NULL);
     while (node->web->connections != NULL) {
         struct web_connection *connection = node->web->connections;
         net_stream_close(connection->stream);
         drop(connection);
     }
+    node->web->sweep.data = node->web;
+    uv_close((uv_handle_t *)&node->web->sweep, web_free);
+    node->web = NULL;
+}
+
+static void web_free(uv_handle_t *sweep_timer)
+{
+    memory_free(sweep_timer->data);
 }
 
 /* ---- bytes in ---- */
@@ -199,10 +210,12 @@ static bool take_request(struct web_connection *connection)
 }
 
 /* After bytes that are no HTTP nothing on this connection can be understood. */
-static void refuse(struct web_connection *connection, enum error_code code, const struct error *error)
+static void refuse(struct web_connection *connection, enum error_code code,
+                   const struct error *error)
 {
     int status = http_error_status(connection->parser, code);
-    log_write(LOG_LEVEL_DEBUG, "http", "refused a request of %s: %s", net_stream_name(connection->stream), error->text);
+    log_write(LOG_LEVEL_DEBUG, "http", "refused a request of %s: %s",
+              net_stream_name(connection->stream), error->text);
     http_write_error(net_stream_output(connection->stream), code, status, error->text, false);
     done_with(connection);
 }
@@ -215,7 +228,8 @@ void web_answer(struct web_connection *connection, int status, struct slice valu
     send_response(connection, &response);
 }
 
-void web_fail(struct web_connection *connection, enum error_code code, int status, const char *message)
+void web_fail(struct web_connection *connection, enum error_code code, int status,
+              const char *message)
 {
     struct buffer body = {0};
     mp_write_map(&body, 1);
@@ -283,7 +297,8 @@ static void send_response(struct web_connection *connection, const struct http_r
     connection->quiet_since_ms = net_turn_ms(node->net);
     if (!keep_alive) {
         done_with(connection);
-    } else if (!connection->pumping && (connection->ended || net_stream_input(connection->stream).size > 0)) {
+    } else if (!connection->pumping &&
+               (connection->ended || net_stream_input(connection->stream).size > 0)) {
         node_later(node, &connection->later); /* we may be within the host */
     }
 }
@@ -343,6 +358,7 @@ static void sweep(uv_timer_t *timer)
 static bool overdue(const struct web_connection *connection, uint64_t now_ms)
 {
     uint64_t idle_ms = connection->node->options->settings.http_idle_ms;
-    if (net_stream_queued(connection->stream) > 0) return now_ms - net_stream_moved_ms(connection->stream) > idle_ms;
+    if (net_stream_queued(connection->stream) > 0)
+        return now_ms - net_stream_moved_ms(connection->stream) > idle_ms;
     return !connection->busy && now_ms - connection->quiet_since_ms > idle_ms;
 }

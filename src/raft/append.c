@@ -194,7 +194,7 @@ static void answer_success(struct raft *raft)
         .last_index = raft->log.last_index,
         .round = following->round,
     };
-    raft_gate_hold(raft, &message, RAFT_GATE_HARD_STATE);
+    raft_gate_hold(raft, &message);
 }
 
 /* The hint: our last entry that could still be the leader's, for the terms of its log do not exceed
@@ -212,7 +212,7 @@ static void answer_failure(struct raft *raft, const struct raft_message *request
         .conflict_index = maybe + 1,
         .round = append->round,
     };
-    raft_gate_hold(raft, &message, RAFT_GATE_HARD_STATE);
+    raft_gate_hold(raft, &message);
 }
 
 static enum error_code contradiction(struct error *error, const char *what, raft_index index,

@@ -80,5 +80,5 @@ static void ask(struct raft *raft, const struct raft_peer *peer)
     message.request_vote.pre = pre;
     message.request_vote.last_index = raft->log.last_index;
     message.request_vote.last_term = raft_log_last_term(&raft->log);
-    raft_gate_hold(raft, &message, pre ? RAFT_GATE_HARD_STATE : RAFT_GATE_LOG);
+    raft_gate_hold(raft, &message);
 }

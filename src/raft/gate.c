@@ -38,8 +38,7 @@ void raft_gate_deinit(struct raft_gate *gate)
     raft_gate_init(gate);
 }
 
-void raft_gate_hold(struct raft *raft, const struct raft_message *message,
-                    enum raft_gate_level level)
+void raft_gate_hold(struct raft *raft, const struct raft_message *message)
 {
     struct raft_gate *gate = &raft->gate;
     assert(message->type != RAFT_APPEND);
@@ -53,7 +52,7 @@ void raft_gate_hold(struct raft *raft, const struct raft_message *message,
         gate->held = memory_resize(gate->held, gate->held_capacity, sizeof *gate->held);
     }
     if (place == gate->held_count) gate->held_count++;
-    gate->held[place] = (struct raft_held){*message, raft->hard_state.term, level, true, 0};
+    gate->held[place] = (struct raft_held){*message, raft->hard_state.term, true, 0};
 }
 
 void raft_gate_flush(struct raft *raft)
@@ -190,15 +189,11 @@ static void drop_entries(struct raft_write *write)
 static void number_fresh(struct raft *raft)
 {
     struct raft_gate *gate = &raft->gate;
-    bool hard_state_given = hard_state_equal(&newest_stand(gate)->hard_state, &raft->hard_state);
-    uint64_t hard_state_sequence =
-        hard_state_given ? gate->hard_state_sequence : gate->sequence + 1;
-    uint64_t log_sequence = behind(raft) ? gate->sequence + 1 : gate->sequence;
+    bool given = hard_state_equal(&newest_stand(gate)->hard_state, &raft->hard_state);
+    uint64_t sequence = given ? gate->hard_state_sequence : gate->sequence + 1;
     for (size_t i = 0; i < gate->held_count; i++) {
-        struct raft_held *held = &gate->held[i];
-        if (!held->fresh) continue;
-        held->fresh = false;
-        held->sequence = held->level == RAFT_GATE_LOG ? log_sequence : hard_state_sequence;
+        if (gate->held[i].fresh) gate->held[i].sequence = sequence;
+        gate->held[i].fresh = false;
     }
 }
 

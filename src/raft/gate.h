@@ -35,15 +35,9 @@ struct raft_write {
     size_t entry_count, entry_capacity;
 };
 
-enum raft_gate_level {
-    RAFT_GATE_HARD_STATE, /* term and vote as they are now must be durable */
-    RAFT_GATE_LOG,        /* and the whole log as it is now */
-};
-
 struct raft_held {
     struct raft_message message;
     raft_term own_term; /* the sender's when it was held: dropped if that has passed */
-    enum raft_gate_level level;
     bool fresh;        /* held in this step: `sequence` is still to be assigned */
     uint64_t sequence; /* leaves once this is durable */
 };
@@ -68,11 +62,11 @@ struct raft_gate {
 void raft_gate_init(struct raft_gate *gate);
 void raft_gate_deinit(struct raft_gate *gate);
 
-/* Holds a message until what it rests on is durable: possibly no longer than this step. One of each
- * kind to each peer is held: a newer one takes the older one's place. Appends are never held: a
- * leader's term is durable before it leads. */
-void raft_gate_hold(struct raft *raft, const struct raft_message *message,
-                    enum raft_gate_level level);
+/* Holds a message until term and vote as they are now are durable: possibly no longer than this
+ * step. Writes are carried out in order, so a candidate's log, being older than its term, is durable
+ * with it. One message of each kind to each peer is held: a newer one takes the older one's place.
+ * Appends are never held: a leader's term is durable before it leads. */
+void raft_gate_hold(struct raft *raft, const struct raft_message *message);
 /* At the end of a step: gives the difference out as one PERSIST, then sends what is held and may
  * leave. */
 void raft_gate_flush(struct raft *raft);

@@ -176,12 +176,7 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
         log->last_index--;
     }
     log->last_index = from - 1;
-    const struct raft_entry *last = raft_log_entry(log, log->last_index);
-    log->last_known = last != NULL;
-    if (last) {
-        log->last_chain = last->chain;
-        log->last_time_ms = last->time_ms;
-    }
+    log->last_known = false;
     while (log->run_count > 0 && log->runs[log->run_count - 1].first >= from) log->run_count--;
     while (log->configuration_count > 0 &&
            log->configurations[log->configuration_count - 1].index >= from) {
@@ -294,6 +289,7 @@ static size_t run_of(const struct raft_log *log, raft_index index)
 
 static void push_run(struct raft_log *log, raft_index first, raft_term term)
 {
+    assert(log->run_count == 0 || log->runs[log->run_count - 1].first < first);
     if (log->run_count == log->run_capacity) {
         log->run_capacity = log->run_capacity ? 2 * log->run_capacity : 16;
         log->runs = memory_resize(log->runs, log->run_capacity, sizeof *log->runs);

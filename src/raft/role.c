@@ -100,7 +100,6 @@ static void assign_role(struct raft *raft, enum raft_role role)
 static void leave_leadership(struct raft *raft)
 {
     raft_fail_reads(raft);
-    raft_peers_reset(&raft->peers, raft->log.last_index + 1);
     raft->uncommitted_bytes = 0;
 }
 

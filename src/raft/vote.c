@@ -76,5 +76,5 @@ static void answer(struct raft *raft, const struct raft_message *request, bool g
     message.vote.pre = request->request_vote.pre;
     message.vote.granted = granted;
     if (granted) message.term = request->term;
-    raft_gate_hold(raft, &message, RAFT_GATE_HARD_STATE);
+    raft_gate_hold(raft, &message);
 }

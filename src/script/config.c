@@ -1,4 +1,5 @@
-/* Runs a configuration file in a throw-away VM and turns the table it returns into msgpack bytes. See config.h. */
+/* Runs a configuration file in a throw-away VM and turns the table it returns into msgpack bytes.
+ * See config.h. */
 #include "script/config.h"
 
 #include "base/memory.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STEPS_MAX 10000000 /* a file that needs more is a program, or an endless loop */
+#define STEPS_MAX      10000000 /* a file that needs more is a program, or an endless loop */
 #define STEPS_PER_CALL 100000
 
 static int run(lua_State *L);
@@ -33,7 +34,8 @@ struct run {
 enum error_code config_read(const char *path, struct buffer *out, struct error *error)
 {
     if (access(path, R_OK) != 0) {
-        return error_set(error, ERROR_NOT_FOUND, "cannot read the config file %s: %s", path, strerror(errno));
+        return error_set(error, ERROR_NOT_FOUND, "cannot read the config file %s: %s", path,
+                         strerror(errno));
     }
     lua_State *L = luaL_newstate();
     if (L == NULL) return error_set(error, ERROR_INTERNAL, "no memory for a Lua state");
@@ -64,7 +66,8 @@ static int run(lua_State *L)
     if (luaL_loadfilex(L, state->path, "t") != LUA_OK) return lua_error(L);
     lua_call(L, 0, 1);
     if (!lua_istable(L, -1)) {
-        return luaL_error(L, "%s must return a table, it returned %s", state->path, luaL_typename(L, -1));
+        return luaL_error(L, "%s must return a table, it returned %s", state->path,
+                          luaL_typename(L, -1));
     }
     write_map(L, lua_gettop(L), state->out, 0);
     return 0;
@@ -84,7 +87,8 @@ static void open_libraries(lua_State *L)
         {LUA_TABLIBNAME, luaopen_table},
         {LUA_MATHLIBNAME, luaopen_math},
     };
-    static const char *const absent[] = {"dofile", "loadfile", "load", "print", "collectgarbage", "warn"};
+    static const char *const absent[] = {"dofile", "loadfile",       "load",
+                                         "print",  "collectgarbage", "warn"};
     for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
         luaL_requiref(L, libraries[i].name, libraries[i].func, 1);
         lua_pop(L, 1);
@@ -104,7 +108,8 @@ static void spend(lua_State *L, lua_Debug *where)
     (void)where;
     struct run *state = *(struct run **)lua_getextraspace(L);
     state->steps += STEPS_PER_CALL;
-    if (state->steps > STEPS_MAX) luaL_error(L, "%s runs for too long: is there an endless loop?", state->path);
+    if (state->steps > STEPS_MAX)
+        luaL_error(L, "%s runs for too long: is there an endless loop?", state->path);
 }
 
 static void write_value(lua_State *L, int at, struct buffer *out, int depth)
@@ -112,8 +117,12 @@ static void write_value(lua_State *L, int at, struct buffer *out, int depth)
     size_t size;
     const char *text;
     switch (lua_type(L, at)) {
-    case LUA_TNIL: mp_write_nil(out); break;
-    case LUA_TBOOLEAN: mp_write_boolean(out, lua_toboolean(L, at)); break;
+    case LUA_TNIL:
+        mp_write_nil(out);
+        break;
+    case LUA_TBOOLEAN:
+        mp_write_boolean(out, lua_toboolean(L, at));
+        break;
     case LUA_TNUMBER:
         if (lua_isinteger(L, at)) {
             mp_write_integer(out, lua_tointeger(L, at));
@@ -125,15 +134,19 @@ static void write_value(lua_State *L, int at, struct buffer *out, int depth)
         text = lua_tolstring(L, at, &size);
         mp_write_string(out, slice_of(text, size));
         break;
-    case LUA_TTABLE: write_table(L, at, out, depth); break;
-    default: luaL_error(L, "a configuration holds plain data only, not a %s", luaL_typename(L, at));
+    case LUA_TTABLE:
+        write_table(L, at, out, depth);
+        break;
+    default:
+        luaL_error(L, "a configuration holds plain data only, not a %s", luaL_typename(L, at));
     }
 }
 
 /* A table whose keys are exactly 1..n is an array (and an empty one too), any other a map. */
 static void write_table(lua_State *L, int at, struct buffer *out, int depth)
 {
-    if (depth >= VALUE_DEPTH_MAX) luaL_error(L, "tables within tables deeper than %d", VALUE_DEPTH_MAX);
+    if (depth >= VALUE_DEPTH_MAX)
+        luaL_error(L, "tables within tables deeper than %d", VALUE_DEPTH_MAX);
     luaL_checkstack(L, 8, NULL);
     lua_Integer count = 0, last = 0;
     lua_pushnil(L);

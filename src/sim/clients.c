@@ -41,6 +41,14 @@ void clients_resume(struct sim *sim)
     for (unsigned client = 0; client < sim->plan.clients; client++) next_later(sim, client);
 }
 
+/* Half of them ask this node next. */
+void clients_prefer(struct sim *sim, unsigned node)
+{
+    for (unsigned client = 0; client < sim->plan.clients; client++) {
+        if (chance(sim, STREAM_CLIENTS, 500)) sim->clients.target[client] = node;
+    }
+}
+
 void clients_deinit(struct sim *sim)
 {
     for (unsigned key = 0; key < SIM_KEYS; key++) memory_free(sim->clients.history[key].items);

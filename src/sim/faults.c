@@ -43,6 +43,7 @@ void faults_on_heal(struct sim *sim, struct sim_event *event)
     if (sim->phase != PHASE_SAFETY || event->number != sim->network.partition) return;
     trace_event(sim, TRACE_HEAL, 0, event->number, 0);
     TRACE(sim, NULL, "--- the partition heals");
+    sim->network.stranded = NOBODY;
     memset(sim->network.blocked, 0, sizeof sim->network.blocked);
 }
 
@@ -200,6 +201,22 @@ static void strike_isolate_leader(struct sim *sim)
     }
 }
 
+/* Cut off, but what was under way to it trickles in: old acknowledgements, while others elect
+ * another leader and clients still ask this one. */
+static void strike_strand_leader(struct sim *sim)
+{
+    COVER(sim, stranded);
+    begin_partition(sim);
+    unsigned leader = leader_or_any(sim)->number;
+    for (unsigned other = 0; other < sim->plan.nodes; other++) {
+        if (other == leader) continue;
+        sim->network.blocked[leader][other] = true;
+        sim->network.blocked[other][leader] = true;
+    }
+    sim->network.stranded = leader;
+    clients_prefer(sim, leader);
+}
+
 static void strike_reset(struct sim *sim)
 {
     unsigned a = any_node(sim)->number;
@@ -263,6 +280,7 @@ static void cut(struct sim *sim, unsigned from, unsigned to)
 static void begin_partition(struct sim *sim)
 {
     memset(sim->network.blocked, 0, sizeof sim->network.blocked);
+    sim->network.stranded = NOBODY;
     world_push(&sim->world, elections(sim, 6), EVENT_HEAL, 0)->number = ++sim->network.partition;
 }
 

@@ -122,7 +122,7 @@ void trace_line(struct sim *sim, const struct sim_node *node, const char *format
 /* clang-format off */
 #define SIM_FAULT_TABLE(X) \
     X(crash) X(crash_midway) X(crash_all) X(crash_leader) X(stop) X(pause) X(partition) X(one_way) \
-    X(bridge) X(isolate_leader) \
+    X(bridge) X(isolate_leader) X(strand_leader) \
     X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe)
 /* clang-format on */
 
@@ -243,7 +243,8 @@ struct sim_packet;
 struct sim_network {
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX]; /* [lower][higher] */
     bool blocked[SIM_NODES_MAX][SIM_NODES_MAX];          /* [from][to] */
-    uint64_t partition;                                  /* counts them: a heal ends its own only */
+    unsigned stranded;        /* the node whose packets under way trickle in late; NOBODY: none */
+    uint64_t partition;       /* counts them: a heal ends its own only */
     bool calm[SIM_NODES_MAX]; /* between two calm nodes nothing is lost, doubled or late */
 };
 
@@ -393,6 +394,7 @@ struct sim_clients {
 
 void clients_begin(struct sim *sim);
 void clients_resume(struct sim *sim);
+void clients_prefer(struct sim *sim, unsigned node);
 void clients_deinit(struct sim *sim);
 void clients_on_client(struct sim *sim, struct sim_event *event);
 void clients_on_submit(struct sim *sim, struct sim_event *event);
@@ -512,7 +514,8 @@ struct sim {
     struct buffer bundle;
     enum sim_phase phase;
     uint64_t phase_deadline_us;
-    bool was_calm; /* the calm phase is behind it */
+    uint64_t settled_us; /* of the majority phase: when the next look at the leader is due */
+    bool was_calm;       /* the calm phase is behind it */
     unsigned calm_leader;
     raft_term calm_term;
     bool healthy[SIM_NODES_MAX]; /* the majority that must make progress */

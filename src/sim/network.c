@@ -26,6 +26,7 @@ struct sim_packet {
     unsigned from, to;
     uint32_t from_lifetime, to_lifetime;
     uint64_t incarnation; /* of the sender */
+    bool trickles; /* held up on the way to a stranded node: a cut does not stop it any more */
     uint64_t ticket;
     struct request request;
     struct reply reply;
@@ -40,6 +41,7 @@ static struct sim_packet *packet_new(struct sim_node *from, unsigned to, enum pa
                                      size_t entries);
 static void dispatch(struct sim *sim, struct sim_packet *packet);
 static void push_packet(struct sim *sim, struct sim_packet *packet, bool calm);
+static bool strands(const struct sim *sim, const struct sim_packet *packet);
 static bool receivable(struct sim *sim, const struct sim_packet *packet);
 static void trace_packet(struct sim *sim, const struct sim_packet *packet, bool sent);
 static void dial(struct sim_node *node, unsigned to, uint64_t delay_us);
@@ -131,6 +133,12 @@ void network_on_deliver(struct sim *sim, struct sim_event *event)
 {
     struct sim_packet *packet = event->data;
     struct sim_node *node = &sim->nodes[packet->to];
+    if (strands(sim, packet)) {
+        packet->trickles = true;
+        uint64_t delay = draw(sim, STREAM_NETWORK, 3 * sim->plan.election_us);
+        world_push(&sim->world, delay, EVENT_DELIVER, packet->to)->data = packet;
+        return;
+    }
     if (!receivable(sim, packet)) {
         COVER(sim, dropped);
         network_packet_drop(packet);
@@ -313,11 +321,19 @@ static void push_packet(struct sim *sim, struct sim_packet *packet, bool calm)
     world_push(&sim->world, delay, EVENT_DELIVER, packet->to)->data = packet;
 }
 
+static bool strands(const struct sim *sim, const struct sim_packet *packet)
+{
+    return sim->network.stranded == packet->to && !packet->trickles &&
+           packet->kind == PACKET_MESSAGE && sim->network.blocked[packet->from][packet->to];
+}
+
 static bool receivable(struct sim *sim, const struct sim_packet *packet)
 {
     const struct sim_node *node = &sim->nodes[packet->to];
     if (!node_up(node) || node->accepted[packet->from] != packet->incarnation) return false;
-    if (sim->plan.cut_in_flight && sim->network.blocked[packet->from][packet->to]) return false;
+    if (sim->plan.cut_in_flight && !packet->trickles &&
+        sim->network.blocked[packet->from][packet->to])
+        return false;
     return packet->kind == PACKET_MESSAGE || packet->to_lifetime == node->lifetime;
 }
 

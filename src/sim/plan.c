@@ -34,6 +34,7 @@ static const struct {
     [FAULT_one_way] = {"one_way", 400, 6},
     [FAULT_bridge] = {"bridge", 250, 4},
     [FAULT_isolate_leader] = {"isolate_leader", 500, 8},
+    [FAULT_strand_leader] = {"strand_leader", 400, 8},
     [FAULT_reset] = {"reset", 300, 6},
     [FAULT_disk_full] = {"disk_full", 250, 4},
     [FAULT_disk_slow] = {"disk_slow", 350, 5},

@@ -20,6 +20,8 @@ static void dispatch(struct sim *sim, struct sim_event *event);
 static void discard(const struct sim_event *event);
 static void begin_majority(struct sim *sim);
 static void begin_convergence(struct sim *sim);
+static void go_on_with_majority(struct sim *sim, bool late);
+static void note_leader(struct sim *sim, const struct sim_node *leader);
 static void begin_calm(struct sim *sim);
 static void check_calm(struct sim *sim);
 static bool converged(struct sim *sim);
@@ -64,14 +66,7 @@ void sim_on_phase(struct sim *sim, struct sim_event *event)
         begin_majority(sim);
         break;
     case PHASE_MAJORITY:
-        if (sim->clients.ok_since_phase > 0)
-            begin_convergence(sim);
-        else if (late)
-            violate(sim, NULL, "progress",
-                    "a healed majority has committed nothing new in %" PRIu64 " us",
-                    sim->world.now_us - sim->clients.phase_us);
-        else
-            poll_again(sim);
+        go_on_with_majority(sim, late);
         break;
     case PHASE_CONVERGENCE:
         if (converged(sim) && !sim->was_calm) {
@@ -117,6 +112,7 @@ static void sim_begin(struct sim *sim, const struct sim_options *options, struct
         node_init(sim, n);
         node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
     }
+    sim->network.stranded = NOBODY;
     clients_begin(sim);
     faults_begin(sim);
     world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
@@ -221,6 +217,7 @@ static void begin_majority(struct sim *sim)
     for (unsigned i = 0; i < size; i++) sim->healthy[order[i]] = sim->network.calm[order[i]] = true;
 
     sim->phase = PHASE_MAJORITY;
+    sim->network.stranded = NOBODY;
     for (unsigned n = 0; n < nodes; n++) {
         struct sim_node *node = &sim->nodes[n];
         uint64_t fate = draw(sim, STREAM_FAULTS, 5);
@@ -245,9 +242,44 @@ static void begin_majority(struct sim *sim)
     poll_again(sim);
 }
 
+/* Progress first; then, once what is late has arrived, a leader among the healed has to stay one,
+ * whatever those do who can still disturb it. */
+static void go_on_with_majority(struct sim *sim, bool late)
+{
+    uint64_t now_us = sim->world.now_us;
+    if (sim->clients.ok_since_phase == 0) {
+        if (late) {
+            violate(sim, NULL, "progress",
+                    "a healed majority has committed nothing new in %" PRIu64 " us",
+                    now_us - sim->clients.phase_us);
+        }
+    } else if (sim->settled_us == 0) {
+        sim->result->recovery_us = now_us - sim->clients.phase_us;
+        sim->settled_us = now_us + 4 * sim->plan.election_us + sim->plan.late_most_us;
+    } else if (now_us >= sim->settled_us && sim->calm_term == 0) {
+        const struct sim_node *leader = node_leading(sim);
+        if (leader && sim->healthy[leader->number])
+            note_leader(sim, leader);
+        else
+            begin_convergence(sim);
+        sim->settled_us = now_us + 8 * sim->plan.election_us;
+    } else if (now_us >= sim->settled_us) {
+        begin_convergence(sim);
+    } else if (sim->calm_term > 0) {
+        check_calm(sim);
+    }
+    if (sim->phase == PHASE_MAJORITY) poll_again(sim);
+}
+
+static void note_leader(struct sim *sim, const struct sim_node *leader)
+{
+    sim->calm_leader = leader->number;
+    sim->calm_term = leader->watch.term;
+    TRACE(sim, leader, "--- leads, and is to stay so");
+}
+
 static void begin_convergence(struct sim *sim)
 {
-    if (!sim->was_calm) sim->result->recovery_us = sim->world.now_us - sim->clients.phase_us;
     sim->phase = PHASE_CONVERGENCE;
     sim->clients.quiet = true;
     memset(sim->network.blocked, 0, sizeof sim->network.blocked);
@@ -268,9 +300,8 @@ static void begin_calm(struct sim *sim)
     const struct sim_node *leader = node_leading(sim);
     sim->phase = PHASE_CALM;
     sim->was_calm = true;
-    sim->calm_leader = leader->number;
-    sim->calm_term = leader->watch.term;
     TRACE(sim, leader, "--- calm phase");
+    note_leader(sim, leader);
     clients_resume(sim);
     sim->phase_deadline_us = sim->world.now_us + 8 * sim->plan.election_us;
     poll_again(sim);
@@ -282,11 +313,12 @@ static void check_calm(struct sim *sim)
     if (leader && leader->number == sim->calm_leader && leader->watch.term == sim->calm_term)
         return;
     violate(sim, leader, "leader_stays",
-            "in a calm network, %s no longer leads as in term %" PRIu64,
+            "among healthy nodes, %s no longer leads as in term %" PRIu64,
             sim->nodes[sim->calm_leader].id.text, sim->calm_term);
 }
 
-/* Everyone who kept its disk has applied all there is, and all requests are answered. */
+/* There is a leader, everyone who kept its disk has applied all there is, and all requests are
+ * answered. */
 static bool converged(struct sim *sim)
 {
     for (unsigned client = 0; client < sim->plan.clients; client++) {
@@ -305,7 +337,7 @@ static bool converged(struct sim *sim)
             status.last_index != all)
             return false;
     }
-    return all >= sim->ledger.committed;
+    return all >= sim->ledger.committed && node_leading(sim);
 }
 
 /* The promises, once all is quiet: one state everywhere, everyone ready, and nothing acknowledged

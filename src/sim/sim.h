@@ -52,7 +52,7 @@ struct sim_options {
     X(kept_writes)      /* durable when the node crashed, not reported */ \
     X(hellos) X(hellos_refused) X(resets) \
     X(starts) X(crashes) X(crashes_midway) X(crashes_all) X(stops) X(pauses) X(wipes) X(clock_jumps) \
-    X(partitions) X(one_way_partitions) X(bridges) X(slow_disks) X(full_disks)
+    X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks)
 /* clang-format on */
 
 struct sim_coverage {
