@@ -4,17 +4,18 @@
 -- The search is Wing and Gong's, with Lowe's memory of configurations (the operations done so far, and the value) that
 -- were tried in vain. Shortcuts keep it fast where many outcomes are unknown; none of them loses a solution:
 --   * what observes and changes nothing, and fits, is taken at once: later it could not fit better;
---   * values that nobody saw, nor anything that begins with them, are all alike;
+--   * values that nothing to come can tell apart are one (linearizable/expectations.lua);
 --   * a value that is still to be seen, and that nothing left can make again, is not overwritten;
 --   * what may or may not have happened is only taken where something depends on it: a write that is overwritten unseen
---     might as well not have happened. So no write follows it at once, and either the value it leaves is the beginning
---     of one that was seen, or the value it takes away is the beginning of one that surely was not there.
+--     might as well not have happened.
 --
 -- References: Wing, Gong: Testing and Verifying Concurrent Objects (1993); Lowe: Testing for Linearizability (2017).
+local expectations = require "moonclave.linearizable.expectations"
+
 local M = {}
 
 local WORD_BITS = 60
-local UNSEEN = {} -- stands for every value that nobody saw
+local UNSEEN = expectations.UNSEEN -- stands for every value that nobody will see
 
 ---@class moonclave.operation
 ---@field kind "write"|"read"|"cas"|"append"|"delete"
@@ -53,7 +54,7 @@ local function only_observes(op)
 end
 
 local function show(value)
-  if value == UNSEEN then return "one that nobody saw" end
+  if value == UNSEEN then return "one that nobody sees" end
   return value == nil and "nothing" or ("%q"):format(value)
 end
 
@@ -145,119 +146,6 @@ local function bits(n)
   return set
 end
 
--- Texts, to be asked whether one of them begins with another.
-local function beginnings(texts)
-  table.sort(texts)
-  return function(prefix)
-    local low, high = 1, #texts + 1
-    while low < high do
-      local middle = (low + high) // 2
-      if texts[middle] < prefix then low = middle + 1 else high = middle end
-    end
-    return texts[low] ~= nil and texts[low]:sub(1, #prefix) == prefix
-  end
-end
-
--- What the operations can tell apart. matters(before, after): could an operation of unknown outcome that makes a value
--- into another matter to anything later? (Between it and what depends on it there can only be appends.)
--- simplify(value): UNSEEN where no operation can tell this value from another.
-local function observations(lists)
-  local seen, missed, all = {}, {}, {} -- values that were there; values that were not; both
-  local nothing_seen, something_seen, appends = false, false, false
-  local function see(value)
-    if value == nil then nothing_seen = true else seen[#seen + 1], all[#all + 1] = value, value end
-  end
-  local function miss(value)
-    if value == nil then something_seen = true else missed[#missed + 1], all[#all + 1] = value, value end
-  end
-  local observe = {
-    read = function(op) see(op.result) end,
-    append = function() appends = true end,
-    write = function() end,
-    delete = function(op) if op.result == false and not op.unknown then see(nil) else miss(nil) end end,
-    cas = function(op) if op.unknown or op.result then see(op.expected) else miss(op.expected) end end,
-  }
-  for _, list in ipairs(lists) do
-    for _, op in ipairs(list) do observe[op.kind](op) end
-  end
-
-  local seen_begins, missed_begins, begins = beginnings(seen), beginnings(missed), beginnings(all)
-  local function matters(before, after)
-    if after == nil then
-      if nothing_seen or appends then return true end
-    elseif after ~= UNSEEN and seen_begins(after) then
-      return true
-    end
-    if before == nil then return something_seen or #missed > 0 end
-    return before ~= UNSEEN and missed_begins(before)
-  end
-
-  local simple = {}
-  local function simplify(value)
-    if value == nil or value == UNSEEN then return value end
-    if simple[value] == nil then simple[value] = begins(value) and value or UNSEEN end
-    return simple[value]
-  end
-  return matters, simplify
-end
-
-local NOTHING = {} -- stands for nil where a table's key is needed
-
--- What is still to come for each value: `seers` that must find it, `makers` that may leave it behind.
--- tally.overwrites(op, value): would `op` take away a value that is still needed and cannot come back?
-local function tally(lists, simplify)
-  local seers, makers, sees, makes, appends, lengths = {}, {}, {}, {}, {}, {}
-  local function add(counts, key, n) counts[key] = (counts[key] or 0) + n end
-  local function make(op, value)
-    value = simplify(value)
-    if value == UNSEEN then return end
-    makes[op] = makes[op] or {}
-    table.insert(makes[op], value == nil and NOTHING or value)
-  end
-  for _, list in ipairs(lists) do
-    for _, op in ipairs(list) do
-      if op.kind == "write" or op.kind == "cas" then make(op, op.value) end
-      if op.kind == "delete" then make(op, nil) end
-      if op.kind == "append" then
-        appends[op.value], lengths[#op.value] = appends[op.value] or {}, true
-        table.insert(appends[op.value], op)
-      end
-      if not op.unknown then
-        if op.kind == "read" then sees[op] = op.result == nil and NOTHING or op.result end
-        if op.kind == "cas" and op.result then sees[op] = op.expected == nil and NOTHING or op.expected end
-        if op.kind == "delete" and op.result == false then sees[op] = NOTHING end
-      end
-      if sees[op] then add(seers, sees[op], 1) end
-    end
-  end
-  for value in pairs(seers) do
-    for length in pairs(value == NOTHING and {} or lengths) do
-      local ending = length <= #value and appends[value:sub(#value - length + 1)]
-      for _, op in ipairs(ending or {}) do make(op, value) end
-    end
-  end
-  for _, values in pairs(makes) do
-    for _, value in ipairs(values) do add(makers, value, 1) end
-  end
-
-  local self = {}
-  function self.take(op, n)
-    if sees[op] then add(seers, sees[op], n) end
-    for _, value in ipairs(makes[op] or {}) do add(makers, value, n) end
-  end
-  function self.overwrites(op, value)
-    if value == UNSEEN then return false end
-    if value == nil then value = NOTHING end
-    local needed, left = seers[value] or 0, makers[value] or 0
-    if sees[op] == value then needed = needed - 1 end
-    for _, made in ipairs(makes[op] or {}) do
-      if made == value then left = left - 1 end
-    end
-    return needed > 0 and left == 0
-  end
-  return self
-end
-
 -- true; false, explanation; nil, text when it took too long.
 local function search(key, completed, unknown, initial, steps_max)
   local head = timeline(completed)
@@ -265,11 +153,10 @@ local function search(key, completed, unknown, initial, steps_max)
   local taken, seen, stack = {}, {}, {}
   local left, used = #completed, 0
   local best = { depth = -1 }
-  local matters, simplify = observations { completed, unknown }
-  local to_come = tally({ completed, unknown }, simplify)
+  local to_come = expectations.new(completed, unknown)
 
   -- The present configuration: `value`; `fresh`: the last operation taken was one of unknown outcome.
-  local value, fresh = simplify(initial), false
+  local value, fresh = to_come.settle(initial), false
   -- The next choice: the node `at`, or where no node is left before an end, unknown[guess].
   local at, guess = head.next, 0
 
@@ -294,7 +181,6 @@ local function search(key, completed, unknown, initial, steps_max)
       unlink(at.finish)
       left = left - 1
     end
-    to_come.take(op, -1)
     value, fresh = after, guess > 0
     at, guess = head.next, 0
   end
@@ -335,35 +221,48 @@ local function search(key, completed, unknown, initial, steps_max)
     return true
   end
 
+  -- Is there another write of unknown outcome before unknown[guess] that would do as well, as nobody sees either?
+  local function alike_before(op)
+    for i = 1, op.kind == "write" and guess - 1 or 0 do
+      local other = unknown[i]
+      if other.kind == "write" and not taken[i] and to_come.settle(other.value) == UNSEEN then return true end
+    end
+    return false
+  end
+
+  -- Takes the operation if it can come next and that was not tried. Else says whether it was: "unfit" or "again".
+  local function attempt(op)
+    local fits, after = steps[op.kind](op, value)
+    if not fits then return "unfit" end
+    to_come.take(op, -1)
+    after = to_come.settle(after)
+    if (fresh and op.kind == "write") or (after ~= value and to_come.needed(value)) then fits = false end
+    if guess > 0 and (after == value or not to_come.matters(value, after)) then fits = false end
+    if guess > 0 and after == UNSEEN and alike_before(op) then fits = false end
+    if fits and not tried(after) then
+      take(op, after)
+      return "taken"
+    end
+    to_come.take(op, 1)
+    return fits and "again" or "unfit"
+  end
+
   while left > 0 do
     used = used + 1
     if used > steps_max then return nil, ("key %q: undecided after %d steps"):format(key, steps_max) end
     if guess == 0 and at.is_end then guess = 1 end
-    local op
-    if guess == 0 then
-      op = at.op
-    else
-      while taken[guess] do guess = guess + 1 end
-      op = unknown[guess]
-    end
-    if not op or (guess > 0 and op.invoked > at.time) then
-      if not back() then return false, explain(key, best) end
-    else
-      local fits, after = steps[op.kind](op, value)
-      after = simplify(after)
-      if fits and fresh and op.kind == "write" then fits = false end
-      if fits and guess > 0 then fits = after ~= value and matters(value, after) end
-      if fits and after ~= value and to_come.overwrites(op, value) then fits = false end
-      if fits and not tried(after) then
-        take(op, after)
-      elseif fits and guess == 0 and only_observes(op) then
-        if not back() then return false, explain(key, best) end
-      elseif guess > 0 then
-        guess = guess + 1
-      else
-        at = at.next
+    while taken[guess] do guess = guess + 1 end
+    local op = at.op
+    if guess > 0 then op = unknown[guess] end
+    local dead = not op or (guess > 0 and op.invoked > at.time)
+    if not dead then
+      local answer = attempt(op)
+      if answer ~= "taken" then
+        dead = answer == "again" and guess == 0 and only_observes(op)
+        if guess > 0 then guess = guess + 1 else at = at.next end
       end
     end
+    if dead and not back() then return false, explain(key, best) end
   end
   return true
 end

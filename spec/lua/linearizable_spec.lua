@@ -230,7 +230,7 @@ describe("the search", function()
       local op = busy[client]
       if not op then
         op = { client = client, invoked = time, kind = ({ "write", "read", "cas", "append", "read" })[random(5)] }
-        op.value = op.kind ~= "read" and tostring(time) or nil
+        op.value = op.kind ~= "read" and time .. ";" or nil
         if op.kind == "cas" then op.expected = random(2) == 1 and value or "none" end
         busy[client], list[#list + 1] = op, op
       elseif not op.done then

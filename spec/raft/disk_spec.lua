@@ -291,7 +291,7 @@ describe("a full disk", function()
   end)
 
   it("of a follower costs its leader one append for each heartbeat, not a window", function()
-    local c = Cluster.new { ids = { "a", "b", "c" } }
+    local c = Cluster.new { ids = { "a", "b", "c" }, settings = { append_bytes_max = 100 } }
     c:elect "a"
     c:advance(2 * HEARTBEAT)
     c.c.full = true

@@ -177,6 +177,39 @@ describe("a vote", function()
     assert.is_false(c:take "z" [1].granted)
   end)
 
+  it("is not to be had once the term has a leader, whoever that has it from", function()
+    local c = played()
+    c:append("b", "a", 1, Cluster.log { 1 }, 0, 1)
+    c.a:persist()
+    c:take "b"
+    c.now_us = c.now_us + 3 * T
+    ask(c, "c", 1, { last_index = 5, last_term = 1 })
+    assert.is_false(c:take "c" [1].granted)
+    assert.equal("", c.a:status().vote)
+  end)
+
+  it("given by a pre-candidate ends its own campaign", function()
+    local c = played { disks = { a = { term = 3 } } }
+    c:timeout "a"
+    ask(c, "b", 3)
+    assert.same({ "follower", "b" }, { c.a:role(), c.a:status().vote })
+  end)
+
+  it("of a term that is over is not sent any more", function()
+    local c = played()
+    ask(c, "b", 4)
+    ask(c, "c", 5)
+    c.a:persist()
+    assert.same({ 0, 1 }, { #c:take "b", #c:take "c" })
+  end)
+
+  it("meant for another is not ours to give", function()
+    local c = played()
+    ask(c, "b", 4, { to = "c" })
+    ask(c, "a", 4)
+    assert.same({ 0, "" }, { c.a:status().term, c.a:status().vote })
+  end)
+
   it("is weighed against the log as it is when it is given, written or not (bug 27)", function()
     local c = played { disks = { a = { log = Cluster.log { 1 } } } }
     c:append("b", "a", 1, Cluster.log { 1, 1, 1 }, 1, 2)
@@ -242,6 +275,10 @@ describe("a vote request", function()
     c:append("b", "a", 9, Cluster.log { 9 }, 0, 1)
     c.a:persist()
     assert.equal(0, #c:take("c", "request_vote"))
+    local d = candidate { term = 3 }
+    d:append("b", "a", 4, Cluster.log { 4 }, 0, 1)
+    d.a:persist()
+    assert.equal(0, #d:take("c", "request_vote"))
   end)
 
   it("does not count the candidate's own vote before it is durable", function()
@@ -400,6 +437,22 @@ describe("check-quorum", function()
     assert.equal("leader", c.a:role())
     c:advance(1)
     assert.same({ "follower", "" }, { c.a:role(), c.a:status().leader })
+  end)
+
+  it("and who stepped down waits as long as any follower before it campaigns again", function()
+    local c = Cluster.new { ids = { "a", "b", "c" } }
+    c:elect "a"
+    c:isolate "a"
+    while c.a:role() == "leader" do c:advance(HEARTBEAT, false) end
+    assert.equal("follower", c.a:role())
+    assert(c.a.deadline_us > c.now_us + T - HEARTBEAT)
+    local d = played()
+    d:crown "a"
+    d.now_us = d.now_us + 10 * T
+    d.a:receive { type = "append_result", from = "b", term = 9, success = false, prev_index = 0 }
+    d.a:timer()
+    assert.equal("follower", d.a:role())
+    assert(d.a.deadline_us >= d.now_us + T)
   end)
 
   it("one of two followers is enough", function()

@@ -39,6 +39,7 @@ describe("a read", function()
     c.a:read(2)
     c:ack("b", "a", 1, { round = 1 }) -- again, late
     c:ack("c", "a", 1, { round = 1 })
+    c:ack("c", "a", 1, { round = 99 }) -- nor by one to a round that never was
     assert.is_nil(c.a.reads[2])
     c:ack("c", "a", 1, { round = 2 })
     assert.equal(1, c.a.reads[2])

@@ -131,6 +131,7 @@ describe("a leader", function()
     c.a:persist()
     c:ack("b", "a", 4)
     c:ack("b", "a", 2)
+    assert.equal(4, c.a:status().peers.b.match)
     c:ack("b", "a", 4)
     assert.same({ 4, 7 }, { c.a:status().peers.b.match, c.a:status().peers.b.next })
     c:ack("b", "a", 99)
@@ -158,6 +159,21 @@ describe("a leader", function()
     assert.equal("replicate", c.a:status().peers.b.progress)
   end)
 
+  it("probing, is not set off by an answer to something else", function()
+    local c = leader()
+    for i = 1, 4 do c.a:propose("x" .. i) end
+    c:ack("b", "a", 3)
+    c.a:receive { type = "append_result", from = "b", term = 1, success = false, prev_index = 5, last_index = 3,
+      conflict_index = 4, conflict_term = 1 }
+    c:take "b"
+    c:ack("b", "a", 2, { prev_index = 1 })
+    c:ack("b", "a", 3, { prev_index = 5 })
+    assert.equal(0, #c:take "b")
+    c:ack("b", "a", 3) -- a heartbeat's
+    assert.same({ 4, 5 }, indexes(c:take "b" [1]))
+    assert.equal("probe", c.a:status().peers.b.progress)
+  end)
+
   it("sends nothing but heartbeats to an unreachable peer, until that answers", function()
     local c = leader()
     c.a:propose "x"
@@ -177,12 +193,16 @@ describe("a leader", function()
     c.a:propose "x"
     c.a:persist()
     c:ack("b", "a", 2)
+    c.a:propose "y"
     c:take "b"
-    for _ = 1, 5 do
-      c.a:receive { type = "append_result", from = "b", term = 1, success = false, prev_index = 2, last_index = 0,
-        conflict_index = 1, conflict_term = 0 }
+    for prev_index = 3, 2, -1 do
+      for _ = 1, 5 do
+        c.a:receive { type = "append_result", from = "b", term = 1, success = false, prev_index = prev_index,
+          last_index = 0, conflict_index = 1, conflict_term = 0 }
+      end
     end
-    assert.equal(0, #c:take "b")
+    local sent = c:take "b"
+    assert.same({ 1, { 3 } }, { #sent, indexes(sent[1]) }) -- once: back from replicating to what is not matched
     assert.equal(2, c.a:status().peers.b.match)
   end)
 end)
@@ -372,6 +392,81 @@ describe("a follower", function()
   end)
 end)
 
+-- No snapshots are taken yet; that a log may begin after one is known from the start.
+describe("a log that begins after a snapshot", function()
+  local core = require "moonclave.core"
+  local log = Cluster.log { 1, 1, 2, 2, 2, 3, 3 }
+
+  local function server()
+    local a = core.new { id = "a" }
+    a:step { type = "start", now_us = 1, seed = 1, durable = { term = 3, last_index = 5, last_chain = log[5].chain,
+      snapshot = { index = 5, term = 2, chain = log[5].chain, configuration = Cluster.configuration { "a", "b", "c" } } } }
+    return a
+  end
+
+  local function append(a, prev_index, count, fields)
+    local message = { type = "append", from = "b", to = "a", term = 3, prev_index = prev_index,
+      prev_term = prev_index > 0 and log[prev_index].term or 0, commit = 0, round = 0, entries = {} }
+    for index = prev_index + 1, prev_index + count do message.entries[#message.entries + 1] = log[index] end
+    for name, value in pairs(fields or {}) do message[name] = value end
+    local effects, code = a:step { type = "receive", now_us = 1, message = message }
+    local found = { code = code }
+    for _, effect in ipairs(effects) do found[effect.type] = effect.message or effect end
+    return found
+  end
+
+  it("knows that what the snapshot holds is the leader's (bugs 24, 25)", function()
+    for prev_index = 0, 4 do
+      local a = server()
+      local effects = append(a, prev_index, 0)
+      assert.same({ true, 5 }, { effects.send.success, effects.send.match })
+      effects = append(a, prev_index, 7 - prev_index)
+      assert.same({ 6, 7 }, { effects.persist.entries[1].index, effects.persist.entries[2].index })
+      assert.is_nil(effects.persist.truncate_from)
+      a:close()
+    end
+  end)
+
+  it("begins where the snapshot ends, and not on another term", function()
+    local a = server()
+    local status = a:status()
+    assert.same({ 6, 5, 2, 5, 5 },
+      { status.first_index, status.last_index, status.last_term, status.commit_index, status.durable_index })
+    assert.same({ 2, 0, 0 }, { a:term(5), a:term(4), a:term(6) })
+    assert.equal("ok", append(a, 5, 2).code)
+    assert.equal("corrupt", append(server(), 5, 1, { prev_term = 1 }).code)
+    local forged = Cluster.log({ 1, 1, 2, 2, 2, 3 }, { [3] = { payload = "forged" } })
+    assert.equal("corrupt", append(server(), 5, 0, { entries = { forged[6] } }).code)
+  end)
+
+  it("does not send what it has not: the peer is left to heartbeats", function()
+    local a = server()
+    local sent = {}
+    local function step(event)
+      event.now_us = event.now_us or 3000000
+      for _, effect in ipairs((a:step(event))) do
+        if effect.type == "send" then sent[#sent + 1] = effect.message end
+        assert.not_equal("read_log", effect.type)
+      end
+    end
+    local function refuse(prev_index)
+      step { type = "receive", message = { type = "append_result", from = "b", to = "a", term = 4, success = false,
+        prev_index = prev_index, last_index = 2, conflict_index = 3, conflict_term = 1 } }
+    end
+    step { type = "timer" }
+    step { type = "receive", message = { type = "vote", from = "b", to = "a", term = 4, pre = true, granted = true } }
+    step { type = "persisted", sequence = 1 }
+    step { type = "receive", message = { type = "vote", from = "b", to = "a", term = 4, granted = true } }
+    assert.equal("leader", a:status().role)
+    sent = {}
+    refuse(5)
+    refuse(5)
+    assert.equal(0, #sent)
+    step { type = "timer", now_us = 3000000 + HEARTBEAT }
+    assert.same({ 5, 2, 0 }, { sent[1].prev_index, sent[1].prev_term, #sent[1].entries })
+  end)
+end)
+
 describe("entries on the disk only", function()
   local function restarted(settings)
     local terms = {}
@@ -412,6 +507,24 @@ describe("entries on the disk only", function()
     assert.equal(sent, #c.messages)
     c:advance(5 * HEARTBEAT)
     assert.equal(21, c.c.applied)
+  end)
+
+  it("an answer to what was wanted before the follower said more is not used either", function()
+    local c = played { disks = { a = { log = Cluster.log { 1, 1, 1, 1 } } } }
+    c:crown "a"
+    c:take "b"
+    local function refuse(prev_index)
+      c.a:receive { type = "append_result", from = "b", term = 2, success = false, prev_index = prev_index,
+        last_index = prev_index - 1, conflict_index = prev_index, conflict_term = 1 }
+    end
+    refuse(4)
+    refuse(3)
+    assert.same({ 1, 4 }, { #c.a.log_reads, c.a.log_reads[1].first })
+    c.a:answer_log_read()
+    assert.equal(0, #c:take "b")
+    assert.equal(3, c.a.log_reads[1].first)
+    c.a:answer_log_read()
+    assert.same({ 3, 4 }, indexes(c:take "b" [1]))
   end)
 
   it("an answer in another term, and one to nobody, are ignored", function()

@@ -237,7 +237,7 @@ function Cluster.new(options)
 end
 
 function Cluster:queue(server, message)
-  assert(message.from == server.id)
+  assert(message.from == server.id and message.to ~= "")
   self:check_message(server, message)
   if self.cut_links[message.from .. ">" .. message.to] then return end
   if self.ids[message.to] then

@@ -254,7 +254,7 @@ static void plan_node(struct setup *setup, size_t i)
         used += (size_t)snprintf(peers + used, sizeof peers - used, "%sn%zu=127.0.0.1:%u", k > 0 ? "," : "", k + 1,
                                  setup->ports[k]);
     }
-    snprintf(node->id, sizeof node->id, "n%zu", i + 1);
+    snprintf(node->id, sizeof node->id, "n%u", (unsigned)(i + 1) % 1000U);
     snprintf(node->address, sizeof node->address, "127.0.0.1:%u", setup->ports[i]);
     node->data = memory_alloc(size);
     snprintf(node->data, size, "%s/%s", setup->folder, node->id);

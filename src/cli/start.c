@@ -1,5 +1,5 @@
 /*
- * `moonclave start`: one node. What it is told comes from a Lua config file and the command line; the command line wins.
+ * `moonclave start`: one node. What it is told comes from a Lua config file and the command line, which wins.
  */
 #include "cli/cli.h"
 
@@ -76,8 +76,8 @@ const struct cli_command start_command = {
     .name = "start",
     .summary = "runs one node",
     .usage = "[APP] --id ID --addr HOST:PORT --peers A,B,C [flags]",
-    .help = "Runs one node of a cluster until SIGTERM or Ctrl-C. APP is a folder with fsm.lua, or a .lua file; without\n"
-            "one it is the key-value example. A blank cluster begins when every node of --peers has answered with the\n"
+    .help = "Runs one node of a cluster until SIGTERM or Ctrl-C. APP is a folder with fsm.lua, or a .lua file;\n"
+            "without one it is the key-value example. A blank cluster begins when every node of --peers has answered with the\n"
             "same list; later starts need only --id and --addr, the rest is in the data folder.\n"
             "\n"
             "  moonclave start examples/kv --id n1 --addr 127.0.0.1:5001 --http-port 9091 --data data/n1 \\\n"
@@ -175,7 +175,8 @@ static enum error_code set_from_file(struct start *start, struct slice key, stru
     }
     size_t at = start->text.size;
     if (text_of(value, &start->text) != ERROR_OK) {
-        return error_set(error, ERROR_USAGE, "%s: must be a string, a whole number, a boolean or a list of strings", name);
+        return error_set(error, ERROR_USAGE, "%s: must be a string, a whole number, a boolean or a list of strings",
+                         name);
     }
     buffer_append_byte(&start->text, 0);
     const char *text = (const char *)start->text.data + at;
@@ -217,7 +218,9 @@ static enum error_code complete(struct start *start, struct error *error)
         return error_set(error, ERROR_USAGE, "start: --log-level %s: must be debug, info, warn or error",
                          options->log_level);
     }
-    if (options->id == NULL) return error_set(error, ERROR_USAGE, "start: --id is missing: name this node, as in --id n1");
+    if (options->id == NULL) {
+        return error_set(error, ERROR_USAGE, "start: --id is missing: name this node, as in --id n1");
+    }
     if (!id_valid(options->id)) {
         return error_set(error, ERROR_USAGE, "start: --id %s: must be 1 to %d of letters, digits, - _ .", options->id,
                          ID_MAX);
@@ -268,7 +271,8 @@ static enum error_code check_address(const char *flag, const char *address, stru
     char host[ADDRESS_MAX + 1];
     uint16_t port;
     if (strlen(address) <= ADDRESS_MAX && raft_address_split(address, host, &port) && port != 0) return ERROR_OK;
-    return error_set(error, ERROR_USAGE, "start: %s %.80s: an address is HOST:PORT, as in 127.0.0.1:5001", flag, address);
+    return error_set(error, ERROR_USAGE, "start: %s %.80s: an address is HOST:PORT, as in 127.0.0.1:5001", flag,
+                     address);
 }
 
 /* The key-value example, beside the program: in a build tree, installed, or where we stand. None: none here. */

@@ -63,8 +63,6 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
     raft_index verified = append->prev_index + taken;
     raft->following.verified = raft_most(raft->following.verified, verified);
     raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, verified));
-    if (taken < append->entry_count)
-        return ERROR_OK; /* the disk is full: to answer would only bring them again */
     if (append->entry_count > 0 && verified > raft->gate.durable.index) {
         raft->following.ack_due = true;
     } else {
@@ -91,8 +89,9 @@ static bool well_formed(const struct raft_message *message)
     raft_term term = append->prev_term;
     for (size_t i = 0; i < append->entry_count; i++) {
         const struct raft_entry *entry = &append->entries[i];
-        if (entry->index != append->prev_index + 1 + i || entry->term < term || entry->term == 0)
+        if (entry->index != append->prev_index + 1 + i || entry->term < term || entry->term == 0) {
             return false;
+        }
         term = entry->term;
     }
     return term <= message->term;

@@ -106,8 +106,9 @@ const struct raft_configuration *raft_log_configuration(const struct raft_log *l
                                                         raft_index *index)
 {
     const struct raft_log_configuration *effective = &log->snapshot_configuration;
-    if (log->configuration_count > 0)
+    if (log->configuration_count > 0) {
         effective = &log->configurations[log->configuration_count - 1];
+    }
     if (index) *index = effective->index;
     return &effective->configuration;
 }

@@ -31,7 +31,7 @@ struct raft_log {
     raft_index last_index; /* snapshot_index when empty */
     uint64_t last_chain;
     uint64_t last_time_ms;
-    bool last_known; /* are the two? not after a truncation below the tail, until the next append */
+    bool last_known; /* are the two? not after a truncation, until the append that follows it */
     struct raft_term_run *runs;
     size_t run_count, run_capacity;
     struct raft_log_configuration *configurations;
@@ -77,8 +77,8 @@ const struct raft_entry *raft_log_slice(const struct raft_log *log, raft_index f
  * be read; nothing changed. */
 enum error_code raft_log_append(struct raft_log *log, const struct raft_entry *entry,
                                 struct error *error);
-/* Removes every entry from `from` on (within the log). An append must follow: below the tail
- * last_chain and last_time_ms are unknown until then. */
+/* Removes every entry from `from` on (within the log). An append must follow: last_chain and
+ * last_time_ms are unknown until then. */
 void raft_log_truncate(struct raft_log *log, raft_index from);
 /* Drops entries up to `limit` from the tail, oldest first, until it has no more than bytes_max. */
 void raft_log_trim(struct raft_log *log, raft_index limit, size_t bytes_max);

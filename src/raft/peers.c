@@ -40,8 +40,9 @@ void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration
     }
     for (size_t i = 0; i < configuration->outgoing_count; i++) {
         const struct raft_id *id = &configuration->outgoing[i];
-        if (!raft_id_equal(id, self) && !raft_peers_find(peers, id))
+        if (!raft_id_equal(id, self) && !raft_peers_find(peers, id)) {
             add_peer(peers, &before, id, next);
+        }
     }
     for (size_t i = 0; i < peers->count; i++) {
         peers->peers[i].voter = raft_configuration_is_voter(configuration, &peers->peers[i].id);

@@ -10,8 +10,9 @@ enum error_code raft_propose(struct raft *raft, const struct raft_event *event, 
 {
     struct raft_entry *entries = event->propose.entries;
     size_t count = event->propose.entry_count;
-    if (raft->gate.refused)
+    if (raft->gate.refused) {
         return error_set(error, ERROR_DISK_FULL, "%s", error_help(ERROR_DISK_FULL));
+    }
     if (raft->role != RAFT_LEADER) {
         bool known = !raft_id_none(&raft->leader);
         return error_set(error, ERROR_NOT_LEADER, known ? "%s leads" : "%sno leader is known",

@@ -67,8 +67,9 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event,
     raft->now_us = event->now_us;
     raft_arena_reset(&raft->arena);
     enum error_code code = handlers[event->type](raft, event, error);
-    if (code != ERROR_CORRUPT && code != ERROR_VERSION)
+    if (code != ERROR_CORRUPT && code != ERROR_VERSION) {
         finish(raft); /* else the node stops: nothing more goes out */
+    }
     *effects = (struct raft_effects){raft->arena.effects, raft->arena.count};
     return code;
 }
@@ -141,9 +142,8 @@ static enum error_code on_applied(struct raft *raft, const struct raft_event *ev
 
 static void finish(struct raft *raft)
 {
-    raft_index spare = raft_least(raft->applied_index, raft->gate.durable.index);
-    raft_log_trim(&raft->log, spare,
-                  raft->settings.tail_bytes_max); /* first: messages point into the tail */
+    /* First, for messages point into the tail. What is applied is durable. */
+    raft_log_trim(&raft->log, raft->applied_index, raft->settings.tail_bytes_max);
     follow_configuration(raft);
     tell_role(raft);
     raft_gate_flush(raft);
@@ -201,6 +201,7 @@ static void check(const struct raft *raft)
     assert(raft->commit_index <= raft->log.last_index);
     assert(raft->gate.durable.index <= raft->log.last_index);
     assert(raft->told.applied <= raft->commit_index);
+    assert(raft->told.applied <= raft->gate.durable.index);
     assert(raft->applied_index <= raft->told.applied);
     assert((raft->role == RAFT_LEADER) == raft_is_self(raft, &raft->leader));
     if (raft->role != RAFT_LEADER) return;

@@ -31,8 +31,9 @@ enum error_code raft_receive(struct raft *raft, const struct raft_event *event, 
         [RAFT_APPEND_RESULT] = {TERM_RAISES, raft_receive_append_result},
     };
     const struct raft_message *message = event->message;
-    if ((size_t)message->type >= sizeof rows / sizeof *rows || !rows[message->type].handle)
+    if ((size_t)message->type >= sizeof rows / sizeof *rows || !rows[message->type].handle) {
         return ERROR_OK;
+    }
     if (!raft_is_self(raft, &message->to) || raft_is_self(raft, &message->from)) return ERROR_OK;
     const struct message_row *row = &rows[message->type];
     if (raises(raft, row, message)) raft_become_follower(raft, message->term, NULL);

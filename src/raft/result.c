@@ -19,8 +19,9 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
     const struct raft_append_result *result = &message->append_result;
     if (raft->role != RAFT_LEADER || message->term != raft->hard_state.term) return ERROR_OK;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &message->from);
-    if (!peer || result->match > raft->log.last_index || result->round > raft->reads.round)
+    if (!peer || result->match > raft->log.last_index || result->round > raft->reads.round) {
         return ERROR_OK;
+    }
     peer->contact_us = raft->now_us;
     peer->round = raft_most(peer->round, result->round);
     if (result->success) {

@@ -58,8 +58,9 @@ enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *ev
     if (count == 0 || entries[0].index != peer->next || !sendable(raft, peer)) return ERROR_OK;
     for (size_t i = 0; i < count; i++) {
         raft_index index = peer->next + i;
-        if (entries[i].index == index && raft_log_term_at(&raft->log, index) == entries[i].term)
+        if (entries[i].index == index && raft_log_term_at(&raft->log, index) == entries[i].term) {
             continue;
+        }
         return error_set(error, ERROR_CORRUPT,
                          "the disk gave entry %llu of term %llu where %llu of term %llu is stored",
                          (unsigned long long)entries[i].index, (unsigned long long)entries[i].term,
@@ -100,8 +101,9 @@ static void send_entries(struct raft *raft, struct raft_peer *peer)
  * want of a snapshot. */
 static bool sendable(const struct raft *raft, const struct raft_peer *peer)
 {
-    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.snapshot_index)
+    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.snapshot_index) {
         return false;
+    }
     if (peer->progress == RAFT_PROBE) return true;
     return peer->flight_count < raft->settings.append_window &&
            (peer->flight_count == 0 ||

@@ -26,8 +26,9 @@ void raft_status(const struct raft *raft, struct raft_status *status)
         .peer_count = leads ? raft->peers.count : 0,
     };
     status->configuration = raft_log_configuration(&raft->log, &status->configuration_index);
-    for (size_t i = 0; i < status->peer_count; i++)
+    for (size_t i = 0; i < status->peer_count; i++) {
         fill_peer(&raft->peers.peers[i], &raft->peers.status[i]);
+    }
 }
 
 const struct raft_entry *raft_entry_at(const struct raft *raft, raft_index index)

@@ -83,8 +83,9 @@ static void push_commit(struct raft *raft)
     raft->commit_push_us = 0;
     for (size_t i = 0; i < raft->peers.count; i++) {
         struct raft_peer *peer = &raft->peers.peers[i];
-        if (peer->progress == RAFT_REPLICATE && peer->commit_sent < raft->commit_index)
+        if (peer->progress == RAFT_REPLICATE && peer->commit_sent < raft->commit_index) {
             peer->speak = true;
+        }
     }
 }
 

@@ -42,8 +42,9 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
 static bool true_to_leader(const struct raft *raft, const struct raft_message *message)
 {
     if (message->request_vote.transfer) return false;
-    if (raft->role == RAFT_LEADER)
+    if (raft->role == RAFT_LEADER) {
         return true; /* it has a quorum, or finds out within an election timeout (timer.c) */
+    }
     if (raft_id_none(&raft->leader) || raft_id_equal(&raft->leader, &message->from)) return false;
     return raft->now_us - raft->heard_us < raft->settings.election_timeout_us;
 }

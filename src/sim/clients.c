@@ -63,6 +63,8 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
     unsigned client = (unsigned)event->number;
     clients->scheduled[client] = false;
     if (clients->quiet || clients->waits_for[client]) return;
+    if (sim->phase != PHASE_SAFETY && client >= 2)
+        return; /* progress is asked for, not throughput */
     bool elsewhere = chance(sim, STREAM_CLIENTS, 300) ||
                      (sim->phase == PHASE_MAJORITY && !sim->healthy[clients->target[client]]);
     if (elsewhere || !node_up(&sim->nodes[clients->target[client]])) choose_node(sim, client);
