@@ -80,6 +80,10 @@ local function explain(key, best)
   for _, op in ipairs(best.done) do lines[#lines + 1] = "  " .. describe(op) end
   lines[#lines + 1] = ("the value is %s, and one of these would have to come next:"):format(show(best.value))
   for _, op in ipairs(best.next) do lines[#lines + 1] = "  " .. describe(op) end
+  if best.seer then
+    lines[#lines + 1] = "but this was still to see it, and nothing else could make it again:"
+    lines[#lines + 1] = "  " .. describe(best.seer)
+  end
   return table.concat(lines, "\n")
 end
 
@@ -169,6 +173,10 @@ local function search(key, completed, unknown, initial, steps_max)
       best.next[#best.next + 1] = node.op
       node = node.next
     end
+    while node and not best.seer do
+      if node.op and to_come.waits_for(node.op, value) then best.seer = node.op end
+      node = node.next
+    end
   end
 
   local function take(op, after)
@@ -221,15 +229,6 @@ local function search(key, completed, unknown, initial, steps_max)
     return true
   end
 
-  -- Is there another write of unknown outcome before unknown[guess] that would do as well, as nobody sees either?
-  local function alike_before(op)
-    for i = 1, op.kind == "write" and guess - 1 or 0 do
-      local other = unknown[i]
-      if other.kind == "write" and not taken[i] and to_come.settle(other.value) == UNSEEN then return true end
-    end
-    return false
-  end
-
   -- Takes the operation if it can come next and that was not tried. Else says whether it was: "unfit" or "again".
   local function attempt(op)
     local fits, after = steps[op.kind](op, value)
@@ -238,7 +237,6 @@ local function search(key, completed, unknown, initial, steps_max)
     after = to_come.settle(after)
     if (fresh and op.kind == "write") or (after ~= value and to_come.needed(value)) then fits = false end
     if guess > 0 and (after == value or not to_come.matters(value, after)) then fits = false end
-    if guess > 0 and after == UNSEEN and alike_before(op) then fits = false end
     if fits and not tried(after) then
       take(op, after)
       return "taken"

@@ -21,7 +21,7 @@ local function outcome_of(answer, why)
   return "ok"
 end
 
--- Asks until `going()` is false, one request after another, of a node drawn for each; notes every operation in `history`.
+-- Asks until `going()` is false, one request after another, of a node drawn for each; notes each operation.
 local function client(c, name, seed, history, going)
   local random, count = generator(seed), 0
   while going() do

@@ -400,7 +400,8 @@ describe("a log that begins after a snapshot", function()
   local function server()
     local a = core.new { id = "a" }
     a:step { type = "start", now_us = 1, seed = 1, durable = { term = 3, last_index = 5, last_chain = log[5].chain,
-      snapshot = { index = 5, term = 2, chain = log[5].chain, configuration = Cluster.configuration { "a", "b", "c" } } } }
+      snapshot = { index = 5, term = 2, chain = log[5].chain,
+        configuration = Cluster.configuration { "a", "b", "c" } } } }
     return a
   end
 

@@ -1,13 +1,13 @@
--- Real nodes for the specs: starts `moonclave start` processes on free ports of 127.0.0.1 in a folder of their own, talks HTTP
--- to them from coroutines on one libuv loop, and leaves nothing behind: every process is ended by its pid.
+-- Real nodes for the specs: starts `moonclave start` processes on free ports of 127.0.0.1 in a folder of their own, talks
+-- HTTP to them from coroutines on one libuv loop, and leaves nothing behind: every process is ended by its pid.
 --
 --   cluster.run(function()
 --     local c <close> = cluster.new { nodes = 3 }
 --     c:start()
---     local answer = c:http("n1", "PUT", "/kv/a", "1")     -- { status =, body =, headers = } or nil, "refused"|"lost"|"timeout"
+--     local answer = c:http("n1", "PUT", "/kv/a", "1") -- { status, body, headers } or nil, "refused"|"lost"|"timeout"
 --   end)
 --
--- Nothing here waits for a fixed time to be enough: waits are for a condition, with a generous limit that only a hang meets.
+-- Nothing here hopes that some time is enough: waits are for a condition, with a limit that only a hang meets.
 local uv = require "luv"
 
 local M = {}
@@ -97,9 +97,9 @@ end
 
 -- ---- files and ports ----
 
--- Ports lie below the range from which the system gives connections theirs: there a port that is free now may belong to some
--- connection when the node wants it. Two runs of the specs at once keep apart by the UDP port of the same number, which a
--- cluster holds as long as it lives.
+-- Ports lie below the range from which the system gives connections theirs: there a port that is free now may belong to
+-- some connection when the node wants it. Two runs of the specs at once keep apart by the UDP port of the same number,
+-- which a cluster holds as long as it lives.
 local random = math.random
 math.randomseed(uv.hrtime() ~ (uv.os_getpid() << 20))
 

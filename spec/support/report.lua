@@ -1,5 +1,5 @@
--- A busted output handler: one line per spec file, failures in full, and the counts for scripts/test in the file that the
--- environment names (MOONCLAVE_COUNTS: "passed failed skipped").
+-- A busted output handler: one line per spec file, failures in full, and the counts for scripts/test in the file that
+-- the environment names (MOONCLAVE_COUNTS: "passed failed skipped").
 return function(options)
   local busted = require "busted"
   local handler = require "busted.outputHandlers.base"()

@@ -1,5 +1,6 @@
 /*
  * HTTP/1.1 as bytes in, requests out, and responses as bytes. Keep-alive and pipelining; chunked bodies in. No sockets.
+ * What a URL carries is decoded by base/uri.h.
  */
 #ifndef MOONCLAVE_HTTP_HTTP_H
 #define MOONCLAVE_HTTP_HTTP_H
@@ -41,10 +42,5 @@ int http_error_status(const struct http_connection *connection, enum error_code 
 void http_write_response(struct buffer *out, const struct http_response *response, bool keep_alive, bool head_only);
 /* {"error": {"code", "message"}} with the status of the code. */
 void http_write_error(struct buffer *out, enum error_code code, int status, const char *message, bool keep_alive);
-
-/* Decodes %XX (and + as space where `plus`). BAD_REQUEST on a broken escape. Appends. */
-enum error_code http_percent_decode(struct slice text, bool plus, struct buffer *out);
-/* Query string to a canonical msgpack map of strings (the last of equal names wins). */
-enum error_code http_query_to_value(struct slice query, struct buffer *out);
 
 #endif

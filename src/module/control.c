@@ -121,12 +121,6 @@ static enum error_code json_decode(void *context, struct slice json, struct buff
     return json_to_value(json, out, error);
 }
 
-static enum error_code json_encode(void *context, struct slice value, struct buffer *out, struct error *error)
-{
-    (void)context;
-    return json_from_value(value, out, error);
-}
-
 /* log(level, text) */
 static void write_log(void *context, enum log_level level, const char *text)
 {
@@ -154,7 +148,6 @@ static int control_open(lua_State *L)
         .status = status,
         .members = members,
         .json_decode = json_decode,
-        .json_encode = json_encode,
         .log = write_log,
     };
     fixture->control = control_new(&ports);

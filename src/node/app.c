@@ -25,8 +25,6 @@ static void status(void *context, struct buffer *out);
 static void members(void *context, struct buffer *out);
 static enum error_code json_decode(void *context, struct slice json, struct buffer *out,
                                    struct error *error);
-static enum error_code json_encode(void *context, struct slice value, struct buffer *out,
-                                   struct error *error);
 static void log_line(void *context, enum log_level level, const char *text);
 static void script_says(void *context, const char *text);
 static void warn_if_other(struct node *node);
@@ -41,7 +39,6 @@ void app_open(struct node *node)
         .status = status,
         .members = members,
         .json_decode = json_decode,
-        .json_encode = json_encode,
         .log = log_line,
     };
     node->fsm = fsm_new(&node->options->settings, script_says, NULL);
@@ -130,13 +127,6 @@ static enum error_code json_decode(void *context, struct slice json, struct buff
 {
     (void)context;
     return json_to_value(json, out, error);
-}
-
-static enum error_code json_encode(void *context, struct slice value, struct buffer *out,
-                                   struct error *error)
-{
-    (void)context;
-    return json_from_value(value, out, error);
 }
 
 static void log_line(void *context, enum log_level level, const char *text)

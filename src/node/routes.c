@@ -1,5 +1,6 @@
 /* The generated endpoints: what every app has without writing an api.lua. One row per path. */
 #include "base/mp.h"
+#include "base/uri.h"
 #include "http/http.h"
 #include "http/json.h"
 #include "node/call.h"
@@ -161,7 +162,7 @@ static bool begin_body(struct buffer *body, struct slice encoded_name)
 {
     struct buffer name = {0};
     bool valid =
-        http_percent_decode(encoded_name, false, &name) == ERROR_OK && name.size <= NAME_MAX_BYTES;
+        uri_percent_decode(encoded_name, false, &name) == ERROR_OK && name.size <= NAME_MAX_BYTES;
     mp_write_array(body, 2);
     mp_write_string(body, buffer_slice(&name));
     buffer_deinit(&name);
@@ -174,7 +175,7 @@ static enum error_code read_options(const struct http_request *request, struct c
                                     struct buffer *arguments, struct error *error)
 {
     struct buffer all = {0}, kept = {0};
-    enum error_code code = http_query_to_value(request->query, &all);
+    enum error_code code = uri_query_to_value(request->query, &all);
     if (code != ERROR_OK) error_set(error, code, "the query string is malformed");
     struct mp_reader reader = mp_reader_of(buffer_slice(&all));
     uint32_t count = 0, kept_count = 0;

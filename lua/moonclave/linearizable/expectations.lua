@@ -1,5 +1,5 @@
--- What the operations that are still to come expect of a value: which values must yet be found, which must yet be missed,
--- and which can still be made. From it the search of linearizable.lua knows what it need not try.
+-- What the operations that are still to come expect: which values must yet be found, which must yet be missed, and
+-- which can still be made. From it the search of linearizable.lua knows what it need not try.
 local M = {}
 
 local NOTHING = {} -- stands for nil where a table's key is needed
@@ -32,7 +32,7 @@ local function beginnings(text)
   return list
 end
 
--- op -> the values it may leave behind. Of appends only those are known that somebody expects.
+-- op -> the values it may leave behind. Of appends only those are known that somebody finds or misses.
 local function makers_of(ops, expected)
   local makes, appends, lengths = {}, {}, {}
   for _, op in ipairs(ops) do
@@ -59,20 +59,19 @@ function M.new(completed, unknown)
   local ops = table.move(completed, 1, #completed, 1, {})
   table.move(unknown, 1, #unknown, #ops + 1, ops)
 
-  local finds, misses, begins = {}, {}, {}          -- of each operation; of each value
-  local seers, missers, wanted, avoided, makers = {}, {}, {}, {}, {} -- how many are still to come
+  local finds, misses = {}, {} -- of each operation: the value it must find, or must not
+  local begins = {}            -- of each value: its beginnings
+  -- How many are still to come: that find or make this very value; that find or miss, or only miss, one that begins so.
+  local seers, makers, wanted, avoided = {}, {}, {}, {}
   local guessed, has_long = {}, false
   local has_appends, has_misses = false, false
 
   local function count(op, n)
-    for value, counts in pairs { [finds[op] or false] = seers, [misses[op] or false] = missers } do
-      if value then
-        add(counts, value, n)
-        for _, beginning in ipairs(begins[value]) do
-          add(wanted, beginning, n)
-          if counts == missers then add(avoided, beginning, n) end
-        end
-      end
+    local found, missed = finds[op], misses[op]
+    if found then add(seers, found, n) end
+    for _, beginning in ipairs(begins[found or missed] or {}) do
+      add(wanted, beginning, n)
+      if missed then add(avoided, beginning, n) end
     end
   end
 
@@ -82,7 +81,8 @@ function M.new(completed, unknown)
     has_appends = has_appends or op.kind == "append"
     has_misses = has_misses or misses[op] ~= nil or op.kind == "delete"
     if op.unknown and op.kind == "cas" then guessed[#guessed + 1] = key_of(op.expected) end
-    for _, value in pairs { finds[op], misses[op] } do
+    local value = finds[op] or misses[op]
+    if value then
       expected[value] = true
       has_long = has_long or (value ~= NOTHING and #value > LONG)
       begins[value] = begins[value] or (value == NOTHING and {} or beginnings(value))
@@ -119,8 +119,11 @@ function M.new(completed, unknown)
     return (seers[key] or 0) > 0 and (makers[key] or 0) == 0
   end
 
-  ---Could an operation of unknown outcome that makes `before` into `after` (settled) matter to anything to come? Between
-  ---it and what depends on it there are only appends: else it might as well not have happened.
+  ---Is this an operation for whose sake the value is needed?
+  function self.waits_for(op, value) return self.needed(value) and finds[op] == key_of(value) end
+
+  ---Could an operation of unknown outcome that makes `before` into `after` (settled) matter to anything to come?
+  ---Between it and what depends on it there are only appends: else it might as well not have happened.
   function self.matters(before, after)
     if has_long then return true end
     if after == nil then

@@ -1,0 +1,59 @@
+---@meta moonclave.cluster
+-- luacheck: ignore 111 112 113 131 212
+-- What api.lua may ask of the cluster. For editors (LuaLS): never loaded.
+
+---What went wrong. tostring(err) is for people, err.code for programs. An app's errors have its own code and fields.
+---@class moonclave.error
+---@field code string     "not_leader", "timeout" (the outcome is unknown), "unavailable", "overloaded" ...
+---@field message string
+
+---@class moonclave.propose_options
+---@field timeout? number    seconds; default: the setting request_timeout_ms
+---@field session? integer
+---@field sequence? integer
+
+---@class moonclave.query_options
+---@field consistency? "linearizable"|"lease"|"stale"  default "linearizable"
+---@field timeout? number                              seconds
+
+---@class moonclave.cluster
+local cluster = {}
+
+---Puts a command through the log and waits until it is committed and applied. Only while a request is handled.
+---@async
+---@param command string     a name in fsm.commands
+---@param arguments? any     plain data; nil is an empty table
+---@param options? moonclave.propose_options
+---@return any result        what the command returned
+---@return moonclave.error? err
+function cluster.propose(command, arguments, options) end
+
+---Asks a query and waits for its answer, which may be nil without an error. Only while a request is handled.
+---@async
+---@param query string       a name in fsm.queries
+---@param arguments? any     plain data; nil is an empty table
+---@param options? moonclave.query_options
+---@return any result
+---@return moonclave.error? err
+function cluster.query(query, arguments, options) end
+
+---The HTTP status for an error: 503 and 429 were certainly not done, 504 is unknown. An app's own code is 409, unless
+---it is the name of one that blames the request: "not_found" is 404.
+---@param err moonclave.error|string
+---@return integer status
+function cluster.http_status(err) end
+
+---What GET /v1/status shows: role, term, leader, indexes.
+---@return table<string, any>
+function cluster.status() end
+
+---What GET /v1/members shows.
+---@return table[]
+function cluster.members() end
+
+---Writes one line to the node's log, the values with spaces between them.
+---@param level "debug"|"info"|"warn"|"error"
+---@param ... any
+function cluster.log(level, ...) end
+
+return cluster
