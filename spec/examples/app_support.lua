@@ -26,7 +26,7 @@ function M:serve()
     local request = table.remove(self.node.waiting, 1)
     local code, _, bytes
     if self.failure then
-      code, bytes = self.failure, base.reply_error(self.failure)
+      code, bytes = self.failure, base.pack { code = self.failure, message = "as the spec wants it" }
       self.failure = nil
     elseif request.kind == "command" then
       self.index = self.index + 1

@@ -1,4 +1,5 @@
-/* Decoding what a URL carries. See uri.h. Names and values are decoded into one scratch buffer, then put in order. */
+/* Decoding what a URL carries. See uri.h. Names and values are decoded into one scratch buffer,
+ * then put in order. */
 #include "base/uri.h"
 
 #include "base/mp.h"
@@ -13,7 +14,8 @@ struct pair {
 };
 
 static int hex_digit(uint8_t byte);
-static enum error_code read_pairs(struct slice query, struct pair *pairs, size_t *count, struct buffer *decoded);
+static enum error_code read_pairs(struct slice query, struct pair *pairs, size_t *count,
+                                  struct buffer *decoded);
 static size_t keep_last(struct pair *pairs, size_t count);
 
 enum error_code uri_percent_decode(struct slice text, bool plus, struct buffer *out)
@@ -72,7 +74,8 @@ static enum error_code decode_piece(struct slice text, struct buffer *decoded, s
 }
 
 /* Decoding never makes text longer: room for all of it at once, so that slices of it stay valid. */
-static enum error_code read_pairs(struct slice query, struct pair *pairs, size_t *count, struct buffer *decoded)
+static enum error_code read_pairs(struct slice query, struct pair *pairs, size_t *count,
+                                  struct buffer *decoded)
 {
     if (query.size == 0) return ERROR_OK;
     const uint8_t *at = query.data, *end = at + query.size;

@@ -1,4 +1,5 @@
-/* Base64 for the bytes that JSON cannot carry. Decoding is strict: one text for one sequence of bytes. */
+/* Base64 for the bytes that JSON cannot carry. Decoding is strict: one text for one sequence of
+ * bytes. */
 #include "http/base64.h"
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

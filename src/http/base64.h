@@ -4,7 +4,8 @@
 
 #include "base/buffer.h"
 
-void base64_encode(struct slice bytes, struct buffer *out);                /* appends */
-bool base64_decode(const char *text, size_t size, struct buffer *out);     /* appends; false, with nothing appended */
+void base64_encode(struct slice bytes, struct buffer *out); /* appends */
+bool base64_decode(const char *text, size_t size,
+                   struct buffer *out); /* appends; false, with nothing appended */
 
 #endif

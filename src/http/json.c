@@ -1,7 +1,7 @@
 /*
- * JSON <-> msgpack. Reading goes through jansson's tree, which is walked once and freed; writing goes straight from the
- * msgpack bytes to text. A look over the text comes before jansson: it holds the depth and the number of containers
- * against limits while they still cost nothing.
+ * JSON <-> msgpack. Reading goes through jansson's tree, which is walked once and freed; writing
+ * goes straight from the msgpack bytes to text. A look over the text comes before jansson: it holds
+ * the depth and the number of containers against limits while they still cost nothing.
  */
 #include "http/json.h"
 
@@ -30,7 +30,8 @@ enum error_code json_to_value(struct slice json, struct buffer *out, struct erro
     json_set_alloc_funcs(memory_alloc, memory_free);
     json_error_t failure;
     const char *text = json.size ? (const char *)json.data : "";
-    json_t *tree = json_loadb(text, json.size, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &failure);
+    json_t *tree = json_loadb(text, json.size,
+                              JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &failure);
     if (!tree) return parse_error(&failure, error);
     size_t size_before = out->size;
     code = write_json(tree, out, error);
@@ -58,8 +59,9 @@ static enum error_code check_shape(struct slice json, struct error *error)
             line_at = i + 1;
         } else if (byte == '[' || byte == '{') {
             if (++depth > VALUE_DEPTH_MAX || ++containers > JSON_CONTAINERS_MAX) {
-                return error_set(error, ERROR_BAD_REQUEST, "line %u column %zu: %s", line, i + 1 - line_at,
-                                 depth > VALUE_DEPTH_MAX ? "nested too deep" : "too many arrays and objects");
+                return error_set(
+                    error, ERROR_BAD_REQUEST, "line %u column %zu: %s", line, i + 1 - line_at,
+                    depth > VALUE_DEPTH_MAX ? "nested too deep" : "too many arrays and objects");
             }
         } else if (byte == ']' || byte == '}') {
             depth--;
@@ -68,13 +70,14 @@ static enum error_code check_shape(struct slice json, struct error *error)
     return ERROR_OK;
 }
 
-/* jansson quotes what it stumbled over (" near 'abc'"); it may be any bytes, and line and column say enough. */
+/* jansson quotes what it stumbled over (" near 'abc'"); it may be any bytes, and line and column
+ * say enough. */
 static enum error_code parse_error(const json_error_t *failure, struct error *error)
 {
     const char *quote = strstr(failure->text, " near ");
     int size = quote ? (int)(quote - failure->text) : (int)strlen(failure->text);
-    return error_set(error, ERROR_BAD_REQUEST, "line %d column %d: %.*s", failure->line, failure->column, size,
-                     failure->text);
+    return error_set(error, ERROR_BAD_REQUEST, "line %d column %d: %.*s", failure->line,
+                     failure->column, size, failure->text);
 }
 
 /* ---- jansson's tree to msgpack ---- */
@@ -153,7 +156,8 @@ static size_t gather_members(json_t *json, struct member *members)
     size_t count = 0;
     const char *key;
     json_t *value;
-    json_object_foreach(json, key, value) {
+    json_object_foreach(json, key, value)
+    {
         if (!json_is_null(value)) members[count++] = (struct member){slice_text(key), value};
     }
     return count;
@@ -177,7 +181,8 @@ static enum error_code write_bytes(const json_t *json, struct buffer *out, struc
     if (base64_decode(json_string_value(text), json_string_length(text), &bytes)) {
         mp_write_string(out, buffer_slice(&bytes));
     } else {
-        code = error_set(error, ERROR_BAD_REQUEST, "the string of \"%s\" is not base64", bytes_name);
+        code =
+            error_set(error, ERROR_BAD_REQUEST, "the string of \"%s\" is not base64", bytes_name);
     }
     buffer_deinit(&bytes);
     return code;
@@ -200,7 +205,8 @@ static bool read_array(struct mp_reader *reader, uint32_t count, struct buffer *
 static bool read_map(struct mp_reader *reader, uint32_t count, struct buffer *out, int depth);
 static void append_number(struct buffer *out, double number);
 static void append_string(struct buffer *out, struct slice text);
-static void append_bytes(struct buffer *out, const char *before, struct slice bytes, const char *after);
+static void append_bytes(struct buffer *out, const char *before, struct slice bytes,
+                         const char *after);
 
 static bool read_value(struct mp_reader *reader, struct buffer *out, int depth)
 {
@@ -279,7 +285,8 @@ static bool read_key(struct mp_reader *reader, struct buffer *out)
     return true;
 }
 
-/* The shortest digits that read back as the same number, and always a sign that it is a float: 1.0, not 1. */
+/* The shortest digits that read back as the same number, and always a sign that it is a float: 1.0,
+ * not 1. */
 static void append_number(struct buffer *out, double number)
 {
     char text[32];
@@ -306,7 +313,9 @@ static void append_string(struct buffer *out, struct slice text)
         if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
         buffer_append(out, text.data + plain, i - plain);
         plain = i + 1;
-        char letter = byte >= 8 && byte <= 13 ? short_escapes[byte - 8] : byte >= 0x20 ? (char)byte : '\0';
+        char letter = byte >= 8 && byte <= 13 ? short_escapes[byte - 8]
+                      : byte >= 0x20          ? (char)byte
+                                              : '\0';
         if (letter) {
             buffer_append_byte(out, '\\');
             buffer_append_byte(out, (uint8_t)letter);
@@ -318,7 +327,8 @@ static void append_string(struct buffer *out, struct slice text)
     buffer_append_byte(out, '"');
 }
 
-static void append_bytes(struct buffer *out, const char *before, struct slice bytes, const char *after)
+static void append_bytes(struct buffer *out, const char *before, struct slice bytes,
+                         const char *after)
 {
     buffer_append_text(out, before);
     base64_encode(bytes, out);

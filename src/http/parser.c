@@ -1,13 +1,14 @@
 /*
- * HTTP/1.1 requests out of bytes, on http-parser: it finds where things begin and end, this file decides what is
- * acceptable, and keeps one request at a time.
+ * HTTP/1.1 requests out of bytes, on http-parser: it finds where things begin and end, this file
+ * decides what is acceptable, and keeps one request at a time.
  *
- * The head's texts lie in one buffer, the body in another; both are used again for the next request of the connection.
- * The parser is paused when a message is complete, so pipelined bytes stay with the caller until the answer is out.
+ * The head's texts lie in one buffer, the body in another; both are used again for the next request
+ * of the connection. The parser is paused when a message is complete, so pipelined bytes stay with
+ * the caller until the answer is out.
  *
- * Where two readers could disagree about where a request ends (RFC 9112, sections 6.1 and 6.3), it is refused: both
- * lengths given, two lengths, an encoding that is not exactly "chunked", a chunked HTTP/1.0 request. The limits count
- * what the head says, not how the bytes happened to be cut.
+ * Where two readers could disagree about where a request ends (RFC 9112, sections 6.1 and 6.3), it
+ * is refused: both lengths given, two lengths, an encoding that is not exactly "chunked", a chunked
+ * HTTP/1.0 request. The limits count what the head says, not how the bytes happened to be cut.
  */
 #include "http/http.h"
 
@@ -18,10 +19,12 @@
 #include <string.h>
 
 #define HEADERS_MAX 100
-#define HEADER_COST 4                     /* ": " and the line end */
-#define BODY_RESERVE_MAX (256 * 1024)     /* a Content-Length is believed this far before its bytes have come */
-#define KEEP_BYTES_MAX (64 * 1024)        /* larger buffers are not kept for the next request */
-#define RAW_HEAD_BYTES_MAX (4 * 1024 * 1024) /* http-parser's own limit, which counts white space too */
+#define HEADER_COST 4 /* ": " and the line end */
+#define BODY_RESERVE_MAX \
+    (256 * 1024) /* a Content-Length is believed this far before its bytes have come */
+#define KEEP_BYTES_MAX (64 * 1024) /* larger buffers are not kept for the next request */
+#define RAW_HEAD_BYTES_MAX \
+    (4 * 1024 * 1024) /* http-parser's own limit, which counts white space too */
 
 /* Offsets into the head, which still moves while it grows. */
 struct span {
@@ -80,7 +83,8 @@ enum error_code http_feed(struct http_connection *connection, struct slice bytes
     connection->expects_continue = false;
     if (connection->progress == PROGRESS_DONE) begin_request(connection);
     if (connection->failure.code == ERROR_OK && bytes.size > 0) {
-        *consumed = http_parser_execute(&connection->parser, &callbacks, (const char *)bytes.data, bytes.size);
+        *consumed = http_parser_execute(&connection->parser, &callbacks, (const char *)bytes.data,
+                                        bytes.size);
         if (connection->progress == PROGRESS_DONE) {
             *request = &connection->request;
             return ERROR_OK;
@@ -142,7 +146,8 @@ static enum error_code parse_failure(struct http_connection *connection)
     enum http_errno number = HTTP_PARSER_ERRNO(&connection->parser);
     if (number == HPE_HEADER_OVERFLOW) {
         connection->head_too_large = connection->progress != PROGRESS_BODY;
-        return error_set(&connection->failure, ERROR_TOO_LARGE, "the request's head is larger than the limit");
+        return error_set(&connection->failure, ERROR_TOO_LARGE,
+                         "the request's head is larger than the limit");
     }
     return error_set(&connection->failure, ERROR_BAD_REQUEST, "not a valid HTTP request: %s",
                      http_errno_description(number));
@@ -166,7 +171,8 @@ static int refuse(struct http_connection *connection, const char *why)
 static int head_too_large(struct http_connection *connection)
 {
     connection->head_too_large = true;
-    error_set(&connection->failure, ERROR_TOO_LARGE, "the request's head is larger than %zu bytes or %d headers",
+    error_set(&connection->failure, ERROR_TOO_LARGE,
+              "the request's head is larger than %zu bytes or %d headers",
               connection->limits.head_bytes_max, HEADERS_MAX);
     return STOP;
 }
@@ -235,7 +241,8 @@ static int on_head(http_parser *parser)
     connection->head_only = parser->method == HTTP_HEAD;
     connection->progress = PROGRESS_BODY;
     bool has_length = parser->flags & F_CONTENTLENGTH;
-    if (has_length && parser->content_length > connection->limits.body_bytes_max) return body_too_large(connection);
+    if (has_length && parser->content_length > connection->limits.body_bytes_max)
+        return body_too_large(connection);
     size_t length = has_length ? (size_t)parser->content_length : 0;
     buffer_reserve(&connection->body, length < BODY_RESERVE_MAX ? length : BODY_RESERVE_MAX);
     return 0;
@@ -252,7 +259,8 @@ static int on_body(http_parser *parser, const char *at, size_t size)
 {
     struct http_connection *connection = connection_of(parser);
     connection->expects_continue = false;
-    if (size > connection->limits.body_bytes_max - connection->body.size) return body_too_large(connection);
+    if (size > connection->limits.body_bytes_max - connection->body.size)
+        return body_too_large(connection);
     buffer_append(&connection->body, at, size);
     return 0;
 }
@@ -302,7 +310,8 @@ static const char *fill_headers(struct http_connection *connection)
         header->name = slice_of(head + span->name_at, span->value_at - span->name_at);
         header->value = slice_of(head + span->value_at, span->end - span->value_at);
         trim_end(&header->value);
-        if (!fill_name(head + span->name_at, header->name.size)) return "a header's name has invalid characters";
+        if (!fill_name(head + span->name_at, header->name.size))
+            return "a header's name has invalid characters";
         if (!value_is_clean(header->value)) return "a header's value has control characters";
     }
     connection->request.headers = connection->headers;
@@ -313,7 +322,8 @@ static const char *fill_headers(struct http_connection *connection)
 /* The white space before a value is http-parser's to skip, that behind it is left. */
 static void trim_end(struct slice *value)
 {
-    while (value->size > 0 && (value->data[value->size - 1] == ' ' || value->data[value->size - 1] == '\t')) {
+    while (value->size > 0 &&
+           (value->data[value->size - 1] == ' ' || value->data[value->size - 1] == '\t')) {
         value->size--;
     }
 }
@@ -342,7 +352,8 @@ static bool value_is_clean(struct slice value)
     return true;
 }
 
-/* "/path?query", "http://host/path?query" or "*". A fragment has no business here and is cut off. */
+/* "/path?query", "http://host/path?query" or "*". A fragment has no business here and is cut off.
+ */
 static bool fill_target(struct http_connection *connection)
 {
     struct slice target = slice_of(connection->head.data, connection->target_size);
@@ -367,7 +378,8 @@ static bool fill_target(struct http_connection *connection)
 
 static bool is_text(struct slice value, const char *text)
 {
-    return value.size == strlen(text) && strncasecmp((const char *)value.data, text, value.size) == 0;
+    return value.size == strlen(text) &&
+           strncasecmp((const char *)value.data, text, value.size) == 0;
 }
 
 /* Everything that decides where the request ends, read once more from what was sent. */
@@ -384,7 +396,8 @@ static const char *check_head(struct http_connection *connection)
         } else if (is_text(header->name, "content-length")) {
             lengths++;
         } else if (is_text(header->name, "transfer-encoding")) {
-            if (!is_text(header->value, "chunked")) return "only the transfer encoding \"chunked\" is understood";
+            if (!is_text(header->value, "chunked"))
+                return "only the transfer encoding \"chunked\" is understood";
             encodings++;
         } else if (is_text(header->name, "expect") && is_text(header->value, "100-continue")) {
             connection->expects_continue = parser->http_minor >= 1;
@@ -392,8 +405,10 @@ static const char *check_head(struct http_connection *connection)
     }
     if (hosts > 1) return "more than one Host header";
     if (lengths > 1) return "more than one Content-Length header";
-    if (encodings > 1 || (encodings && lengths)) return "more than one header says where the body ends";
+    if (encodings > 1 || (encodings && lengths))
+        return "more than one header says where the body ends";
     if (encodings && parser->http_minor == 0) return "HTTP/1.0 has no transfer encodings";
-    if ((encodings == 1) != ((parser->flags & F_CHUNKED) != 0)) return "the transfer encoding is malformed";
+    if ((encodings == 1) != ((parser->flags & F_CHUNKED) != 0))
+        return "the transfer encoding is malformed";
     return NULL;
 }

@@ -1,6 +1,6 @@
 /*
- * Responses as bytes. Scripts may give any headers but those that say where the body ends: these are always ours, so that
- * no script can make a client lose its place in the connection.
+ * Responses as bytes. Scripts may give any headers but those that say where the body ends: these
+ * are always ours, so that no script can make a client lose its place in the connection.
  */
 #include "http/http.h"
 
@@ -9,7 +9,8 @@
 
 #include <string.h>
 
-/* The ones that scripts and this program are likely to send; any other is sent with an empty reason. */
+/* The ones that scripts and this program are likely to send; any other is sent with an empty
+ * reason. */
 static const struct {
     int status;
     const char *reason;
@@ -50,13 +51,14 @@ static const struct {
     {504, "Gateway Timeout"},
 };
 
-static void write_error(struct buffer *out, enum error_code code, int status, const char *message, bool keep_alive,
-                        bool head_only);
+static void write_error(struct buffer *out, enum error_code code, int status, const char *message,
+                        bool keep_alive, bool head_only);
 static void write_status(struct buffer *out, int status);
 static void write_headers(struct buffer *out, const struct http_response *response);
 static bool may_have_body(int status);
 
-void http_write_response(struct buffer *out, const struct http_response *response, bool keep_alive, bool head_only)
+void http_write_response(struct buffer *out, const struct http_response *response, bool keep_alive,
+                         bool head_only)
 {
     struct buffer json = {0};
     struct slice body = response->kind == HTTP_BODY_BYTES ? response->body : (struct slice){0};
@@ -72,19 +74,21 @@ void http_write_response(struct buffer *out, const struct http_response *respons
     write_status(out, response->status);
     write_headers(out, response);
     if (!keep_alive) buffer_append_text(out, "connection: close\r\n");
-    if (may_have_body(response->status)) buffer_append_format(out, "content-length: %zu\r\n", body.size);
+    if (may_have_body(response->status))
+        buffer_append_format(out, "content-length: %zu\r\n", body.size);
     buffer_append_text(out, "\r\n");
     if (!head_only && may_have_body(response->status)) buffer_append_slice(out, body);
     buffer_deinit(&json);
 }
 
-void http_write_error(struct buffer *out, enum error_code code, int status, const char *message, bool keep_alive)
+void http_write_error(struct buffer *out, enum error_code code, int status, const char *message,
+                      bool keep_alive)
 {
     write_error(out, code, status, message, keep_alive, false);
 }
 
-static void write_error(struct buffer *out, enum error_code code, int status, const char *message, bool keep_alive,
-                        bool head_only)
+static void write_error(struct buffer *out, enum error_code code, int status, const char *message,
+                        bool keep_alive, bool head_only)
 {
     struct buffer value = {0};
     mp_write_map(&value, 1);
@@ -126,10 +130,12 @@ static void write_headers(struct buffer *out, const struct http_response *respon
     }
     if (has_type) return;
     bool value = response->kind == HTTP_BODY_VALUE;
-    buffer_append_text(out, value ? "content-type: application/json\r\n" : "content-type: application/octet-stream\r\n");
+    buffer_append_text(out, value ? "content-type: application/json\r\n"
+                                  : "content-type: application/octet-stream\r\n");
 }
 
-/* A name is a token, a value has no control characters: nothing that a script passes on can begin a line of its own. */
+/* A name is a token, a value has no control characters: nothing that a script passes on can begin a
+ * line of its own. */
 static bool header_is_sound(const struct http_header *header)
 {
     for (size_t i = 0; i < header->name.size; i++) {
@@ -145,7 +151,8 @@ static bool header_is_sound(const struct http_header *header)
 
 static bool is_ours(struct slice name)
 {
-    return is_name(name, "content-length") || is_name(name, "transfer-encoding") || is_name(name, "connection");
+    return is_name(name, "content-length") || is_name(name, "transfer-encoding") ||
+           is_name(name, "connection");
 }
 
 static bool is_name(struct slice name, const char *text)

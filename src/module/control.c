@@ -1,6 +1,7 @@
 /*
- * moonclave.control: the control VM for the specs. The spec plays the node: its functions are the ports, and it brings the
- * replies. Values are msgpack bytes. An error within a port is kept, and raised when the control VM has returned.
+ * moonclave.control: the control VM for the specs. The spec plays the node: its functions are the
+ * ports, and it brings the replies. Values are msgpack bytes. An error within a port is kept, and
+ * raised when the control VM has returned.
  */
 #include "script/control.h"
 
@@ -11,9 +12,9 @@
 
 struct fixture {
     struct control *control;
-    lua_State *L;  /* who called last: the ports call back there */
-    int ports;     /* the spec's table of functions */
-    int failure;   /* what a port raised, or LUA_NOREF */
+    lua_State *L; /* who called last: the ports call back there */
+    int ports;    /* the spec's table of functions */
+    int failure;  /* what a port raised, or LUA_NOREF */
 };
 
 static struct fixture *check_fixture(lua_State *L)
@@ -115,7 +116,8 @@ static void members(void *context, struct buffer *out)
     fill(context, "members", out);
 }
 
-static enum error_code json_decode(void *context, struct slice json, struct buffer *out, struct error *error)
+static enum error_code json_decode(void *context, struct slice json, struct buffer *out,
+                                   struct error *error)
 {
     (void)context;
     return json_to_value(json, out, error);
@@ -181,7 +183,8 @@ static int load(lua_State *L)
 
 #define SPEC_HEADERS_MAX 16
 
-/* serve(exchange, {method=, path=, query=, headers={{name=, value=}}, body=}) -> whether a route matched, and the path */
+/* serve(exchange, {method=, path=, query=, headers={{name=, value=}}, body=}) -> whether a route
+ * matched, and the path */
 static int serve(lua_State *L)
 {
     struct fixture *fixture = check_fixture(L);
@@ -198,11 +201,13 @@ static int serve(lua_State *L)
     lua_getfield(L, 3, "headers");
     for (lua_Integer i = 1; lua_istable(L, 4) && lua_geti(L, 4, i) == LUA_TTABLE; i++) {
         luaL_argcheck(L, i <= SPEC_HEADERS_MAX, 3, "too many headers");
-        headers[request.header_count++] = (struct http_header){field_slice(L, 5, "name"), field_slice(L, 5, "value")};
+        headers[request.header_count++] =
+            (struct http_header){field_slice(L, 5, "name"), field_slice(L, 5, "value")};
         lua_settop(L, 4);
     }
     bool path_known;
-    bool served = control_serve(fixture->control, (uint64_t)luaL_checkinteger(L, 2), &request, &path_known);
+    bool served =
+        control_serve(fixture->control, (uint64_t)luaL_checkinteger(L, 2), &request, &path_known);
     lua_pushboolean(L, served);
     lua_pushboolean(L, path_known);
     return leave(L, fixture, 2);
@@ -214,7 +219,8 @@ static int reply(lua_State *L)
     struct fixture *fixture = check_fixture(L);
     struct slice name = check_slice(L, 3);
     struct reply answer = {.body = check_slice(L, 4)};
-    luaL_argcheck(L, error_from_name((const char *)name.data, name.size, &answer.code), 3, "no such code");
+    luaL_argcheck(L, error_from_name((const char *)name.data, name.size, &answer.code), 3,
+                  "no such code");
     control_reply(fixture->control, (uint64_t)luaL_checkinteger(L, 2), &answer);
     return leave(L, fixture, 0);
 }
@@ -227,13 +233,8 @@ static int cancel(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"load", load},
-    {"serve", serve},
-    {"reply", reply},
-    {"cancel", cancel},
-    {"close", control_close},
-    {"__gc", control_close},
-    {NULL, NULL},
+    {"load", load},           {"serve", serve},        {"reply", reply}, {"cancel", cancel},
+    {"close", control_close}, {"__gc", control_close}, {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {

@@ -1,6 +1,7 @@
 /*
- * moonclave.http: the HTTP layer for the specs: requests out of bytes, responses as bytes, JSON, URLs.
- * Values are msgpack bytes here, as everywhere between folders; moonclave.base packs and unpacks them.
+ * moonclave.http: the HTTP layer for the specs: requests out of bytes, responses as bytes, JSON,
+ * URLs. Values are msgpack bytes here, as everywhere between folders; moonclave.base packs and
+ * unpacks them.
  */
 #include "base/uri.h"
 #include "http/http.h"
@@ -43,7 +44,8 @@ static int connection_free(lua_State *L)
     return 0;
 }
 
-static void push_request(lua_State *L, const struct http_connection *connection, const struct http_request *request)
+static void push_request(lua_State *L, const struct http_connection *connection,
+                         const struct http_request *request)
 {
     lua_newtable(L);
     set_slice(L, "method", request->method);
@@ -115,12 +117,14 @@ static int response(lua_State *L)
         lua_settop(L, 2);
     }
     lua_settop(L, 2);
-    bool bytes = lua_getfield(L, 1, "bytes") == LUA_TSTRING, value = lua_getfield(L, 1, "value") == LUA_TSTRING;
+    bool bytes = lua_getfield(L, 1, "bytes") == LUA_TSTRING,
+         value = lua_getfield(L, 1, "value") == LUA_TSTRING;
     if (bytes) answer.kind = HTTP_BODY_BYTES;
     if (value) answer.kind = HTTP_BODY_VALUE;
     if (bytes || value) answer.body = check_slice(L, bytes ? 3 : 4);
     struct buffer out = {0};
-    http_write_response(&out, &answer, !field_boolean(L, 1, "close"), field_boolean(L, 1, "head_only"));
+    http_write_response(&out, &answer, !field_boolean(L, 1, "close"),
+                        field_boolean(L, 1, "head_only"));
     return push_buffer(L, &out);
 }
 
@@ -131,7 +135,8 @@ static int write_error(lua_State *L)
     enum error_code code;
     luaL_argcheck(L, error_from_name((const char *)name.data, name.size, &code), 1, "no such code");
     struct buffer out = {0};
-    http_write_error(&out, code, (int)luaL_checkinteger(L, 2), luaL_optstring(L, 3, NULL), !lua_toboolean(L, 4));
+    http_write_error(&out, code, (int)luaL_checkinteger(L, 2), luaL_optstring(L, 3, NULL),
+                     !lua_toboolean(L, 4));
     return push_buffer(L, &out);
 }
 

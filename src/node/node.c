@@ -71,7 +71,9 @@ enum exit_status node_run(const struct node_options *options)
     if (options->app != NULL) {
         code = bundle_read(options->app, &bundle, &error);
         if (code == ERROR_OK) {
-            code = fsm_check(buffer_slice(&bundle), options->config, &options->settings, &error);
+            struct error reason;
+            code = fsm_check(buffer_slice(&bundle), options->config, &options->settings, &reason);
+            if (code != ERROR_OK) error_set(&error, code, "%s: %s", options->app, reason.text);
         }
     }
     enum exit_status status =

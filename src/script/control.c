@@ -1,6 +1,6 @@
 /*
- * Serving: a matching request becomes a coroutine; it runs until it returns, fails, or waits for a ticket; the reply to
- * that ticket lets it run on. Each exchange is answered once, or cancelled.
+ * Serving: a matching request becomes a coroutine; it runs until it returns, fails, or waits for a
+ * ticket; the reply to that ticket lets it run on. Each exchange is answered once, or cancelled.
  */
 #include "script/control_internal.h"
 
@@ -15,7 +15,8 @@
 static void retire(struct vm *vm);
 static void leave(struct vm *vm);
 static void run(struct control *control, struct exchange *exchange, int values);
-static void respond_error(struct control *control, uint64_t id, enum error_code code, const char *message);
+static void respond_error(struct control *control, uint64_t id, enum error_code code,
+                          const char *message);
 
 struct control *control_new(const struct control_ports *ports)
 {
@@ -28,14 +29,16 @@ void control_free(struct control *control)
 {
     if (!control) return;
     struct exchange *exchange;
-    while ((exchange = exchange_any(&control->exchanges)) != NULL) control_cancel(control, exchange->id);
+    while ((exchange = exchange_any(&control->exchanges)) != NULL)
+        control_cancel(control, exchange->id);
     if (control->vm) retire(control->vm);
     exchanges_deinit(&control->exchanges);
     buffer_deinit(&control->scratch);
     memory_free(control);
 }
 
-enum error_code control_load(struct control *control, struct slice bundle, struct slice config, struct error *error)
+enum error_code control_load(struct control *control, struct slice bundle, struct slice config,
+                             struct error *error)
 {
     assert(!control->running);
     struct vm *vm = NULL, *before = control->vm;
@@ -49,19 +52,22 @@ enum error_code control_load(struct control *control, struct slice bundle, struc
     return ERROR_OK;
 }
 
-bool control_serve(struct control *control, uint64_t id, const struct http_request *request, bool *path_known)
+bool control_serve(struct control *control, uint64_t id, const struct http_request *request,
+                   bool *path_known)
 {
     assert(!control->running);
     struct vm *vm = control->vm;
     struct slice params[ROUTE_SEGMENTS_MAX];
     *path_known = false;
     if (!vm) return false;
-    const struct route *route = routes_match(&vm->routes, request->method, request->path, params, path_known);
+    const struct route *route =
+        routes_match(&vm->routes, request->method, request->path, params, path_known);
     if (!route) return false;
     struct thread thread = vm_take_thread(vm);
     if (request_push(vm, thread.L, route, request, params)) {
         vm_give_thread(vm, thread);
-        respond_error(control, id, ERROR_BAD_REQUEST, "the path or the query has a broken escape (%XX)");
+        respond_error(control, id, ERROR_BAD_REQUEST,
+                      "the path or the query has a broken escape (%XX)");
         return true;
     }
     struct exchange *exchange = exchange_add(&control->exchanges, id);
@@ -196,10 +202,12 @@ static void fail(struct control *control, struct exchange *exchange)
     exchange_remove(&control->exchanges, exchange);
     vm_close_thread(vm, thread, interrupted);
     leave(vm);
-    respond_error(control, id, ERROR_INTERNAL, "the handler failed: the node's log says where and why");
+    respond_error(control, id, ERROR_INTERNAL,
+                  "the handler failed: the node's log says where and why");
 }
 
-/* One line: "GET /kv/:key: api.lua:12: ... | stack traceback: | api.lua:12: in ...". The error is on top of its thread. */
+/* One line: "GET /kv/:key: api.lua:12: ... | stack traceback: | api.lua:12: in ...". The error is
+ * on top of its thread. */
 static void log_failure(struct control *control, struct exchange *exchange, bool interrupted)
 {
     struct vm *vm = exchange->vm;
@@ -213,7 +221,8 @@ static void log_failure(struct control *control, struct exchange *exchange, bool
     lua_settop(L, 0);
 }
 
-static void respond_error(struct control *control, uint64_t id, enum error_code code, const char *message)
+static void respond_error(struct control *control, uint64_t id, enum error_code code,
+                          const char *message)
 {
     struct buffer body = {0};
     mp_write_map(&body, 1);

@@ -1,7 +1,8 @@
 /*
- * moonclave.cluster: what api.lua asks of the cluster. propose and query hand the request to the host and yield; the reply
- * resumes them (cluster_push_reply). Misuse raises; what can go wrong at run time is nil and an error value: a table
- * with code and message. lua/moonclave/meta/cluster.lua documents every function for scripts.
+ * moonclave.cluster: what api.lua asks of the cluster. propose and query hand the request to the
+ * host and yield; the reply resumes them (cluster_push_reply). Misuse raises; what can go wrong at
+ * run time is nil and an error value: a table with code and message. lua/moonclave/meta/cluster.lua
+ * documents every function for scripts.
  */
 #include "script/control_internal.h"
 
@@ -11,8 +12,9 @@
 #include <lauxlib.h>
 #include <math.h>
 
-/* Ours, and the app's own (REJECTED): an app's "timeout" says nothing about whether its command was done. */
-#define ERROR_METATABLE "moonclave.error"
+/* Ours, and the app's own (REJECTED): an app's "timeout" says nothing about whether its command was
+ * done. */
+#define ERROR_METATABLE     "moonclave.error"
 #define REJECTION_METATABLE "moonclave.rejection"
 
 static int propose(lua_State *L);
@@ -70,7 +72,8 @@ static int submit(lua_State *L, enum request_kind kind, const char *name)
     const char *target = luaL_checklstring(L, 1, &size);
     lua_settop(L, 3);
     if (!exchange || !lua_isyieldable(L)) {
-        return luaL_error(L, "cluster.%s waits: it can only be called while a request is handled", name);
+        return luaL_error(L, "cluster.%s waits: it can only be called while a request is handled",
+                          name);
     }
     if (!read_options(L, &request)) return 2;
     struct buffer *body = &control->scratch;
@@ -134,7 +137,8 @@ static bool consistency_option(lua_State *L, struct request *request)
         return true;
     }
     lua_pushnil(L);
-    cluster_push_error(L, ERROR_BAD_REQUEST, "consistency is \"linearizable\", \"lease\" or \"stale\"");
+    cluster_push_error(L, ERROR_BAD_REQUEST,
+                       "consistency is \"linearizable\", \"lease\" or \"stale\"");
     return false;
 }
 
@@ -181,8 +185,8 @@ static int error_text(lua_State *L)
     return 1;
 }
 
-/* http_status(err) -> the status of its code in the error table. An app's own code is 409, unless it is the name of one
- * of ours that blames the request: "not_found" is 404. */
+/* http_status(err) -> the status of its code in the error table. An app's own code is 409, unless
+ * it is the name of one of ours that blames the request: "not_found" is 404. */
 static int http_status(lua_State *L)
 {
     lua_settop(L, 1);
@@ -234,7 +238,8 @@ static int members(lua_State *L)
 static int write_log(lua_State *L)
 {
     static const char *const names[] = {"debug", "info", "warn", "error", NULL};
-    static const enum log_level levels[] = {LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR};
+    static const enum log_level levels[] = {LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN,
+                                            LOG_LEVEL_ERROR};
     enum log_level level = levels[luaL_checkoption(L, 1, NULL, names)];
     lua_remove(L, 1);
     control_log_values(L, level);

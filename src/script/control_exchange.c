@@ -1,6 +1,7 @@
 /*
- * Exchanges by two numbers: the caller's id (a hash), and the ticket that it waits for. A ticket holds the exchange's slot
- * and a count that is never used again, so a reply that comes too late finds nothing.
+ * Exchanges by two numbers: the caller's id (a hash), and the ticket that it waits for. A ticket
+ * holds the exchange's slot and a count that is never used again, so a reply that comes too late
+ * finds nothing.
  */
 #include "script/control_internal.h"
 
@@ -90,7 +91,8 @@ static void grow(struct exchanges *exchanges)
 {
     exchanges->capacity = exchanges->capacity ? exchanges->capacity * 2 : 64;
     assert(exchanges->capacity <= (uint32_t)1 << SLOT_BITS);
-    exchanges->slots = memory_resize(exchanges->slots, exchanges->capacity, sizeof *exchanges->slots);
+    exchanges->slots =
+        memory_resize(exchanges->slots, exchanges->capacity, sizeof *exchanges->slots);
     memory_free(exchanges->buckets);
     exchanges->buckets = memory_zero(exchanges->capacity, sizeof *exchanges->buckets);
     for (uint32_t i = 0; i < exchanges->count; i++) {

@@ -2,14 +2,15 @@
  * What the control VM's files share.
  *
  *   control.c           serving: an exchange's life from control_serve to its one answer
- *   control_exchange.c  the table of exchanges, by the caller's number and by the ticket they wait for
+ *   control_exchange.c  the table of exchanges, by the caller's number and by ticket
  *   control_vm.c        one loaded app: its Lua state, budgets, require, threads
  *   control_routes.c    patterns and matching
  *   control_request.c   the request as a handler sees it, and what it returns
  *   control_cluster.c   moonclave.cluster
  *
- * Each control_load makes a Lua state of its own, so that nothing of an older version is left in a newer one; handlers
- * under way finish in the state they began in, which is closed after the last of them.
+ * Each control_load makes a Lua state of its own, so that nothing of an older version is left in a
+ * newer one; handlers under way finish in the state they began in, which is closed after the last
+ * of them.
  */
 #ifndef MOONCLAVE_SCRIPT_CONTROL_INTERNAL_H
 #define MOONCLAVE_SCRIPT_CONTROL_INTERNAL_H
@@ -21,12 +22,12 @@
 
 #include <stdint.h>
 
-#define CONTROL_BUDGET_MS 50        /* of computing, between two waits of a handler */
+#define CONTROL_BUDGET_MS      50   /* of computing, between two waits of a handler */
 #define CONTROL_LOAD_BUDGET_MS 2000 /* of loading an app and its start(); and of its stop() */
-#define CONTROL_MEMORY_MAX ((size_t)1 << 30)
-#define CONTROL_HEADERS_MAX 64      /* in a response */
-#define IDLE_THREADS_MAX 64
-#define VM_INTERRUPTED "interrupted: it computed for more than %d ms without waiting"
+#define CONTROL_MEMORY_MAX     ((size_t)1 << 30)
+#define CONTROL_HEADERS_MAX    64 /* in a response */
+#define IDLE_THREADS_MAX       64
+#define VM_INTERRUPTED         "interrupted: it computed for more than %d ms without waiting"
 
 /* A coroutine and what keeps it from the garbage collector. */
 struct thread {
@@ -37,34 +38,34 @@ struct thread {
 struct vm {
     struct control *control;
     lua_State *L;
-    struct routes routes;  /* a route's handler is a reference in the registry */
-    struct buffer bundle;  /* where require looks first */
-    int stop;              /* a reference to api.stop, or LUA_NOREF */
-    size_t exchanges;      /* handlers under way */
-    bool retired;          /* a newer one serves: to be freed after the last handler */
+    struct routes routes; /* a route's handler is a reference in the registry */
+    struct buffer bundle; /* where require looks first */
+    int stop;             /* a reference to api.stop, or LUA_NOREF */
+    size_t exchanges;     /* handlers under way */
+    bool retired;         /* a newer one serves: to be freed after the last handler */
     struct thread idle[IDLE_THREADS_MAX];
     size_t idle_count;
 
     /* the budget of what runs now */
-    bool entered;          /* scripts run: memory is limited */
-    bool exhausted;        /* time is up: what runs is to end */
-    uint64_t started_ns;   /* CPU time at the first look; 0: not looked yet */
+    bool entered;        /* scripts run: memory is limited */
+    bool exhausted;      /* time is up: what runs is to end */
+    uint64_t started_ns; /* CPU time at the first look; 0: not looked yet */
     uint64_t budget_ns;
     size_t memory_used;
 };
 
 struct exchange {
-    uint64_t id;            /* the caller's */
-    uint64_t ticket;        /* waited for; 0: runs, or is free */
+    uint64_t id;     /* the caller's */
+    uint64_t ticket; /* waited for; 0: runs, or is free */
     struct vm *vm;
     struct thread thread;
     const struct route *route;
     uint32_t slot;
-    struct exchange *next;  /* in its bucket, or in the list of free ones */
+    struct exchange *next; /* in its bucket, or in the list of free ones */
 };
 
 struct exchanges {
-    struct exchange **slots; /* every exchange ever made: they are used again */
+    struct exchange **slots;   /* every exchange ever made: they are used again */
     struct exchange **buckets; /* by id; as many as there are slots */
     struct exchange *free;
     uint32_t count, capacity;
@@ -81,12 +82,14 @@ struct control {
 
 /* ---- control.c ---- */
 void control_log(struct control *control, enum log_level level, const char *text);
-void control_log_values(lua_State *L, enum log_level level); /* all of the stack, as print would show it */
+void control_log_values(lua_State *L,
+                        enum log_level level); /* all of the stack, as print would show it */
 
 /* ---- control_exchange.c ---- */
 struct exchange *exchange_add(struct exchanges *exchanges, uint64_t id);
 void exchange_remove(struct exchanges *exchanges, struct exchange *exchange);
-uint64_t exchange_wait(struct exchanges *exchanges, struct exchange *exchange); /* gives it a new ticket */
+uint64_t exchange_wait(struct exchanges *exchanges,
+                       struct exchange *exchange); /* gives it a new ticket */
 struct exchange *exchange_by_id(const struct exchanges *exchanges, uint64_t id);
 struct exchange *exchange_by_ticket(const struct exchanges *exchanges, uint64_t ticket);
 struct exchange *exchange_any(const struct exchanges *exchanges); /* null: none is left */
@@ -94,25 +97,28 @@ void exchanges_deinit(struct exchanges *exchanges);
 
 /* ---- control_vm.c ---- */
 /* Loads api.lua and calls its start(config). Null: SCRIPT. */
-struct vm *vm_new(struct control *control, struct slice bundle, struct slice config, struct error *error);
+struct vm *vm_new(struct control *control, struct slice bundle, struct slice config,
+                  struct error *error);
 void vm_stop(struct vm *vm); /* calls api.stop(); what it raises is logged */
 void vm_free(struct vm *vm);
 struct vm *vm_of(lua_State *L);
 void vm_enter(struct vm *vm, unsigned budget_ms); /* before scripts run */
 void vm_leave(struct vm *vm);
 struct thread vm_take_thread(struct vm *vm);
-void vm_give_thread(struct vm *vm, struct thread thread);   /* it has returned: to be used again */
-void vm_close_thread(struct vm *vm, struct thread thread, bool interrupted); /* it has failed or is given up */
+void vm_give_thread(struct vm *vm, struct thread thread); /* it has returned: to be used again */
+void vm_close_thread(struct vm *vm, struct thread thread,
+                     bool interrupted);   /* it has failed or is given up */
 bool vm_is_wait(lua_State *L, int index); /* what vm_wait yielded */
-int vm_wait(lua_State *L);                /* yields to the host, through the script's own coroutines */
+int vm_wait(lua_State *L); /* yields to the host, through the script's own coroutines */
 /* The error value on top of `from` as text on top of the VM's stack; pops it from `from`. */
 const char *vm_error_text(struct vm *vm, lua_State *from);
 
 /* ---- control_request.c ---- */
 void request_open(lua_State *L); /* once for each Lua state */
-/* Pushes what a thread is to run: the handler's frame and the request. BAD_REQUEST: a broken escape. */
-enum error_code request_push(struct vm *vm, lua_State *L, const struct route *route, const struct http_request *request,
-                             const struct slice *params);
+/* Pushes what a thread is to run: the handler's frame and the request. BAD_REQUEST: a broken
+ * escape. */
+enum error_code request_push(struct vm *vm, lua_State *L, const struct route *route,
+                             const struct http_request *request, const struct slice *params);
 /* Reads what the thread has returned; borrowed from it and from `body`. */
 struct response_headers {
     struct http_header list[CONTROL_HEADERS_MAX];

@@ -1,8 +1,9 @@
 /*
  * A request as a handler sees it, and a response as it returns it.
  *
- * A thread runs `handle`, which calls the script's handler and checks what came back while an error can still be the
- * handler's own: so a table that is no plain data is reported like any other mistake, with a traceback.
+ * A thread runs `handle`, which calls the script's handler and checks what came back while an error
+ * can still be the handler's own: so a table that is no plain data is reported like any other
+ * mistake, with a traceback.
  */
 #include "script/control_internal.h"
 
@@ -16,7 +17,8 @@
 
 static int request_json(lua_State *L);
 static int handle(lua_State *L);
-static enum error_code push_params(struct vm *vm, lua_State *L, const struct route *route, const struct slice *params);
+static enum error_code push_params(struct vm *vm, lua_State *L, const struct route *route,
+                                   const struct slice *params);
 static enum error_code push_query(struct vm *vm, lua_State *L, struct slice query);
 static void push_headers(lua_State *L, const struct http_request *request);
 static void set_string(lua_State *L, const char *name, struct slice value);
@@ -31,8 +33,8 @@ void request_open(lua_State *L)
     lua_pop(L, 1);
 }
 
-enum error_code request_push(struct vm *vm, lua_State *L, const struct route *route, const struct http_request *request,
-                             const struct slice *params)
+enum error_code request_push(struct vm *vm, lua_State *L, const struct route *route,
+                             const struct http_request *request, const struct slice *params)
 {
     lua_pushcfunction(L, handle);
     lua_rawgeti(L, LUA_REGISTRYINDEX, route->handler);
@@ -58,7 +60,8 @@ static void set_string(lua_State *L, const char *name, struct slice value)
     lua_setfield(L, -2, name);
 }
 
-static enum error_code push_params(struct vm *vm, lua_State *L, const struct route *route, const struct slice *params)
+static enum error_code push_params(struct vm *vm, lua_State *L, const struct route *route,
+                                   const struct slice *params)
 {
     struct buffer *decoded = &vm->control->scratch;
     lua_newtable(L);
@@ -101,7 +104,8 @@ static void push_headers(lua_State *L, const struct http_request *request)
         } else {
             lua_pop(L, 1);
         }
-        lua_pushlstring(L, header->value.size ? (const char *)header->value.data : "", header->value.size);
+        lua_pushlstring(L, header->value.size ? (const char *)header->value.data : "",
+                        header->value.size);
         lua_concat(L, before + 1);
         lua_rawset(L, -3);
     }
@@ -112,16 +116,18 @@ static int request_json(lua_State *L)
 {
     struct control *control = vm_of(L)->control;
     luaL_checktype(L, 1, LUA_TTABLE);
-    if (lua_getfield(L, 1, "body") != LUA_TSTRING) return luaL_error(L, "request.body is no string");
+    if (lua_getfield(L, 1, "body") != LUA_TSTRING)
+        return luaL_error(L, "request.body is no string");
     size_t size;
     const char *body = lua_tolstring(L, -1, &size);
     struct error error = {.text = "null"};
     buffer_clear(&control->scratch);
-    enum error_code code =
-        control->ports.json_decode(control->ports.context, slice_of(body, size), &control->scratch, &error);
+    enum error_code code = control->ports.json_decode(control->ports.context, slice_of(body, size),
+                                                      &control->scratch, &error);
     struct mp_reader reader = mp_reader_of(buffer_slice(&control->scratch));
     if (code == ERROR_OK && value_push(L, &reader) && !lua_isnil(L, -1)) return 1;
-    const char *text = lua_pushfstring(L, "the body is not the JSON that was expected: %s", error.text);
+    const char *text =
+        lua_pushfstring(L, "the body is not the JSON that was expected: %s", error.text);
     lua_pushnil(L);
     cluster_push_error(L, ERROR_BAD_REQUEST, text);
     return 2;
@@ -146,7 +152,9 @@ static int handled(lua_State *L, int status, lua_KContext context)
     struct buffer *scratch = &vm_of(L)->control->scratch;
     lua_Integer answer = lua_isinteger(L, 1) ? lua_tointeger(L, 1) : 0;
     if (answer < 200 || answer > 599) {
-        return luaL_error(L, "a handler returns status, body, headers: its status is a number from 200 to 599, not %s",
+        return luaL_error(L,
+                          "a handler returns status, body, headers: its status is a number from "
+                          "200 to 599, not %s",
                           luaL_tolstring(L, 1, NULL));
     }
     buffer_clear(scratch);
@@ -161,11 +169,13 @@ static void add_header(lua_State *L, int flat, int name, int value);
 static void flatten_headers(lua_State *L)
 {
     if (lua_isnil(L, 3)) return;
-    if (!lua_istable(L, 3)) luaL_error(L, "a handler's headers are a table, not a %s", luaL_typename(L, 3));
+    if (!lua_istable(L, 3))
+        luaL_error(L, "a handler's headers are a table, not a %s", luaL_typename(L, 3));
     lua_newtable(L);
     lua_pushnil(L);
     while (lua_next(L, 3)) {
-        if (lua_type(L, 5) != LUA_TSTRING) luaL_error(L, "a header's name is a string, not a %s", luaL_typename(L, 5));
+        if (lua_type(L, 5) != LUA_TSTRING)
+            luaL_error(L, "a header's name is a string, not a %s", luaL_typename(L, 5));
         if (lua_istable(L, 6)) {
             for (lua_Integer i = 1; lua_geti(L, 6, i) != LUA_TNIL; i++) {
                 add_header(L, 4, 5, 7);
@@ -183,10 +193,12 @@ static void flatten_headers(lua_State *L)
 static void add_header(lua_State *L, int flat, int name, int value)
 {
     if (!lua_isstring(L, value)) {
-        luaL_error(L, "the header %s is a string, not a %s", lua_tostring(L, name), luaL_typename(L, value));
+        luaL_error(L, "the header %s is a string, not a %s", lua_tostring(L, name),
+                   luaL_typename(L, value));
     }
     lua_Integer count = (lua_Integer)lua_rawlen(L, flat);
-    if (count >= CONTROL_HEADERS_MAX * 2) luaL_error(L, "more than %d headers", CONTROL_HEADERS_MAX);
+    if (count >= CONTROL_HEADERS_MAX * 2)
+        luaL_error(L, "more than %d headers", CONTROL_HEADERS_MAX);
     lua_pushvalue(L, name);
     lua_rawseti(L, flat, count + 1);
     lua_pushvalue(L, value);
@@ -206,7 +218,8 @@ static struct slice string_at(lua_State *L, int table, lua_Integer i)
 void response_read(lua_State *L, const struct buffer *body, struct response_headers *headers,
                    struct http_response *response)
 {
-    *response = (struct http_response){.status = (int)lua_tointeger(L, 1), .headers = headers->list};
+    *response =
+        (struct http_response){.status = (int)lua_tointeger(L, 1), .headers = headers->list};
     if (lua_type(L, 2) == LUA_TSTRING) {
         size_t size;
         const char *text = lua_tolstring(L, 2, &size);

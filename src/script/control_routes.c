@@ -1,6 +1,6 @@
 /*
- * Matching by trying one route after the other, the most literal first: apps have a dozen, and a dozen comparisons cost
- * less than the handler's first table. See control_routes.h.
+ * Matching by trying one route after the other, the most literal first: apps have a dozen, and a
+ * dozen comparisons cost less than the handler's first table. See control_routes.h.
  */
 #include "script/control_routes.h"
 
@@ -24,9 +24,11 @@ void routes_deinit(struct routes *routes)
     *routes = (struct routes){0};
 }
 
-enum error_code routes_add(struct routes *routes, struct slice pattern, int handler, struct error *error)
+enum error_code routes_add(struct routes *routes, struct slice pattern, int handler,
+                           struct error *error)
 {
-    if (memchr(pattern.data, '\0', pattern.size)) return error_set(error, ERROR_SCRIPT, "a route holds a zero byte");
+    if (memchr(pattern.data, '\0', pattern.size))
+        return error_set(error, ERROR_SCRIPT, "a route holds a zero byte");
     if (routes->count == routes->capacity) {
         routes->capacity = routes->capacity ? routes->capacity * 2 : 16;
         routes->list = memory_resize(routes->list, routes->capacity, sizeof *routes->list);
@@ -36,7 +38,8 @@ enum error_code routes_add(struct routes *routes, struct slice pattern, int hand
     memcpy(route->pattern, pattern.data, pattern.size);
     const char *wrong = parse(route);
     if (!wrong) return ERROR_OK;
-    return error_set(error, ERROR_SCRIPT, "the route \"%s\" is malformed: %s", route->pattern, wrong);
+    return error_set(error, ERROR_SCRIPT, "the route \"%s\" is malformed: %s", route->pattern,
+                     wrong);
 }
 
 enum error_code routes_sort(struct routes *routes, struct error *error)
@@ -45,15 +48,17 @@ enum error_code routes_sort(struct routes *routes, struct error *error)
     for (size_t i = 1; i < routes->count; i++) {
         const struct route *one = &routes->list[i - 1], *other = &routes->list[i];
         if (slice_equal(one->method, other->method) && compare_paths(one, other) == 0) {
-            return error_set(error, ERROR_SCRIPT, "the routes \"%s\" and \"%s\" match the same requests", one->pattern,
+            return error_set(error, ERROR_SCRIPT,
+                             "the routes \"%s\" and \"%s\" match the same requests", one->pattern,
                              other->pattern);
         }
     }
     return ERROR_OK;
 }
 
-const struct route *routes_match(const struct routes *routes, struct slice method, struct slice path,
-                                 struct slice params[ROUTE_SEGMENTS_MAX], bool *path_known)
+const struct route *routes_match(const struct routes *routes, struct slice method,
+                                 struct slice path, struct slice params[ROUTE_SEGMENTS_MAX],
+                                 bool *path_known)
 {
     bool head = slice_equal(method, slice_text("HEAD"));
     const struct route *get = NULL;
@@ -80,7 +85,8 @@ static const char *parse(struct route *route)
     const char *at = route->pattern;
     while (*at >= 'A' && *at <= 'Z') at++;
     route->method = slice_of(route->pattern, (size_t)(at - route->pattern));
-    if (route->method.size == 0 || *at != ' ') return "it begins with a method in capitals and a space: \"GET /path\"";
+    if (route->method.size == 0 || *at != ' ')
+        return "it begins with a method in capitals and a space: \"GET /path\"";
     while (*at == ' ') at++;
     if (*at != '/') return "its path begins with \"/\"";
     while (*at == '/') {
@@ -98,12 +104,16 @@ static const char *parse_segment(struct route *route, const char *start, const c
     if (ends_in_rest(route)) return "nothing can follow \"*\"";
     struct segment *segment = &route->segments[route->segment_count];
     bool named = *start == ':' || *start == '*';
-    segment->kind = *start == ':' ? SEGMENT_PARAMETER : *start == '*' ? SEGMENT_REST : SEGMENT_LITERAL;
+    segment->kind = *start == ':'   ? SEGMENT_PARAMETER
+                    : *start == '*' ? SEGMENT_REST
+                                    : SEGMENT_LITERAL;
     segment->text = slice_of(start + named, (size_t)(end - start) - named);
     for (const char *at = start + named; at < end; at++) {
-        bool letter = isalpha((unsigned char)*at) || *at == '_' || (isdigit((unsigned char)*at) && at > start + 1);
+        bool letter = isalpha((unsigned char)*at) || *at == '_' ||
+                      (isdigit((unsigned char)*at) && at > start + 1);
         if (named && !letter) return "a parameter's name is made of letters, digits and \"_\"";
-        if (!named && strchr(" ?#%", *at)) return "its path holds none of \"?#%\" and no space; it is compared decoded";
+        if (!named && strchr(" ?#%", *at))
+            return "its path holds none of \"?#%\" and no space; it is compared decoded";
     }
     if (named && segment->text.size == 0) return "a parameter has a name: \":key\", \"*rest\"";
     for (size_t i = 0; named && i < route->segment_count; i++) {
@@ -118,7 +128,8 @@ static const char *parse_segment(struct route *route, const char *start, const c
 
 static bool ends_in_rest(const struct route *route)
 {
-    return route->segment_count > 0 && route->segments[route->segment_count - 1].kind == SEGMENT_REST;
+    return route->segment_count > 0 &&
+           route->segments[route->segment_count - 1].kind == SEGMENT_REST;
 }
 
 /* ---- the order ---- */
@@ -140,7 +151,8 @@ static int compare_paths(const struct route *left, const struct route *right)
         int order = one->kind == SEGMENT_LITERAL ? slice_compare(one->text, other->text) : 0;
         if (order) return order;
     }
-    return (left->segment_count > right->segment_count) - (left->segment_count < right->segment_count);
+    return (left->segment_count > right->segment_count) -
+           (left->segment_count < right->segment_count);
 }
 
 /* ---- matching ---- */
@@ -160,7 +172,8 @@ static bool path_matches(const struct route *route, struct slice path, struct sl
         }
         const uint8_t *stop = memchr(at, '/', (size_t)(end - at));
         struct slice piece = slice_of(at, (size_t)((stop ? stop : end) - at));
-        if (segment->kind == SEGMENT_LITERAL && !literal_matches(segment->text, piece)) return false;
+        if (segment->kind == SEGMENT_LITERAL && !literal_matches(segment->text, piece))
+            return false;
         if (segment->kind == SEGMENT_PARAMETER) {
             if (piece.size == 0) return false;
             *params++ = piece;
@@ -176,7 +189,8 @@ static bool literal_matches(struct slice literal, struct slice piece)
     if (slice_equal(literal, piece)) return true;
     if (piece.size == 0 || !memchr(piece.data, '%', piece.size)) return false;
     struct buffer decoded = {0};
-    bool matches = uri_percent_decode(piece, false, &decoded) == ERROR_OK && slice_equal(literal, buffer_slice(&decoded));
+    bool matches = uri_percent_decode(piece, false, &decoded) == ERROR_OK &&
+                   slice_equal(literal, buffer_slice(&decoded));
     buffer_deinit(&decoded);
     return matches;
 }

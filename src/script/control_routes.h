@@ -1,7 +1,8 @@
 /*
- * The routes of an api.lua: "GET /kv/:key", "PUT /files/:owner/:name". Where several match, the earlier literal segment
- * wins, then the parameter, then the rest: the order in which they were written never matters. A last segment that begins
- * with an asterisk stands for all that is left of the path.
+ * The routes of an api.lua: "GET /kv/:key", "PUT /files/:owner/:name". Where several match, the
+ * earlier literal segment wins, then the parameter, then the rest: the order in which they were
+ * written never matters. A last segment that begins with an asterisk stands for all that is left of
+ * the path.
  */
 #ifndef MOONCLAVE_SCRIPT_CONTROL_ROUTES_H
 #define MOONCLAVE_SCRIPT_CONTROL_ROUTES_H
@@ -33,13 +34,16 @@ struct routes {
 
 void routes_deinit(struct routes *routes);
 /* SCRIPT with the reason: malformed. Copies the pattern. */
-enum error_code routes_add(struct routes *routes, struct slice pattern, int handler, struct error *error);
+enum error_code routes_add(struct routes *routes, struct slice pattern, int handler,
+                           struct error *error);
 /* Puts them in the order of matching. SCRIPT: two routes match the same requests. */
 enum error_code routes_sort(struct routes *routes, struct error *error);
 
-/* The route for a request, null if none; HEAD is served by GET where it has no route of its own. params[i] is what the
- * i-th parameter (or rest) of the route stands for, not decoded. *path_known: some route has this path. */
-const struct route *routes_match(const struct routes *routes, struct slice method, struct slice path,
-                                 struct slice params[ROUTE_SEGMENTS_MAX], bool *path_known);
+/* The route for a request, null if none; HEAD is served by GET where it has no route of its own.
+ * params[i] is what the i-th parameter (or rest) of the route stands for, not decoded. *path_known:
+ * some route has this path. */
+const struct route *routes_match(const struct routes *routes, struct slice method,
+                                 struct slice path, struct slice params[ROUTE_SEGMENTS_MAX],
+                                 bool *path_known);
 
 #endif

@@ -1,11 +1,13 @@
 /*
  * One loaded app: a Lua state with the standard libraries, held to budgets.
  *
- * Time: a hook looks at the thread's CPU clock every HOOK_STEPS instructions. Past the budget it yields, and the thread is
- * given up where it stands: no pcall of the script can catch that. Where a thread cannot yield (in a sort's comparison, or
- * while the app is loaded) it raises instead, and again at every instruction until it can. CPU time, not the wall's: a node that was stopped or
- * starved must not blame the script. Memory: past CONTROL_MEMORY_MAX a script's allocation fails, which Lua turns into
- * an error of that script; what the host itself allocates here always succeeds or stops the node.
+ * Time: a hook looks at the thread's CPU clock every HOOK_STEPS instructions. Past the budget it
+ * yields, and the thread is given up where it stands: no pcall of the script can catch that. Where
+ * a thread cannot yield (in a sort's comparison, or while the app is loaded) it raises instead, and
+ * again at every instruction until it can. CPU time, not the wall's: a node that was stopped or
+ * starved must not blame the script. Memory: past CONTROL_MEMORY_MAX a script's allocation fails,
+ * which Lua turns into an error of that script; what the host itself allocates here always succeeds
+ * or stops the node.
  */
 #include "script/control_internal.h"
 
@@ -21,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HOOK_STEPS 10000
+#define HOOK_STEPS     10000
 #define PATH_BYTES_MAX 4096
 
 static const char wait_mark; /* its address is what vm_wait yields */
@@ -36,7 +38,8 @@ struct load {
     struct slice config;
 };
 
-struct vm *vm_new(struct control *control, struct slice bundle, struct slice config, struct error *error)
+struct vm *vm_new(struct control *control, struct slice bundle, struct slice config,
+                  struct error *error)
 {
     struct vm *vm = memory_zero(1, sizeof *vm);
     vm->control = control;
@@ -74,7 +77,8 @@ void vm_stop(struct vm *vm)
     int status = lua_pcall(L, 0, 0, -2);
     vm_leave(vm);
     if (status != LUA_OK) {
-        control_log(vm->control, LOG_LEVEL_ERROR, lua_pushfstring(L, "api.stop() failed: %s", lua_tostring(L, -1)));
+        control_log(vm->control, LOG_LEVEL_ERROR,
+                    lua_pushfstring(L, "api.stop() failed: %s", lua_tostring(L, -1)));
     }
     lua_settop(L, 0);
 }
@@ -87,7 +91,8 @@ void vm_free(struct vm *vm)
     memory_free(vm);
 }
 
-/* A new thread begins with a copy of its state's extra space, so this works within any coroutine. */
+/* A new thread begins with a copy of its state's extra space, so this works within any coroutine.
+ */
 struct vm *vm_of(lua_State *L)
 {
     return *(struct vm **)lua_getextraspace(L);
@@ -117,7 +122,8 @@ static void *allocate(void *context, void *memory, size_t size_before, size_t si
         vm->memory_used -= before;
         return NULL;
     }
-    if (vm->entered && size > before && vm->memory_used + (size - before) > CONTROL_MEMORY_MAX) return NULL;
+    if (vm->entered && size > before && vm->memory_used + (size - before) > CONTROL_MEMORY_MAX)
+        return NULL;
     vm->memory_used += size - before;
     return memory_resize(memory, 1, size);
 }
@@ -167,8 +173,9 @@ void vm_give_thread(struct vm *vm, struct thread thread)
     }
 }
 
-/* Its to-be-closed variables are closed now, by the script's own functions; not those of a thread that was interrupted:
- * an error within a hook leaves the thread without hooks, and so without a budget. */
+/* Its to-be-closed variables are closed now, by the script's own functions; not those of a thread
+ * that was interrupted: an error within a hook leaves the thread without hooks, and so without a
+ * budget. */
 void vm_close_thread(struct vm *vm, struct thread thread, bool interrupted)
 {
     if (!interrupted) {
@@ -227,10 +234,13 @@ static int load_app(lua_State *L)
     struct vm *vm = vm_of(L);
     const struct load *load = lua_touserdata(L, 1);
     struct slice text;
-    if (!bundle_file(buffer_slice(&vm->bundle), "api.lua", &text)) return luaL_error(L, "the app has no api.lua");
-    if (luaL_loadbufferx(L, (const char *)text.data, text.size, "@api.lua", "t") != LUA_OK) return lua_error(L);
+    if (!bundle_file(buffer_slice(&vm->bundle), "api.lua", &text))
+        return luaL_error(L, "the app has no api.lua");
+    if (luaL_loadbufferx(L, (const char *)text.data, text.size, "@api.lua", "t") != LUA_OK)
+        return lua_error(L);
     lua_call(L, 0, 1);
-    if (!lua_istable(L, 2)) return luaL_error(L, "api.lua must return a table, not a %s", luaL_typename(L, 2));
+    if (!lua_istable(L, 2))
+        return luaL_error(L, "api.lua must return a table, not a %s", luaL_typename(L, 2));
     take_routes(L, vm, 2);
     if (lua_getfield(L, 2, "stop") == LUA_TFUNCTION) {
         vm->stop = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -248,15 +258,18 @@ static int load_app(lua_State *L)
 
 static enum error_code take_route(lua_State *L, struct vm *vm, struct error *error);
 
-/* Tables are walked in no order: of several mistakes the first by its text is told, so it is the same each time. */
+/* Tables are walked in no order: of several mistakes the first by its text is told, so it is the
+ * same each time. */
 static void take_routes(lua_State *L, struct vm *vm, int api)
 {
     struct error first = {.code = ERROR_OK}, error;
     if (lua_getfield(L, api, "routes") == LUA_TNIL) return;
-    if (!lua_istable(L, -1)) luaL_error(L, "api.routes must be a table, not a %s", luaL_typename(L, -1));
+    if (!lua_istable(L, -1))
+        luaL_error(L, "api.routes must be a table, not a %s", luaL_typename(L, -1));
     lua_pushnil(L);
     while (lua_next(L, -2)) {
-        if (take_route(L, vm, &error) && (!first.code || strcmp(error.text, first.text) < 0)) first = error;
+        if (take_route(L, vm, &error) && (!first.code || strcmp(error.text, first.text) < 0))
+            first = error;
     }
     if (!first.code) routes_sort(&vm->routes, &first);
     if (first.code) luaL_error(L, "api.lua: %s", first.text);
@@ -268,9 +281,11 @@ static enum error_code take_route(lua_State *L, struct vm *vm, struct error *err
     enum error_code code;
     size_t size;
     if (lua_type(L, -2) != LUA_TSTRING) {
-        code = error_set(error, ERROR_SCRIPT, "a route is named by a string, not a %s", luaL_typename(L, -2));
+        code = error_set(error, ERROR_SCRIPT, "a route is named by a string, not a %s",
+                         luaL_typename(L, -2));
     } else if (!lua_isfunction(L, -1)) {
-        code = error_set(error, ERROR_SCRIPT, "the route \"%s\" is not a function", lua_tostring(L, -2));
+        code = error_set(error, ERROR_SCRIPT, "the route \"%s\" is not a function",
+                         lua_tostring(L, -2));
     } else {
         const char *pattern = lua_tolstring(L, -2, &size);
         int handler = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -283,8 +298,8 @@ static enum error_code take_route(lua_State *L, struct vm *vm, struct error *err
 /* ---- libraries ---- */
 
 /*
- * A script's own coroutines let the host's wait pass: resume and wrap hand it outwards, and the reply inwards. So a
- * generator may query.
+ * A script's own coroutines let the host's wait pass: resume and wrap hand it outwards, and the
+ * reply inwards. So a generator may query.
  */
 static const char coroutine_source[] =
     "local is_wait, resume, yield, create = ...\n"
@@ -311,7 +326,9 @@ static int is_wait(lua_State *L)
 static void open_coroutines(lua_State *L)
 {
     static const char *const wrapped[] = {"resume", "yield", "create"};
-    if (luaL_loadbufferx(L, coroutine_source, sizeof coroutine_source - 1, "=coroutine", "t") != LUA_OK) abort();
+    if (luaL_loadbufferx(L, coroutine_source, sizeof coroutine_source - 1, "=coroutine", "t") !=
+        LUA_OK)
+        abort();
     lua_pushcfunction(L, is_wait);
     lua_getglobal(L, "coroutine");
     for (size_t i = 0; i < 3; i++) lua_getfield(L, -1 - (int)i, wrapped[i]);
@@ -331,7 +348,8 @@ static void add_paths(lua_State *L);
 
 static void open_libraries(lua_State *L)
 {
-    static const char *const absent[] = {"exit", "setlocale"}; /* the process is not the script's alone */
+    static const char *const absent[] = {"exit",
+                                         "setlocale"}; /* the process is not the script's alone */
     luaL_openlibs(L);
     lua_getglobal(L, "os");
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
@@ -372,7 +390,8 @@ static int search_bundle(lua_State *L)
         struct slice text;
         if (!bundle_file(buffer_slice(&vm->bundle), path, &text)) continue;
         const char *chunk = lua_pushfstring(L, "@%s", path);
-        if (luaL_loadbufferx(L, (const char *)text.data, text.size, chunk, "t") != LUA_OK) return lua_error(L);
+        if (luaL_loadbufferx(L, (const char *)text.data, text.size, chunk, "t") != LUA_OK)
+            return lua_error(L);
         lua_pushstring(L, path);
         return 2;
     }
@@ -380,7 +399,8 @@ static int search_bundle(lua_State *L)
     return 1;
 }
 
-/* An ELF program has no wrapper that sets paths: its library is found beside it, installed or in the source tree. */
+/* An ELF program has no wrapper that sets paths: its library is found beside it, installed or in
+ * the source tree. */
 static void add_paths(lua_State *L)
 {
     char program[PATH_BYTES_MAX];
@@ -389,7 +409,9 @@ static void add_paths(lua_State *L)
     program[size] = '\0';
     *strrchr(program, '/') = '\0';
     lua_getfield(L, -1, "path");
-    lua_pushfstring(L, "%s/../share/lua/5.4/?.lua;%s/../share/lua/5.4/?/init.lua;%s/../lua/?.lua;%s/../lua/?/init.lua;%s",
+    lua_pushfstring(L,
+                    "%s/../share/lua/5.4/?.lua;%s/../share/lua/5.4/?/init.lua;%s/../lua/?.lua;%s/"
+                    "../lua/?/init.lua;%s",
                     program, program, program, program, lua_tostring(L, -1));
     lua_setfield(L, -3, "path");
     lua_pop(L, 1);
