@@ -1,5 +1,5 @@
--- Real nodes for the specs: starts `moonclave start` processes on free ports of 127.0.0.1 in a folder of their own, talks
--- HTTP to them from coroutines on one libuv loop, and leaves nothing behind: every process is ended by its pid.
+-- Real nodes for the specs: starts `moonclave start` processes on free ports of 127.0.0.1 in a folder of their own,
+-- talks HTTP to them from coroutines on one libuv loop, and leaves nothing behind: every process is ended by its pid.
 --
 --   cluster.run(function()
 --     local c <close> = cluster.new { nodes = 3 }

@@ -34,8 +34,8 @@ struct control_ports {
 };
 
 struct control *control_new(const struct control_ports *ports); /* copies */
-void control_free(
-    struct control *control); /* cancels all exchanges, calls api.stop(); null is allowed */
+/* Cancels all exchanges, calls api.stop(). Null is allowed. */
+void control_free(struct control *control);
 
 /* Loads api.lua from the bundle (none: no routes) into a Lua state of its own and calls its
  * start(config), one msgpack value; then stop() of the one before. Handlers under way end in the
@@ -48,9 +48,9 @@ enum error_code control_load(struct control *control, struct slice bundle, struc
  * the caller's number, unique while it lasts. */
 bool control_serve(struct control *control, uint64_t exchange, const struct http_request *request,
                    bool *path_known);
-void control_reply(struct control *control, uint64_t ticket,
-                   const struct reply *reply); /* nobody waits: ignored */
-void control_cancel(struct control *control,
-                    uint64_t exchange); /* the client has gone: no respond any more */
+/* The host's answer to a ticket; ignored where its exchange was cancelled. */
+void control_reply(struct control *control, uint64_t ticket, const struct reply *reply);
+/* The client has gone: no respond any more. */
+void control_cancel(struct control *control, uint64_t exchange);
 
 #endif

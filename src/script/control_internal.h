@@ -82,14 +82,14 @@ struct control {
 
 /* ---- control.c ---- */
 void control_log(struct control *control, enum log_level level, const char *text);
-void control_log_values(lua_State *L,
-                        enum log_level level); /* all of the stack, as print would show it */
+/* All of the stack in one line, as print would show it. */
+void control_log_values(lua_State *L, enum log_level level);
 
 /* ---- control_exchange.c ---- */
 struct exchange *exchange_add(struct exchanges *exchanges, uint64_t id);
 void exchange_remove(struct exchanges *exchanges, struct exchange *exchange);
-uint64_t exchange_wait(struct exchanges *exchanges,
-                       struct exchange *exchange); /* gives it a new ticket */
+/* Gives it a new ticket. */
+uint64_t exchange_wait(struct exchanges *exchanges, struct exchange *exchange);
 struct exchange *exchange_by_id(const struct exchanges *exchanges, uint64_t id);
 struct exchange *exchange_by_ticket(const struct exchanges *exchanges, uint64_t ticket);
 struct exchange *exchange_any(const struct exchanges *exchanges); /* null: none is left */
@@ -105,9 +105,9 @@ struct vm *vm_of(lua_State *L);
 void vm_enter(struct vm *vm, unsigned budget_ms); /* before scripts run */
 void vm_leave(struct vm *vm);
 struct thread vm_take_thread(struct vm *vm);
-void vm_give_thread(struct vm *vm, struct thread thread); /* it has returned: to be used again */
-void vm_close_thread(struct vm *vm, struct thread thread,
-                     bool interrupted);   /* it has failed or is given up */
+/* It has returned and is to be used again; or it has failed or is given up. */
+void vm_give_thread(struct vm *vm, struct thread thread);
+void vm_close_thread(struct vm *vm, struct thread thread, bool interrupted);
 bool vm_is_wait(lua_State *L, int index); /* what vm_wait yielded */
 int vm_wait(lua_State *L); /* yields to the host, through the script's own coroutines */
 /* The error value on top of `from` as text on top of the VM's stack; pops it from `from`. */
