@@ -36,6 +36,7 @@ describe("a bundle", function()
     local root, remove = folder { ["counter.lua"] = "return { commands = {} }" }
     finally(remove)
     assert.same({ ["fsm.lua"] = "return { commands = {} }" }, (fsm.files(fsm.bundle(root .. "/counter.lua"))))
+    assert.same({ ["fsm.lua"] = "return { commands = {} }" }, (fsm.files(fsm.bundle(root .. "/counter"))))
   end)
 
   it("says what is missing", function()

@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +38,14 @@ static bool files_of(struct slice bundle, struct slice *files);
 enum error_code bundle_read(const char *path, struct buffer *out, struct error *error)
 {
     struct stat info;
+    char single[PATH_MAX];
     if (stat(path, &info) != 0) {
-        return error_set(error, ERROR_NOT_FOUND, "there is no app at %s: %s", path,
-                         strerror(errno));
+        int why = errno;
+        int size = snprintf(single, sizeof single, "%s.lua", path);
+        if (size >= (int)sizeof single || stat(single, &info) != 0) {
+            return error_set(error, ERROR_NOT_FOUND, "there is no app at %s: %s", path, strerror(why));
+        }
+        path = single;
     }
     struct files files = {0};
     enum error_code code = S_ISDIR(info.st_mode) ? read_folder(path, "", 0, &files, error)
