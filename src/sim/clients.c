@@ -156,7 +156,7 @@ void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *r
                 "an answer to %" PRIu64 ": not asked here, not waiting, or from within", ticket);
         return;
     }
-    enum sim_outcome outcome = OUTCOME_OK;
+    enum sim_outcome outcome = OUTCOME_ANSWERED;
     if (reply->code != ERROR_OK) {
         outcome = error_is_definite(reply->code) ? OUTCOME_DEFINITE : OUTCOME_UNKNOWN;
         judge_error(node, op, reply);
@@ -213,7 +213,7 @@ void clients_check_end(struct sim *sim)
 {
     for (size_t i = 0; i < sim->clients.count; i++) {
         const struct sim_op *op = &sim->clients.ops[i];
-        if (op->kind != REQUEST_COMMAND || op->outcome != OUTCOME_OK) continue;
+        if (op->kind != REQUEST_COMMAND || op->outcome != OUTCOME_ANSWERED) continue;
         if (op->applied == 0 || sim->ledger.records[op->applied].value != i + 1) {
             violate(sim, NULL, "nothing_lost",
                     "command %zu was acknowledged and is not in the state", i + 1);
@@ -369,11 +369,11 @@ static void settle(struct sim *sim, uint64_t ticket, enum sim_outcome outcome)
     next_later(sim, op->client);
     struct sim_coverage *coverage = &sim->result->coverage;
     if (op->kind == REQUEST_QUERY) {
-        (*(outcome == OUTCOME_OK ? &coverage->queries_ok : &coverage->queries_failed))++;
+        (*(outcome == OUTCOME_ANSWERED ? &coverage->queries_ok : &coverage->queries_failed))++;
         return;
     }
     switch (outcome) {
-    case OUTCOME_OK:
+    case OUTCOME_ANSWERED:
         coverage->commands_ok++;
         break;
     case OUTCOME_DEFINITE:
@@ -383,7 +383,7 @@ static void settle(struct sim *sim, uint64_t ticket, enum sim_outcome outcome)
         coverage->commands_unknown++;
         break;
     }
-    if (outcome == OUTCOME_OK && op->invoked_us >= clients->phase_us) clients->ok_since_phase++;
+    if (outcome == OUTCOME_ANSWERED && op->invoked_us >= clients->phase_us) clients->ok_since_phase++;
 }
 
 static bool field(struct slice map, const char *key, uint64_t *value)

@@ -354,8 +354,6 @@ struct sim_node *node_leading(struct sim *sim); /* of the highest term; null: no
 
 /* ---- clients.c ---- */
 
-enum sim_outcome { OUTCOME_PENDING, OUTCOME_OK, OUTCOME_DEFINITE, OUTCOME_UNKNOWN };
-
 struct sim_op { /* ticket and value are its place in the array + 1 */
     enum request_kind kind;
     enum consistency consistency;

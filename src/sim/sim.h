@@ -14,16 +14,105 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/mutant.h"
+#include "base/request.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define SIM_NODES_MAX 7
 
+/* ---- the workload: what clients ask ---- */
+
+/* One request. `body` is [name, arguments], borrowed until the workload is called again. */
+struct sim_ask {
+    enum request_kind kind;
+    enum consistency consistency; /* of a query */
+    uint32_t timeout_ms;          /* 0: drawn */
+    struct slice body;
+};
+
+enum sim_outcome {
+    OUTCOME_PENDING,
+    OUTCOME_ANSWERED, /* by the state machine: a result, or an error of its own */
+    OUTCOME_DEFINITE, /* certainly not done */
+    OUTCOME_UNKNOWN,
+};
+
+/* A request and what became of it. Slices are borrowed for the call that hands it over. */
+struct sim_operation {
+    uint64_t number; /* counts from 1, in the order of being asked */
+    unsigned client, node;
+    enum request_kind kind;
+    enum consistency consistency;
+    struct slice body; /* [name, arguments] */
+    enum sim_outcome outcome;
+    enum error_code code; /* of the reply, where there is one */
+    struct slice reply;   /* its body */
+    uint64_t invoked_us, returned_us;
+    uint64_t index; /* where a command took effect, or whose state a query saw; 0: not known */
+};
+
+/*
+ * Asks in place of the simulator's own clients. Whatever the app, a run checks of every answer that it is the one that
+ * the state machine gave, at one index, once, and in real time; what the answers *mean* is the workload's to judge.
+ * Must be a pure function of the calls made so far: the same seed asks the same.
+ */
+struct sim_workload {
+    void *context;
+    /* What `client` asks next, from `random`; false: nothing just now. */
+    bool (*next)(void *context, unsigned client, uint64_t random, struct sim_ask *ask);
+    /* Once for each request: its outcome is known, or the run is over (UNKNOWN). */
+    void (*ended)(void *context, const struct sim_operation *operation);
+    /* The state after `index`, in canonical bytes: every `state_every` commands, on the first node to get there, and
+     * at the end. false: an invariant of the app does not hold; `why` ("name: text") says which. May be null. */
+    bool (*state)(void *context, uint64_t index, struct slice state, char *why, size_t why_size);
+    uint64_t state_every; /* 0: at the end only */
+};
+
+/* ---- leaving things out of a seed: --faults, and the shrinker ---- */
+
+/* What is left out is still drawn, so that the rest stays as it was. */
+struct sim_trim {
+    uint32_t kinds;         /* bit f: faults of kind f do not strike (sim_fault_name) */
+    uint32_t calm;          /* bit of enum sim_calm: that part of the plan is as in a calm world */
+    const uint32_t *faults; /* strikes that do not happen, by their number from 1, ascending */
+    size_t fault_count;
+    const uint32_t *asks; /* requests that are not made, by their number from 1, ascending */
+    size_t ask_count;
+};
+
+/* clang-format off */
+#define SIM_CALM_TABLE(X) \
+    X(drops) X(duplicates) X(late) X(resets) X(jitter) /* network: lost, doubled, late, cut in the hello, uneven */ \
+    X(slow_writes) X(slow_reports) X(slow_turns)       /* disk and loop */ \
+    X(drift)                                           /* clocks */ \
+    X(cancels)                                         /* clients */ \
+    X(limits)                                          /* shrunken settings: the defaults instead */
+/* clang-format on */
+
+enum sim_calm {
+#define X(name) SIM_CALM_##name,
+    SIM_CALM_TABLE(X)
+#undef X
+        SIM_CALMS
+};
+
+const char *sim_fault_name(unsigned fault); /* null past the last */
+const char *sim_calm_name(unsigned calm);   /* null past the last */
+
+enum sim_disk_kind {
+    SIM_DISK_MODEL,  /* a model of the store, fast */
+    SIM_DISK_SQLITE, /* src/store itself on the lossy VFS */
+};
+
 struct sim_options {
     uint64_t seed;
     unsigned nodes;      /* 0: drawn, 3 or 5 */
     uint64_t safety_us;  /* virtual length of the safety phase; 0: drawn */
+    enum sim_disk_kind disk;
+    const struct sim_workload *workload; /* null: the simulator's own, with the contract of machine.c */
+    struct sim_trim trim;                /* its arrays are borrowed until sim_finish */
+    bool manual; /* no faults, clients and phases of its own: everything comes from the calls below */
     uint64_t steps_max;  /* the run is cut, without a verdict on progress, after so many core steps;
                             0: never */
     enum mutant mutant;  /* the guard that is off; only in a build with mutants */
@@ -79,7 +168,44 @@ struct sim_result {
     struct sim_coverage coverage;
 };
 
-void sim_run(const struct sim_options *options, struct sim_result *result);
+void sim_run(const struct sim_options *options, struct sim_result *result); /* new, advance, finish */
+
+/* ---- a run in steps ---- */
+
+struct sim;
+
+struct sim *sim_new(const struct sim_options *options); /* the options are copied, what they point to is borrowed */
+/* Goes on to this virtual time, or to the run's end: false once it is over. */
+bool sim_advance(struct sim *sim, uint64_t until_us);
+void sim_finish(struct sim *sim, struct sim_result *result); /* ends and frees it; `result` may be null */
+
+/* ---- by hand: for a manual run, between two sim_advance; nodes count from 0 ---- */
+
+uint64_t sim_now_us(const struct sim *sim);
+unsigned sim_nodes(const struct sim *sim);
+const struct sim_result *sim_so_far(struct sim *sim); /* a violation shows here at once */
+
+/* Asks a node; the operation's number, 0: the node is down. Its outcome comes through workload->ended. */
+uint64_t sim_ask(struct sim *sim, unsigned node, const struct sim_ask *ask);
+
+void sim_crash(struct sim *sim, unsigned node); /* unsynced writes may be lost; it stays down */
+void sim_stop(struct sim *sim, unsigned node);  /* gracefully; it stays down */
+void sim_start(struct sim *sim, unsigned node); /* what is down; else nothing */
+void sim_pause(struct sim *sim, unsigned node, uint64_t length_us);
+void sim_cut(struct sim *sim, unsigned from, unsigned to); /* one way */
+void sim_mend(struct sim *sim, unsigned from, unsigned to);
+void sim_mend_all(struct sim *sim);
+void sim_disk_full(struct sim *sim, unsigned node, uint64_t length_us);
+void sim_disk_slow(struct sim *sim, unsigned node, uint64_t length_us);
+void sim_disk_fail(struct sim *sim, unsigned node); /* its next write or read */
+void sim_clock_jump(struct sim *sim, unsigned node, int64_t wall_ms);
+void sim_loss(struct sim *sim, unsigned permille); /* messages lost, between any two nodes */
+
+bool sim_up(const struct sim *sim, unsigned node);
+int sim_leader(struct sim *sim); /* of the highest term, among those up; -1: none */
+bool sim_settled(struct sim *sim); /* a leader, all nodes up have applied all there is, nobody waits */
+bool sim_status(struct sim *sim, unsigned node, struct buffer *out); /* host_status's map; false: down */
+bool sim_state(struct sim *sim, unsigned node, struct buffer *out);  /* the machine's canonical bytes */
 
 /* The mutants this build can switch on: names, texts; null past the end. None in a normal build. */
 const char *sim_mutant_name(unsigned i, const char **bug);
