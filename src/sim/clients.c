@@ -1,30 +1,30 @@
 /*
- * The clients: each asks one thing at a time of some node, and what it is told is judged at once.
+ * The clients: each asks one thing at a time of some node. What they ask comes from the workload, an app's or the
+ * simulator's own (workload.c); what they are told is judged at once (judge.c).
  *
- * The commands applied, in the order of their indexes, are the one history that a linearizable
- * service may show. So no search is needed: an acknowledged command must stand in it at the index
- * told, a query's answer must be the state at the version told, and either must lie at or behind
- * everything that any request finished earlier has shown (its `floor`). What is said to be
- * certainly not done must never stand in it.
+ * A request travels in an envelope with the operation's number, which the watched machine takes off: so every command
+ * applied and every query run is known to belong to one operation, whatever the app, even where bodies are equal.
  */
 #include "sim/internal.h"
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "base/mp.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
-static struct sim_op *op_new(struct sim *sim, unsigned client, unsigned node);
+static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigned client,
+                             unsigned node);
+static void submit_later(struct sim *sim, uint64_t number, uint64_t delay_us);
 static void choose_node(struct sim *sim, unsigned client);
 static void next_later(struct sim *sim, unsigned client);
-static void settle(struct sim *sim, uint64_t ticket, enum sim_outcome outcome);
-static void judge_command(struct sim_node *node, struct sim_op *op, uint64_t value,
-                          struct slice body);
-static void judge_query(struct sim_node *node, struct sim_op *op, struct slice body);
-static void judge_error(struct sim_node *node, struct sim_op *op, const struct reply *reply);
-static bool field(struct slice map, const char *key, uint64_t *value);
+static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
+                   const struct reply *reply, raft_index shown);
+static void tell_workload(struct sim *sim, const struct sim_op *op, const struct reply *reply,
+                          raft_index shown);
+static void count_outcome(struct sim *sim, const struct sim_op *op);
+static void look_at_state(struct sim_node *node, raft_index index);
 
 void clients_begin(struct sim *sim)
 {
@@ -49,14 +49,34 @@ void clients_prefer(struct sim *sim, unsigned node)
     }
 }
 
+void clients_end(struct sim *sim)
+{
+    sim->clients.quiet = true;
+    for (uint64_t number = 1; number <= sim->clients.count; number++) {
+        if (sim->clients.ops[number - 1].outcome == OUTCOME_PENDING)
+            settle(sim, number, OUTCOME_UNKNOWN, NULL, 0);
+    }
+    assert(sim->clients.pending == 0);
+}
+
 void clients_deinit(struct sim *sim)
 {
     for (unsigned key = 0; key < SIM_KEYS; key++) memory_free(sim->clients.history[key].items);
     memory_free(sim->clients.ops);
-    buffer_deinit(&sim->clients.scratch);
+    buffer_deinit(&sim->clients.body);
+    buffer_deinit(&sim->clients.state);
 }
 
-/* Its next request, or a cancel of the one under way. */
+/* ---- asking ---- */
+
+/* By hand: it arrives at once. */
+uint64_t clients_ask(struct sim *sim, unsigned node, const struct sim_ask *ask)
+{
+    op_new(sim, ask, 0, node);
+    submit_later(sim, sim->clients.count, 0);
+    return sim->clients.count;
+}
+
 void clients_on_client(struct sim *sim, struct sim_event *event)
 {
     struct sim_clients *clients = &sim->clients;
@@ -69,15 +89,24 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
                      (sim->phase == PHASE_MAJORITY && !sim->healthy[clients->target[client]]);
     if (elsewhere || !node_up(&sim->nodes[clients->target[client]])) choose_node(sim, client);
     struct sim_node *node = &sim->nodes[clients->target[client]];
-    if (!node_up(node)) { /* the connection is refused */
+    struct sim_ask ask = {0};
+    if (!node_up(node) || !workload_next(sim, client, &ask)) { /* the connection is refused */
         next_later(sim, client);
         return;
     }
-    op_new(sim, client, node->number);
-    struct sim_event *submit = world_push(&sim->world, draw_between(sim, STREAM_CLIENTS, 10, 500),
-                                          EVENT_SUBMIT, node->number);
-    submit->number = clients->count;
-    submit->lifetime = node->lifetime;
+    struct sim_op *op = op_new(sim, &ask, client, node->number);
+    const struct sim_trim *trim = &sim->options.trim;
+    clients->waits_for[client] = clients->count;
+    if (trim_has(trim->asks, trim->ask_count, clients->count)) {
+        op->outcome = OUTCOME_DEFINITE;
+        memory_free(op->body);
+        op->body = NULL;
+        clients->pending--;
+        clients->waits_for[client] = 0;
+        next_later(sim, client);
+        return;
+    }
+    submit_later(sim, clients->count, draw_between(sim, STREAM_CLIENTS, 10, 500));
 }
 
 void clients_on_submit(struct sim *sim, struct sim_event *event)
@@ -85,25 +114,16 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
     struct sim_node *node = &sim->nodes[event->node];
     struct sim_op *op = &sim->clients.ops[event->number - 1];
     if (op->outcome != OUTCOME_PENDING) return;
-    struct buffer *body = &sim->clients.scratch;
-    buffer_clear(body);
-    if (op->kind == REQUEST_COMMAND)
-        machine_write_append(body, event->number, op->key, op->padding);
-    else
-        machine_write_get(body, op->key);
     struct request request = {
         .kind = op->kind,
         .consistency = op->consistency,
         .timeout_ms = op->timeout_ms,
-        .body = buffer_slice(body),
+        .body = slice_of(op->body, op->body_size),
     };
-    trace_event(sim, TRACE_SUBMIT, node->number, event->number, hash_bytes(body->data, body->size));
-    TRACE(sim, node, "client %u asks %" PRIu64 ": %s key %" PRIu64 ", floor %" PRIu64, op->client,
-          event->number,
-          op->kind == REQUEST_COMMAND            ? "append"
-          : op->consistency == CONSISTENCY_STALE ? "get, stale"
-                                                 : "get",
-          op->key, op->floor);
+    trace_event(sim, TRACE_SUBMIT, node->number, event->number, op->body_hash);
+    TRACE(sim, node, "client %u asks %" PRIu64 ": %s%s, floor %" PRIu64, op->client, event->number,
+          op->kind == REQUEST_COMMAND ? "command" : "query",
+          op->consistency == CONSISTENCY_STALE ? ", stale" : "", op->floor);
     op->submitted = true;
     uint64_t patience = (uint64_t)op->timeout_ms * 1100 + sim->plan.election_us + 100000;
     struct sim_event *overdue = world_push(&sim->world, patience, EVENT_OVERDUE, node->number);
@@ -117,7 +137,7 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
     if (cancel && !node->dying) {
         COVER(sim, cancelled);
         host_cancel(node->host, event->number);
-        settle(sim, event->number, OUTCOME_UNKNOWN);
+        settle(sim, event->number, OUTCOME_UNKNOWN, NULL, 0);
     }
     node_leave(node);
 }
@@ -142,11 +162,12 @@ void clients_on_overdue(struct sim *sim, struct sim_event *event)
             event->number, sim->world.now_us - op->invoked_us, op->timeout_ms);
 }
 
+/* ---- what becomes of it ---- */
+
 void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply)
 {
     struct sim *sim = node->sim;
-    struct sim_op *op =
-        ticket > 0 && ticket <= sim->clients.count ? &sim->clients.ops[ticket - 1] : NULL;
+    struct sim_op *op = clients_find(sim, ticket);
     trace_event(sim, TRACE_REPLY, node->number, ticket, (uint64_t)reply->code);
     trace_mix(sim, hash_bytes(reply->body.data, reply->body.size));
     TRACE(sim, node, "answers %" PRIu64 ": %s", ticket, error_name(reply->code));
@@ -156,56 +177,66 @@ void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *r
                 "an answer to %" PRIu64 ": not asked here, not waiting, or from within", ticket);
         return;
     }
-    enum sim_outcome outcome = OUTCOME_ANSWERED;
-    if (reply->code != ERROR_OK) {
-        outcome = error_is_definite(reply->code) ? OUTCOME_DEFINITE : OUTCOME_UNKNOWN;
-        judge_error(node, op, reply);
-    } else if (op->kind == REQUEST_COMMAND) {
-        judge_command(node, op, ticket, reply->body);
-    } else {
-        judge_query(node, op, reply->body);
-    }
-    settle(sim, ticket, outcome);
+    raft_index shown = 0;
+    enum sim_outcome outcome = judge_reply(node, op, ticket, reply, &shown);
+    if (shown > sim->clients.floor) sim->clients.floor = shown;
+    settle(sim, ticket, outcome, reply, shown);
 }
 
 /* Whoever waits for an answer of that process never gets one. */
 void clients_node_died(struct sim_node *node)
 {
     struct sim *sim = node->sim;
-    for (unsigned client = 0; client < sim->plan.clients; client++) {
-        uint64_t ticket = sim->clients.waits_for[client];
-        if (ticket == 0 || sim->clients.ops[ticket - 1].node != node->number) continue;
-        settle(sim, ticket, OUTCOME_UNKNOWN);
+    size_t waiting = sim->options.manual ? sim->clients.count : sim->plan.clients;
+    for (size_t i = 0; i < waiting; i++) {
+        uint64_t number = sim->options.manual ? i + 1 : sim->clients.waits_for[i];
+        if (number == 0) continue;
+        const struct sim_op *op = &sim->clients.ops[number - 1];
+        if (op->node == node->number && op->outcome == OUTCOME_PENDING)
+            settle(sim, number, OUTCOME_UNKNOWN, NULL, 0);
     }
 }
 
-void clients_applied(struct sim *sim, raft_index index, uint64_t value, uint64_t key)
+void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body)
 {
-    struct sim_op *op =
-        value > 0 && value <= sim->clients.count ? &sim->clients.ops[value - 1] : NULL;
-    if (!op || op->kind != REQUEST_COMMAND || op->key != key || !op->submitted) {
+    struct sim *sim = node->sim;
+    struct sim_op *op = clients_find(sim, number);
+    if (!op || op->kind != REQUEST_COMMAND || !op->submitted ||
+        op->body_hash != hash_bytes(body.data, body.size)) {
         violate(sim, NULL, "command_asked", "index %" PRIu64 " applies a command nobody asked for",
                 index);
         return;
     }
     if (op->applied) {
         violate(sim, NULL, "command_once",
-                "command %" PRIu64 " is applied at %" PRIu64 " and at %" PRIu64, value, op->applied,
-                index);
+                "command %" PRIu64 " is applied at %" PRIu64 " and at %" PRIu64, number,
+                op->applied, index);
     }
     if (op->outcome == OUTCOME_DEFINITE) {
         violate(sim, NULL, "definite_means_never",
                 "command %" PRIu64 " is applied at %" PRIu64
                 "; its client was told it was not done",
-                value, index);
+                number, index);
     }
     op->applied = index;
-    struct sim_history *history = &sim->clients.history[key];
-    if (history->count == history->capacity) {
-        history->capacity = history->capacity ? history->capacity * 2 : 64;
-        history->items = memory_resize(history->items, history->capacity, sizeof *history->items);
+    sim->clients.applied++;
+    if (!sim->options.workload) workload_applied(sim, index, number, op->key);
+    const struct sim_workload *workload = sim->options.workload;
+    if (workload && workload->state && workload->state_every > 0 &&
+        sim->clients.applied % workload->state_every == 0) {
+        look_at_state(node, index);
     }
-    history->items[history->count++] = (struct sim_applied_value){index, value};
+}
+
+void clients_queried(struct sim_node *node, uint64_t number, uint64_t reply_hash)
+{
+    struct sim_op *op = clients_find(node->sim, number);
+    if (!op || op->kind != REQUEST_QUERY || !op->submitted) {
+        violate(node->sim, node, "query_asked", "runs a query that nobody asked for");
+        return;
+    }
+    op->showings[op->showing++ % SIM_SHOWINGS] =
+        (struct sim_showing){node->machine.applied, reply_hash};
 }
 
 /* Nothing acknowledged is missing from the one history. */
@@ -214,100 +245,24 @@ void clients_check_end(struct sim *sim)
     for (size_t i = 0; i < sim->clients.count; i++) {
         const struct sim_op *op = &sim->clients.ops[i];
         if (op->kind != REQUEST_COMMAND || op->outcome != OUTCOME_ANSWERED) continue;
-        if (op->applied == 0 || sim->ledger.records[op->applied].value != i + 1) {
+        if (op->applied == 0 || sim->ledger.records[op->applied].number != i + 1) {
             violate(sim, NULL, "nothing_lost",
                     "command %zu was acknowledged and is not in the state", i + 1);
         }
     }
+    struct sim_node *newest = NULL;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        struct sim_node *node = &sim->nodes[n];
+        if (node->host && (!newest || node->machine.applied > newest->machine.applied))
+            newest = node;
+    }
+    if (newest && newest->machine.loaded && sim->options.workload && sim->options.workload->state)
+        look_at_state(newest, newest->machine.applied);
 }
 
-/* ---- judging ---- */
-
-static void judge_command(struct sim_node *node, struct sim_op *op, uint64_t value,
-                          struct slice body)
+struct sim_op *clients_find(struct sim *sim, uint64_t number)
 {
-    struct sim *sim = node->sim;
-    uint64_t index = 0, count = 0;
-    bool told = field(body, "index", &index) && field(body, "count", &count);
-    if (!told || op->applied == 0 || op->applied != index) {
-        violate(sim, node, "acknowledged_applied",
-                "command %" PRIu64 " is acknowledged at index %" PRIu64
-                "; it was applied at %" PRIu64,
-                value, index, op->applied);
-        return;
-    }
-    const struct sim_history *history = &sim->clients.history[op->key];
-    if (count == 0 || count > history->count || history->items[count - 1].value != value) {
-        violate(sim, node, "reply_true",
-                "command %" PRIu64 " is told to be number %" PRIu64 " of its key", value, count);
-    }
-    if (index <= op->floor) {
-        violate(sim, node, "real_time",
-                "command %" PRIu64 " takes effect at %" PRIu64 "; %" PRIu64
-                " was shown before it was asked",
-                value, index, op->floor);
-    }
-    if (index > sim->clients.floor) sim->clients.floor = index;
-}
-
-static void judge_query(struct sim_node *node, struct sim_op *op, struct slice body)
-{
-    struct sim *sim = node->sim;
-    uint64_t version = 0, count = 0, last = 0;
-    if (!field(body, "version", &version) || !field(body, "count", &count) ||
-        !field(body, "last", &last)) {
-        violate(sim, node, "reply_true", "an answer to a query is malformed");
-        return;
-    }
-    const struct sim_history *history = &sim->clients.history[op->key];
-    bool begins =
-        count <= history->count && (count == 0 || (history->items[count - 1].index <= version &&
-                                                   history->items[count - 1].value == last));
-    bool ends = count == history->count ||
-                (count < history->count && history->items[count].index > version);
-    if (version > sim->ledger.applied || !begins || !ends) {
-        violate(sim, node, "reply_true",
-                "a query shows %" PRIu64 " commands up to version %" PRIu64
-                "; that is not the state there",
-                count, version);
-    }
-    if (op->consistency == CONSISTENCY_STALE) return;
-    if (version < op->floor) {
-        violate(sim, node, "stale_read",
-                "a query shows version %" PRIu64 "; %" PRIu64 " was shown before it was asked",
-                version, op->floor);
-    }
-    if (version > sim->clients.floor) sim->clients.floor = version;
-}
-
-/* The codes a sound cluster may give for sound requests; the rest says that something is broken. */
-static void judge_error(struct sim_node *node, struct sim_op *op, const struct reply *reply)
-{
-    struct sim *sim = node->sim;
-    struct slice code;
-    if (!mp_map_get(reply->body, "code", &code)) {
-        violate(sim, node, "reply_true", "the body of error %s has no code",
-                error_name(reply->code));
-    }
-    switch (reply->code) {
-    case ERROR_NOT_LEADER:
-    case ERROR_TIMEOUT:
-    case ERROR_UNAVAILABLE:
-    case ERROR_OVERLOADED:
-    case ERROR_SHUTTING_DOWN:
-    case ERROR_DISK_FULL:
-    case ERROR_WIPED:
-    case ERROR_IO:
-        break;
-    default:
-        violate(sim, node, "reply_sound", "a sound request is answered %s",
-                error_name(reply->code));
-    }
-    if (error_is_definite(reply->code) && op->applied) {
-        violate(sim, node, "definite_means_never",
-                "a command applied at %" PRIu64 " is answered %s", op->applied,
-                error_name(reply->code));
-    }
+    return number > 0 && number <= sim->clients.count ? &sim->clients.ops[number - 1] : NULL;
 }
 
 /* ---- helpers ---- */
@@ -321,75 +276,117 @@ static void choose_node(struct sim *sim, unsigned client)
     sim->clients.target[client] = node;
 }
 
-static struct sim_op *op_new(struct sim *sim, unsigned client, unsigned node)
+static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigned client,
+                             unsigned node)
 {
     struct sim_clients *clients = &sim->clients;
     if (clients->count == clients->capacity) {
         clients->capacity = clients->capacity ? clients->capacity * 2 : 256;
         clients->ops = memory_resize(clients->ops, clients->capacity, sizeof *clients->ops);
     }
-    struct sim_op *op = &clients->ops[clients->count++];
-    bool query = chance(sim, STREAM_CLIENTS, sim->plan.queries);
-    bool stale = chance(sim, STREAM_CLIENTS, sim->plan.stale);
-    bool large = chance(sim, STREAM_CLIENTS, sim->plan.large);
-    uint64_t key = draw(sim, STREAM_CLIENTS, SIM_KEYS);
     uint64_t election_ms = sim->plan.election_us / 1000;
     uint64_t timeout_ms = draw_between(sim, STREAM_CLIENTS, election_ms, election_ms * 8);
-    size_t padding = (size_t)draw(sim, STREAM_CLIENTS, (large ? 2000 : sim->plan.padding_most) + 1);
+    struct sim_op *op = &clients->ops[clients->count++];
     *op = (struct sim_op){
-        .kind = query ? REQUEST_QUERY : REQUEST_COMMAND,
-        .consistency = query && stale ? CONSISTENCY_STALE : CONSISTENCY_LINEARIZABLE,
+        .kind = ask->kind,
+        .consistency = ask->kind == REQUEST_QUERY ? ask->consistency : CONSISTENCY_LINEARIZABLE,
         .node = node,
         .client = client,
         .lifetime = sim->nodes[node].lifetime,
-        .key = key,
-        .timeout_ms = (uint32_t)timeout_ms,
-        .padding = padding,
+        .key = clients->drawn_key,
+        .timeout_ms = ask->timeout_ms ? ask->timeout_ms : (uint32_t)timeout_ms,
         .invoked_us = sim->world.now_us,
+        .body = memory_alloc(SIM_ENVELOPE + ask->body.size),
+        .body_size = SIM_ENVELOPE + ask->body.size,
+        .body_hash = hash_bytes(ask->body.data, ask->body.size),
         .floor = clients->floor,
     };
-    clients->waits_for[client] = clients->count;
+    put_u64(op->body, clients->count);
+    memcpy(op->body + SIM_ENVELOPE, ask->body.data, ask->body.size);
+    clients->pending++;
     return op;
+}
+
+static void submit_later(struct sim *sim, uint64_t number, uint64_t delay_us)
+{
+    const struct sim_op *op = &sim->clients.ops[number - 1];
+    struct sim_event *submit = world_push(&sim->world, delay_us, EVENT_SUBMIT, op->node);
+    submit->number = number;
+    submit->lifetime = op->lifetime;
 }
 
 static void next_later(struct sim *sim, unsigned client)
 {
-    if (sim->clients.scheduled[client]) return;
+    if (sim->options.manual || sim->clients.scheduled[client]) return;
     sim->clients.scheduled[client] = true;
     uint64_t think = draw(sim, STREAM_CLIENTS, sim->plan.think_most_us + 1);
     world_push(&sim->world, think, EVENT_CLIENT, 0)->number = client;
 }
 
-static void settle(struct sim *sim, uint64_t ticket, enum sim_outcome outcome)
+static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
+                   const struct reply *reply, raft_index shown)
 {
     struct sim_clients *clients = &sim->clients;
-    struct sim_op *op = &clients->ops[ticket - 1];
+    struct sim_op *op = &clients->ops[number - 1];
+    assert(op->outcome == OUTCOME_PENDING && outcome != OUTCOME_PENDING);
     op->outcome = outcome;
-    clients->waits_for[op->client] = 0;
-    next_later(sim, op->client);
-    struct sim_coverage *coverage = &sim->result->coverage;
-    if (op->kind == REQUEST_QUERY) {
-        (*(outcome == OUTCOME_ANSWERED ? &coverage->queries_ok : &coverage->queries_failed))++;
-        return;
+    clients->pending--;
+    if (!sim->options.manual && clients->waits_for[op->client] == number) {
+        clients->waits_for[op->client] = 0;
+        if (!clients->quiet) next_later(sim, op->client);
     }
-    switch (outcome) {
-    case OUTCOME_ANSWERED:
-        coverage->commands_ok++;
-        break;
-    case OUTCOME_DEFINITE:
-        coverage->commands_failed++;
-        break;
-    default:
-        coverage->commands_unknown++;
-        break;
-    }
-    if (outcome == OUTCOME_ANSWERED && op->invoked_us >= clients->phase_us) clients->ok_since_phase++;
+    count_outcome(sim, op);
+    if (sim->options.workload) tell_workload(sim, op, reply, shown);
+    memory_free(op->body);
+    op->body = NULL;
 }
 
-static bool field(struct slice map, const char *key, uint64_t *value)
+static void tell_workload(struct sim *sim, const struct sim_op *op, const struct reply *reply,
+                          raft_index shown)
 {
-    struct slice found;
-    if (!mp_map_get(map, key, &found)) return false;
-    struct mp_reader reader = mp_reader_of(found);
-    return mp_read_u64(&reader, value);
+    const struct sim_operation operation = {
+        .number = get_u64(op->body),
+        .client = op->client,
+        .node = op->node,
+        .kind = op->kind,
+        .consistency = op->consistency,
+        .body = slice_of(op->body + SIM_ENVELOPE, op->body_size - SIM_ENVELOPE),
+        .outcome = op->outcome,
+        .code = reply ? reply->code : ERROR_OK,
+        .reply = reply ? reply->body : slice_of(NULL, 0),
+        .invoked_us = op->invoked_us,
+        .returned_us = sim->world.now_us,
+        .index = shown,
+    };
+    sim->options.workload->ended(sim->options.workload->context, &operation);
+}
+
+static void count_outcome(struct sim *sim, const struct sim_op *op)
+{
+    struct sim_coverage *coverage = &sim->result->coverage;
+    bool answered = op->outcome == OUTCOME_ANSWERED;
+    if (op->kind == REQUEST_QUERY) {
+        (*(answered ? &coverage->queries_ok : &coverage->queries_failed))++;
+    } else {
+        (*(answered                          ? &coverage->commands_ok
+           : op->outcome == OUTCOME_DEFINITE ? &coverage->commands_failed
+                                             : &coverage->commands_unknown))++;
+    }
+    /* What shows progress: a command; of an app that may have none, a linearizable query too. */
+    bool counts = op->kind == REQUEST_COMMAND ||
+                  (sim->options.workload && op->consistency != CONSISTENCY_STALE);
+    if (answered && counts && op->invoked_us >= sim->clients.phase_us)
+        sim->clients.ok_since_phase++;
+}
+
+static void look_at_state(struct sim_node *node, raft_index index)
+{
+    struct sim *sim = node->sim;
+    const struct sim_workload *workload = sim->options.workload;
+    struct buffer *state = &sim->clients.state;
+    char why[384] = "";
+    buffer_clear(state);
+    node->machine.inner.encode(node->machine.inner.context, state);
+    if (workload->state(workload->context, index, buffer_slice(state), why, sizeof why)) return;
+    violate(sim, node, "app_invariant", "after index %" PRIu64 ": %s", index, why);
 }

@@ -5,16 +5,24 @@
  */
 #include "sim/internal.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 static void (*const strikes[FAULTS])(struct sim *sim);
+static void begin_strike(struct sim *sim);
 static struct sim_node *any_node(struct sim *sim);
 static struct sim_node *leader_or_any(struct sim *sim);
 static uint64_t elections(struct sim *sim,
                           uint64_t most); /* a while, up to so many election timeouts */
+static void says(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say_cuts(struct sim *sim);
+static bool cuts(unsigned fault);
 static void cut(struct sim *sim, unsigned from, unsigned to);
 static void begin_partition(struct sim *sim);
 static void schedule(struct sim *sim);
@@ -28,13 +36,33 @@ void faults_on_fault(struct sim *sim, struct sim_event *event)
 {
     (void)event;
     if (sim->phase != PHASE_SAFETY) return;
+    begin_strike(sim);
     uint64_t at = draw(sim, STREAM_FAULTS, sim->plan.weights);
     unsigned fault = 0;
     while (at >= sim->plan.weight[fault]) at -= sim->plan.weight[fault++];
-    trace_event(sim, TRACE_FAULT, 0, fault, 0);
-    TRACE(sim, NULL, "--- fault: %s", fault_name((enum sim_fault)fault));
-    strikes[fault](sim);
+    const struct sim_trim *trim = &sim->options.trim;
+    bool left_out = (trim->kinds >> fault & 1) != 0 ||
+                    trim_has(trim->faults, trim->fault_count, sim->strikes);
+    trace_event(sim, TRACE_FAULT, 0, fault, left_out);
+    if (!left_out) {
+        TRACE(sim, NULL, "--- fault %" PRIu64 ": %s", sim->strikes, sim_fault_name(fault));
+        sim->struck[0] = '\0';
+        strikes[fault](sim);
+        if (sim->options.struck && cuts(fault)) say_cuts(sim);
+        if (sim->options.struck) {
+            sim->options.struck(sim->options.struck_context, sim->strikes, sim_fault_name(fault),
+                                sim->world.now_us, sim->struck);
+        }
+    }
     schedule(sim);
+}
+
+/* Each strike draws from a stream of its own: leaving one out changes nothing of the next. */
+static void begin_strike(struct sim *sim)
+{
+    sim->strikes++;
+    random_init(&sim->world.random[STREAM_FAULTS],
+                hash_pair(hash_pair(sim->options.seed, STREAM_FAULTS), sim->strikes));
 }
 
 /* The partition of that number is over; a later one stays. */
@@ -45,6 +73,19 @@ void faults_on_heal(struct sim *sim, struct sim_event *event)
     TRACE(sim, NULL, "--- the partition heals");
     sim->network.stranded = NOBODY;
     memset(sim->network.blocked, 0, sizeof sim->network.blocked);
+}
+
+/* Killed when it takes too long. */
+void faults_stop(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    node->stopping = true;
+    node->stop_began_us = node_clock_us(node);
+    world_push(&sim->world, sim->plan.election_us * 12, EVENT_KILL, node->number)->lifetime =
+        node->lifetime;
+    node_enter(node);
+    host_stop(node->host);
+    node_leave(node);
 }
 
 /* A pause ends by itself: what waits for the node has been put behind it. */
@@ -62,13 +103,16 @@ void faults_heal_node(struct sim_node *node)
 
 static void strike_crash(struct sim *sim)
 {
-    node_crash(any_node(sim));
+    struct sim_node *node = any_node(sim);
+    says(sim, "%s", node->id.text);
+    node_crash(node);
 }
 
 static void strike_crash_midway(struct sim *sim)
 {
     struct sim_node *node = any_node(sim);
     uint64_t calls = 1 + draw(sim, STREAM_FAULTS, 40);
+    says(sim, "%s, %" PRIu64 " effects from now", node->id.text, calls);
     if (node->host) node->crash_after = calls;
 }
 
@@ -76,6 +120,7 @@ static void strike_crash_leader(struct sim *sim)
 {
     struct sim_node *node = leader_or_any(sim);
     uint64_t calls = 1 + draw(sim, STREAM_FAULTS, 8);
+    says(sim, "%s, %" PRIu64 " effects from now", node->id.text, calls);
     if (node->host) node->crash_after = calls;
 }
 
@@ -91,19 +136,13 @@ static void strike_crash_all(struct sim *sim)
     }
 }
 
-/* Killed when it takes too long, as an operator would. */
 static void strike_stop(struct sim *sim)
 {
     struct sim_node *node = leader_or_any(sim);
     if (!node_up(node) || node->stopping || node_paused(node)) return;
     COVER(sim, stops);
-    node->stopping = true;
-    node->stop_began_us = node_clock_us(node);
-    world_push(&sim->world, sim->plan.election_us * 12, EVENT_KILL, node->number)->lifetime =
-        node->lifetime;
-    node_enter(node);
-    host_stop(node->host);
-    node_leave(node);
+    says(sim, "%s", node->id.text);
+    faults_stop(node);
 }
 
 static void strike_pause(struct sim *sim)
@@ -112,6 +151,7 @@ static void strike_pause(struct sim *sim)
     uint64_t length = elections(sim, 4);
     if (!node->host || node_paused(node)) return;
     COVER(sim, pauses);
+    says(sim, "%s for %.3f s", node->id.text, (double)length / 1e6);
     node->paused_until_us = sim->world.now_us + length;
 }
 
@@ -120,6 +160,7 @@ static void strike_clock_jump(struct sim *sim)
     COVER(sim, clock_jumps);
     struct sim_node *node = any_node(sim); /* drawn first: C leaves the order of both sides open */
     node->wall_offset_ms = draw(sim, STREAM_FAULTS, 3600000);
+    says(sim, "%s by %.3f s", node->id.text, (double)node->wall_offset_ms / 1e3);
 }
 
 /* A node loses its disk and comes back under its old id. Only once all have joined, and only while
@@ -134,6 +175,7 @@ static void strike_wipe(struct sim *sim)
     }
     if (node->wiped || wiped > (sim->plan.nodes - 1) / 2) return;
     COVER(sim, wipes);
+    says(sim, "%s", node->id.text);
     if (node->host) node_crash(node);
     node->ghost = memory_alloc(sizeof *node->ghost);
     *node->ghost = node->disk;
@@ -221,7 +263,9 @@ static void strike_reset(struct sim *sim)
 {
     unsigned a = any_node(sim)->number;
     unsigned b = any_node(sim)->number;
-    if (a != b) network_break(sim, a, b);
+    if (a == b) return;
+    says(sim, "between %s and %s", sim->nodes[a].id.text, sim->nodes[b].id.text);
+    network_break(sim, a, b);
 }
 
 /* ---- disks ---- */
@@ -230,19 +274,24 @@ static void strike_disk_full(struct sim *sim)
 {
     COVER(sim, full_disks);
     struct sim_node *node = leader_or_any(sim);
-    node->disk.full_until_us = sim->world.now_us + elections(sim, 3);
+    uint64_t length = elections(sim, 3);
+    says(sim, "%s for %.3f s", node->id.text, (double)length / 1e6);
+    node->disk.full_until_us = sim->world.now_us + length;
 }
 
 static void strike_disk_slow(struct sim *sim)
 {
     COVER(sim, slow_disks);
     struct sim_node *node = leader_or_any(sim);
-    node->disk.slow_until_us = sim->world.now_us + elections(sim, 4);
+    uint64_t length = elections(sim, 4);
+    says(sim, "%s for %.3f s", node->id.text, (double)length / 1e6);
+    node->disk.slow_until_us = sim->world.now_us + length;
 }
 
 static void strike_disk_error(struct sim *sim)
 {
     struct sim_node *node = any_node(sim);
+    says(sim, "%s", node->id.text);
     if (node->host) node->disk.fail_next = true;
 }
 
@@ -270,11 +319,43 @@ static uint64_t elections(struct sim *sim, uint64_t most)
     return 1 + draw(sim, STREAM_FAULTS, sim->plan.election_us * most);
 }
 
+/* What a strike does, for people. */
+static void says(struct sim *sim, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sim->struck, sizeof sim->struck, format, arguments);
+    va_end(arguments);
+}
+
+/* Who cannot be heard by whom: "n1 by n2 n3; n2 by n1". */
+static void say_cuts(struct sim *sim)
+{
+    size_t size = 0, most = sizeof sim->struck;
+    for (unsigned from = 0; from < sim->plan.nodes && size < most; from++) {
+        bool any = false;
+        for (unsigned to = 0; to < sim->plan.nodes && size < most; to++) {
+            if (!sim->network.blocked[from][to]) continue;
+            const char *before = any ? "" : size > 0 ? "; " : "";
+            size += (size_t)snprintf(sim->struck + size, most - size, "%s%s%s %s", before,
+                                     any ? "" : sim->nodes[from].id.text,
+                                     any ? "" : " not heard by", sim->nodes[to].id.text);
+            any = true;
+        }
+    }
+}
+
 /* The connection may live through it, as TCP does when the cut is short. */
 static void cut(struct sim *sim, unsigned from, unsigned to)
 {
     sim->network.blocked[from][to] = true;
     if (chance(sim, STREAM_FAULTS, 300)) network_break(sim, from, to);
+}
+
+static bool cuts(unsigned fault)
+{
+    return fault == FAULT_partition || fault == FAULT_one_way || fault == FAULT_bridge ||
+           fault == FAULT_isolate_leader || fault == FAULT_strand_leader;
 }
 
 static void begin_partition(struct sim *sim)

@@ -73,7 +73,8 @@ void world_init(struct sim_world *world, uint64_t seed);
 void world_deinit(struct sim_world *world); /* the heap must be empty */
 struct sim_event *world_push(struct sim_world *world, uint64_t delay_us, enum sim_event_kind kind,
                              unsigned node);
-bool world_pop(struct sim_world *world, struct sim_event *event); /* moves the clock */
+/* The next event that is due by then; moves the clock. */
+bool world_pop(struct sim_world *world, uint64_t until_us, struct sim_event *event);
 void world_defer(struct sim_world *world, const struct sim_event *event, uint64_t until_us);
 
 uint64_t draw(struct sim *sim, enum sim_stream stream,
@@ -165,7 +166,7 @@ struct sim_plan {
 };
 
 void plan_draw(struct sim *sim);
-const char *fault_name(enum sim_fault fault);
+bool trim_has(const uint32_t *numbers, size_t count, uint64_t number); /* ascending numbers */
 
 /* ---- disk.c: what survives a crash ---- */
 
@@ -284,8 +285,7 @@ struct sim_machine {
 
 void machine_begin(struct sim_machine *machine, struct sim_node *node, struct machine *table);
 void machine_end(struct sim_machine *machine);
-/* The command's number and key from its body; false: not one of ours. */
-bool machine_parse_append(struct slice body, uint64_t *value, uint64_t *key);
+uint64_t machine_reply_hash(enum error_code code, struct slice body);
 void machine_write_append(struct buffer *out, uint64_t value, uint64_t key, size_t padding);
 void machine_write_get(struct buffer *out, uint64_t key);
 void machine_bundle(struct buffer *out); /* a well-formed one, for the C machine */
@@ -354,19 +354,30 @@ struct sim_node *node_leading(struct sim *sim); /* of the highest term; null: no
 
 /* ---- clients.c ---- */
 
-struct sim_op { /* ticket and value are its place in the array + 1 */
+/* A query run for an operation, on any node: what its answer may be. */
+struct sim_showing {
+    raft_index version;  /* index of the last command in the state it saw */
+    uint64_t reply_hash; /* 0: none */
+};
+#define SIM_SHOWINGS 4 /* the newest ones: a query is asked again when its leader is lost */
+
+struct sim_op { /* ticket and number are its place in the array + 1 */
     enum request_kind kind;
     enum consistency consistency;
     enum sim_outcome outcome;
     unsigned node, client;
     uint32_t lifetime;
-    uint64_t key;
+    uint64_t key; /* of the own workload */
     uint32_t timeout_ms;
-    size_t padding;
     uint64_t invoked_us;
+    uint8_t *body; /* what is submitted, with the envelope; null once the outcome is known */
+    size_t body_size;
+    uint64_t body_hash; /* of the body proper */
     raft_index floor;   /* everything acknowledged up to here happened before it */
     raft_index applied; /* a command: the index where it took effect; 0: nowhere yet */
-    bool submitted;     /* it has reached its node */
+    struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
+    unsigned showing;
+    bool submitted; /* it has reached its node */
 };
 
 struct sim_clients {
@@ -379,35 +390,64 @@ struct sim_clients {
     uint64_t ok_since_phase;            /* commands invoked and acknowledged in this phase */
     uint64_t phase_us;
     uint64_t waits_for[SIM_NODES_MAX * 4]; /* each client's ticket; 0: none */
+    uint64_t pending;    /* operations whose outcome is not known */
     uint64_t submitting; /* the ticket being submitted: no answer may come from within */
-    struct sim_history { /* each key's commands in the order applied */
+    uint64_t applied;    /* commands that took effect */
+    uint64_t drawn_key;  /* of the own workload: of the operation being made */
+    struct sim_history { /* each key's commands in the order applied, of the own workload */
         struct sim_applied_value {
             raft_index index;
             uint64_t value;
         } * items;
         size_t count, capacity;
     } history[SIM_KEYS];
-    struct buffer scratch;
+    struct buffer body, state;
 };
 
 void clients_begin(struct sim *sim);
 void clients_resume(struct sim *sim);
 void clients_prefer(struct sim *sim, unsigned node);
+void clients_end(struct sim *sim); /* every outcome becomes known: of what still waits, unknown */
 void clients_deinit(struct sim *sim);
+uint64_t clients_ask(struct sim *sim, unsigned node, const struct sim_ask *ask); /* by hand */
 void clients_on_client(struct sim *sim, struct sim_event *event);
 void clients_on_submit(struct sim *sim, struct sim_event *event);
 void clients_on_overdue(struct sim *sim, struct sim_event *event);
 void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply);
 void clients_node_died(struct sim_node *node);
 void clients_check_end(struct sim *sim);
-/* A command takes effect at an index for the first time. */
-void clients_applied(struct sim *sim, raft_index index, uint64_t value, uint64_t key);
+/* A command takes effect at an index for the first time, on a node whose state is that after it. */
+void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body);
+/* A query is run for an operation. */
+void clients_queried(struct sim_node *node, uint64_t number, uint64_t reply_hash);
+struct sim_op *clients_find(struct sim *sim, uint64_t number); /* null: none */
+
+/* The body as it is submitted: an envelope of 8 bytes with the operation's number, which the watched machine takes off
+ * again, and the body proper. */
+#define SIM_ENVELOPE 8
+
+/* ---- workload.c ---- */
+
+bool workload_next(struct sim *sim, unsigned client, struct sim_ask *ask);
+/* Of the own workload: its history, and what its answers mean. */
+void workload_applied(struct sim *sim, raft_index index, uint64_t number, uint64_t key);
+void workload_judge(struct sim_node *node, const struct sim_op *op, uint64_t number,
+                    const struct reply *reply, raft_index shown);
+
+/* ---- judge.c: is what a client was told true? ---- */
+
+/* The code is one that the machine gives, not the host. */
+bool judge_by_machine(enum error_code code);
+/* Returns what the reply says of the operation, and the index it shows. */
+enum sim_outcome judge_reply(struct sim_node *node, struct sim_op *op, uint64_t number,
+                             const struct reply *reply, raft_index *shown);
 
 /* ---- faults.c ---- */
 
 void faults_begin(struct sim *sim);
 void faults_on_fault(struct sim *sim, struct sim_event *event);
 void faults_on_heal(struct sim *sim, struct sim_event *event);
+void faults_stop(struct sim_node *node); /* asks it to stop, as an operator would */
 void faults_heal_node(struct sim_node *node); /* its own faults end: paused, full, slow, crashed */
 
 /* ---- invariants.c, promises.c, ledger.c: what must hold ---- */
@@ -425,7 +465,7 @@ struct sim_record {           /* all that is known of one index */
     uint64_t committed_chain;
     raft_term announced_in; /* the term of whoever announced the commit first */
     raft_term applied_term; /* 0: not applied yet */
-    uint64_t value;         /* the command applied there; 0: none */
+    uint64_t number;        /* the command applied there; 0: none */
     uint64_t state_hash, reply_hash;
     uint64_t host_chain; /* host_applied's; 0: not seen */
 };
@@ -487,8 +527,8 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry);
 raft_index promises_match(const struct sim_node *node, raft_term term);
 void check_role(struct sim_node *node, enum raft_role role, raft_term term);
 void check_node(struct sim_node *node); /* after every call of its host */
-void check_apply(struct sim_node *node, const struct machine_entry *entry, struct slice body,
-                 uint64_t reply_hash, uint64_t state_hash);
+void check_apply(struct sim_node *node, const struct machine_entry *entry, uint64_t number,
+                 struct slice body, uint64_t reply_hash, uint64_t state_hash);
 
 /* The first one counts; it ends the run. invariants.c says which is which. */
 void violate(struct sim *sim, const struct sim_node *node, const char *invariant,
@@ -502,7 +542,8 @@ enum sim_phase { PHASE_SAFETY, PHASE_MAJORITY, PHASE_CONVERGENCE, PHASE_CALM, PH
 
 struct sim {
     struct sim_options options;
-    struct sim_result *result;
+    struct sim_result *result; /* points at `own` */
+    struct sim_result own;
     struct sim_world world;
     struct sim_plan plan;
     struct sim_network network;
@@ -510,6 +551,8 @@ struct sim {
     struct sim_clients clients;
     struct sim_ledger ledger;
     struct buffer bundle;
+    uint64_t strikes; /* faults so far, those left out too */
+    char struck[160]; /* what the one under way does */
     enum sim_phase phase;
     uint64_t phase_deadline_us;
     uint64_t settled_us; /* of the majority phase: when the next look at the leader is due */
@@ -525,5 +568,6 @@ struct sim {
 
 uint64_t sim_steps(const struct sim *sim);
 void sim_on_phase(struct sim *sim, struct sim_event *event);
+bool sim_agrees(struct sim *sim, bool all); /* see there */
 
 #endif

@@ -330,8 +330,8 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 }
 
 /* Called by the watched machine for every command, before the host knows the reply. */
-void check_apply(struct sim_node *node, const struct machine_entry *entry, struct slice body,
-                 uint64_t reply_hash, uint64_t state_hash)
+void check_apply(struct sim_node *node, const struct machine_entry *entry, uint64_t number,
+                 struct slice body, uint64_t reply_hash, uint64_t state_hash)
 {
     struct sim *sim = node->sim;
     const struct raft *raft = host_raft(node->host);
@@ -359,17 +359,15 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, struc
                 "applies index %" PRIu64 " of term %" PRIu64 "; durable are %zu", entry->index,
                 entry->term, node->disk.log.count);
     }
-    uint64_t value = 0, key = 0;
-    bool known = machine_parse_append(body, &value, &key);
     if (record->applied_term == 0) {
         record->applied_term = entry->term;
-        record->value = value;
+        record->number = number;
         record->state_hash = state_hash;
         record->reply_hash = reply_hash;
         if (entry->index > sim->ledger.applied) sim->ledger.applied = entry->index;
-        if (known) clients_applied(sim, entry->index, value, key);
+        clients_applied(node, entry->index, number, body);
     }
-    if (record->applied_term != entry->term || record->value != value ||
+    if (record->applied_term != entry->term || record->number != number ||
         record->state_hash != state_hash || record->reply_hash != reply_hash) {
         violate(sim, node, "state_agrees",
                 "index %" PRIu64 " of term %" PRIu64

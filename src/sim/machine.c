@@ -19,6 +19,7 @@
 #include <string.h>
 
 static const struct machine own_machine;
+static uint64_t take_envelope(struct slice *body);
 static uint64_t register_hash(uint64_t key, const struct sim_register *entry);
 static bool body_arguments(struct slice body, const char *name, struct slice *arguments);
 static bool map_u64(struct slice map, const char *key, uint64_t *value);
@@ -55,9 +56,10 @@ static enum error_code watch_apply(void *context, const struct machine_entry *en
     size_t before = reply->size;
     if (!machine->loaded)
         violate(sim, machine->node, "init_first", "a command is applied before INIT");
+    uint64_t number = take_envelope(&body);
     enum error_code code = machine->inner.apply(machine->inner.context, entry, body, reply);
-    uint64_t reply_hash = hash_seeded(reply->data + before, reply->size - before, (uint64_t)code);
-    check_apply(machine->node, entry, body, reply_hash,
+    struct slice told = slice_of(reply->data + before, reply->size - before);
+    check_apply(machine->node, entry, number, body, machine_reply_hash(code, told),
                 machine->inner.hash(machine->inner.context));
     machine->applied = entry->index;
     machine->time_ms = entry->time_ms;
@@ -67,14 +69,32 @@ static enum error_code watch_apply(void *context, const struct machine_entry *en
 static enum error_code watch_query(void *context, struct slice body, struct buffer *reply)
 {
     struct sim_machine *machine = context;
+    size_t size = reply->size;
     if (!machine->loaded)
         violate(machine->node->sim, machine->node, "init_first", "a query is answered before INIT");
     uint64_t before = machine->inner.hash(machine->inner.context);
+    uint64_t number = take_envelope(&body);
     enum error_code code = machine->inner.query(machine->inner.context, body, reply);
     if (machine->inner.hash(machine->inner.context) != before) {
         violate(machine->node->sim, machine->node, "query_reads_only", "a query changed the state");
     }
+    struct slice told = slice_of(reply->data + size, reply->size - size);
+    clients_queried(machine->node, number, machine_reply_hash(code, told));
     return code;
+}
+
+uint64_t machine_reply_hash(enum error_code code, struct slice body)
+{
+    return hash_seeded(body.data, body.size, (uint64_t)code);
+}
+
+/* 0: there is none. */
+static uint64_t take_envelope(struct slice *body)
+{
+    if (body->size < SIM_ENVELOPE) return 0;
+    uint64_t number = get_u64(body->data);
+    *body = slice_of(body->data + SIM_ENVELOPE, body->size - SIM_ENVELOPE);
+    return number;
 }
 
 static uint64_t watch_hash(void *context)
@@ -147,13 +167,6 @@ void machine_write_get(struct buffer *out, uint64_t key)
     mp_write_u64(out, key);
 }
 
-bool machine_parse_append(struct slice body, uint64_t *value, uint64_t *key)
-{
-    struct slice arguments;
-    return body_arguments(body, "append", &arguments) && map_u64(arguments, "value", value) &&
-           map_u64(arguments, "key", key) && *key < SIM_KEYS;
-}
-
 /* script/bundle.h says what it looks like; the C machine does not read it, the host may. */
 void machine_bundle(struct buffer *out)
 {
@@ -188,8 +201,10 @@ static enum error_code own_apply(void *context, const struct machine_entry *entr
                                  struct slice body, struct buffer *reply)
 {
     struct sim_machine *machine = context;
+    struct slice arguments;
     uint64_t value, key;
-    if (!machine_parse_append(body, &value, &key)) {
+    if (!body_arguments(body, "append", &arguments) || !map_u64(arguments, "value", &value) ||
+        !map_u64(arguments, "key", &key) || key >= SIM_KEYS) {
         reply_write_error(reply, ERROR_BAD_REQUEST, NULL);
         return ERROR_BAD_REQUEST;
     }

@@ -236,6 +236,7 @@ static void bury(struct sim_node *node)
     node->crash_after = 0;
     node->paused_until_us = 0;
     node->timer_generation++;
+    if (sim->options.manual) node->held = true;
     if (!node->held && sim->phase != PHASE_OVER) {
         node_start_after(
             node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, sim->plan.restart_most_us));

@@ -13,6 +13,7 @@ static void draw_network(struct sim *sim);
 static void draw_disk_and_nodes(struct sim *sim);
 static void draw_clients(struct sim *sim);
 static void draw_faults(struct sim *sim);
+static void (*const calms[SIM_CALMS])(struct sim_plan *plan);
 static uint64_t one_of(struct sim *sim, const uint64_t *choices, size_t count);
 #define ONE_OF(sim, ...)                           \
     one_of((sim), (const uint64_t[]){__VA_ARGS__}, \
@@ -43,9 +44,19 @@ static const struct {
     [FAULT_wipe] = {"wipe", 80, 1},
 };
 
-const char *fault_name(enum sim_fault fault)
+const char *sim_fault_name(unsigned fault)
 {
-    return faults[fault].name;
+    return fault < FAULTS ? faults[fault].name : NULL;
+}
+
+const char *sim_calm_name(unsigned calm)
+{
+    static const char *const names[] = {
+#define X(name) #name,
+        SIM_CALM_TABLE(X)
+#undef X
+    };
+    return calm < SIM_CALMS ? names[calm] : NULL;
 }
 
 void plan_draw(struct sim *sim)
@@ -61,6 +72,22 @@ void plan_draw(struct sim *sim)
     plan->safety_us =
         plan->election_us * draw_between(sim, STREAM_PLAN, 20, ONE_OF(sim, 60, 150, 500));
     if (sim->options.safety_us) plan->safety_us = sim->options.safety_us;
+    for (unsigned calm = 0; calm < SIM_CALMS; calm++) {
+        if (sim->options.trim.calm >> calm & 1) calms[calm](plan);
+    }
+}
+
+bool trim_has(const uint32_t *numbers, size_t count, uint64_t number)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (numbers[middle] < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && numbers[low] == number;
 }
 
 /* Limits below what settings_check allows are wanted here: they reach the same code sooner. */
@@ -134,6 +161,79 @@ static void draw_faults(struct sim *sim)
         plan->weights += plan->weight[i];
     }
 }
+
+/* ---- parts of the plan as in a calm world ---- */
+
+static void calm_drops(struct sim_plan *plan)
+{
+    plan->drop = 0;
+}
+
+static void calm_duplicates(struct sim_plan *plan)
+{
+    plan->duplicate = 0;
+}
+
+static void calm_late(struct sim_plan *plan)
+{
+    plan->late = 0;
+}
+
+static void calm_resets(struct sim_plan *plan)
+{
+    plan->reset_in_hello = 0;
+}
+
+static void calm_jitter(struct sim_plan *plan)
+{
+    plan->latency_most_us = plan->latency_least_us;
+}
+
+static void calm_slow_writes(struct sim_plan *plan)
+{
+    plan->write_most_us = plan->write_least_us;
+    plan->slow_write = 0;
+}
+
+static void calm_slow_reports(struct sim_plan *plan)
+{
+    plan->report_most_us = 0;
+}
+
+static void calm_slow_turns(struct sim_plan *plan)
+{
+    plan->turn_most_us = 0;
+    plan->reading_clock_us = 0;
+}
+
+static void calm_drift(struct sim_plan *plan)
+{
+    plan->clock_drift_ppm = 0;
+}
+
+static void calm_cancels(struct sim_plan *plan)
+{
+    plan->cancels = 0;
+}
+
+/* The timeouts stay: they set the pace of the run. */
+static void calm_limits(struct sim_plan *plan)
+{
+    struct settings shrunken = plan->settings;
+    settings_init(&plan->settings);
+    plan->settings.election_timeout_ms = shrunken.election_timeout_ms;
+    plan->settings.heartbeat_ms = shrunken.heartbeat_ms;
+    plan->settings.disk_retry_ms = shrunken.disk_retry_ms;
+    plan->settings.request_timeout_ms = shrunken.request_timeout_ms;
+    plan->settings.stop_timeout_ms = shrunken.stop_timeout_ms;
+    plan->apply_slice_us = 0;
+}
+
+static void (*const calms[SIM_CALMS])(struct sim_plan *plan) = {
+#define X(name) [SIM_CALM_##name] = calm_##name,
+    SIM_CALM_TABLE(X)
+#undef X
+};
 
 static uint64_t one_of(struct sim *sim, const uint64_t *choices, size_t count)
 {

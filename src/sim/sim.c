@@ -12,10 +12,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void sim_begin(struct sim *sim, const struct sim_options *options,
-                      struct sim_result *result);
-static void sim_loop(struct sim *sim);
+/* A cluster driven by hand is a healthy one: what is to go wrong is asked for. */
+#define MANUAL_CALM (~(1u << SIM_CALM_jitter | 1u << SIM_CALM_drift))
+
+static void sim_begin(struct sim *sim);
 static void sim_end(struct sim *sim);
+static void switch_mutant(enum mutant mutant);
 static void dispatch(struct sim *sim, struct sim_event *event);
 static void discard(const struct sim_event *event);
 static void begin_majority(struct sim *sim);
@@ -24,7 +26,6 @@ static void go_on_with_majority(struct sim *sim, bool late);
 static void note_leader(struct sim *sim, const struct sim_node *leader);
 static void begin_calm(struct sim *sim);
 static void check_calm(struct sim *sim);
-static bool converged(struct sim *sim);
 static void check_end(struct sim *sim);
 static void check_status(struct sim_node *node);
 static uint64_t patience_us(const struct sim *sim);
@@ -32,17 +33,58 @@ static void poll_again(struct sim *sim);
 
 void sim_run(const struct sim_options *options, struct sim_result *result)
 {
+    struct sim *sim = sim_new(options);
+    sim_advance(sim, UINT64_MAX);
+    sim_finish(sim, result);
+}
+
+struct sim *sim_new(const struct sim_options *options)
+{
     struct sim *sim = memory_zero(1, sizeof *sim);
-#ifdef MOONCLAVE_MUTANTS
-    mutant_active = options->mutant;
-#endif
-    sim_begin(sim, options, result);
-    sim_loop(sim);
+    sim->options = *options;
+    if (options->manual) sim->options.trim.calm |= MANUAL_CALM;
+    switch_mutant(options->mutant);
+    sim_begin(sim);
+    switch_mutant(MUTANT_NONE);
+    return sim;
+}
+
+bool sim_advance(struct sim *sim, uint64_t until_us)
+{
+    switch_mutant(sim->options.mutant);
+    struct sim_event event;
+    while (!sim->over && world_pop(&sim->world, until_us, &event)) {
+        sim->result->events++;
+        dispatch(sim, &event);
+        if (sim->options.steps_max && (sim->result->events & 63) == 0 &&
+            sim_steps(sim) >= sim->options.steps_max) {
+            sim->result->cut = true;
+            sim->over = true;
+        }
+    }
+    assert(sim->over || until_us != UINT64_MAX);
+    switch_mutant(MUTANT_NONE);
+    return !sim->over;
+}
+
+void sim_finish(struct sim *sim, struct sim_result *result)
+{
+    switch_mutant(sim->options.mutant);
     sim_end(sim);
-#ifdef MOONCLAVE_MUTANTS
-    mutant_active = MUTANT_NONE;
-#endif
+    switch_mutant(MUTANT_NONE);
+    if (result) *result = sim->own;
     memory_free(sim);
+}
+
+const struct sim_result *sim_so_far(struct sim *sim)
+{
+    struct sim_result *result = sim->result;
+    result->nodes = sim->plan.nodes;
+    result->steps = sim_steps(sim);
+    result->virtual_us = sim->world.now_us;
+    result->election_us = sim->plan.election_us;
+    result->trace_hash = sim->world.trace_hash;
+    return result;
 }
 
 uint64_t sim_steps(const struct sim *sim)
@@ -69,9 +111,9 @@ void sim_on_phase(struct sim *sim, struct sim_event *event)
         go_on_with_majority(sim, late);
         break;
     case PHASE_CONVERGENCE:
-        if (converged(sim) && !sim->was_calm) {
+        if (sim_agrees(sim, true) && !sim->was_calm) {
             begin_calm(sim);
-        } else if (converged(sim)) {
+        } else if (sim_agrees(sim, true)) {
             check_end(sim);
             sim->over = true;
         } else if (late) {
@@ -96,11 +138,11 @@ void sim_on_phase(struct sim *sim, struct sim_event *event)
 
 /* ---- the run ---- */
 
-static void sim_begin(struct sim *sim, const struct sim_options *options, struct sim_result *result)
+static void sim_begin(struct sim *sim)
 {
-    *result = (struct sim_result){.ok = true};
-    sim->options = *options;
-    sim->result = result;
+    const struct sim_options *options = &sim->options;
+    sim->result = &sim->own;
+    sim->own = (struct sim_result){.ok = true};
     sim->blobs_before = blob_count();
     world_init(&sim->world, options->seed);
     plan_draw(sim);
@@ -113,46 +155,40 @@ static void sim_begin(struct sim *sim, const struct sim_options *options, struct
         node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
     }
     sim->network.stranded = NOBODY;
+    if (options->manual) return;
     clients_begin(sim);
     faults_begin(sim);
     world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
 }
 
-static void sim_loop(struct sim *sim)
-{
-    struct sim_event event;
-    while (!sim->over && world_pop(&sim->world, &event)) {
-        sim->result->events++;
-        dispatch(sim, &event);
-        if (sim->options.steps_max && (sim->result->events & 63) == 0 &&
-            sim_steps(sim) >= sim->options.steps_max) {
-            sim->result->cut = true;
-            sim->over = true;
-        }
-    }
-    assert(sim->over);
-}
-
 static void sim_end(struct sim *sim)
 {
-    struct sim_result *result = sim->result;
-    result->nodes = sim->plan.nodes;
-    result->steps = sim_steps(sim);
-    result->virtual_us = sim->world.now_us;
-    result->election_us = sim->plan.election_us;
+    sim->over = true;
+    clients_end(sim);
+    sim_so_far(sim);
     sim->phase = PHASE_OVER;
     for (unsigned n = 0; n < sim->plan.nodes; n++) node_deinit(&sim->nodes[n]);
     struct sim_event event;
-    while (world_pop(&sim->world, &event)) discard(&event);
-    result->trace_hash = sim->world.trace_hash;
+    while (world_pop(&sim->world, UINT64_MAX, &event)) discard(&event);
+    sim->result->trace_hash = sim->world.trace_hash;
     world_deinit(&sim->world);
     clients_deinit(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
-    if (blob_count() != sim->blobs_before) {
+    /* Another cluster may be alive beside this one, and hold some of its own. */
+    if (!sim->options.manual && blob_count() != sim->blobs_before) {
         violate(sim, NULL, "payload_left", "%zu payloads are left at shutdown",
                 blob_count() - sim->blobs_before);
     }
+}
+
+static void switch_mutant(enum mutant mutant)
+{
+#ifdef MOONCLAVE_MUTANTS
+    mutant_active = mutant;
+#else
+    (void)mutant;
+#endif
 }
 
 static void dispatch(struct sim *sim, struct sim_event *event)
@@ -317,27 +353,26 @@ static void check_calm(struct sim *sim)
             sim->nodes[sim->calm_leader].id.text, sim->calm_term);
 }
 
-/* There is a leader, everyone who kept its disk has applied all there is, and all requests are
- * answered. */
-static bool converged(struct sim *sim)
+/* There is a leader, everyone who kept its disk (or, unless `all`, who is up) has applied all there
+ * is, and all requests are answered. */
+bool sim_agrees(struct sim *sim, bool all)
 {
-    for (unsigned client = 0; client < sim->plan.clients; client++) {
-        if (sim->clients.waits_for[client]) return false;
-    }
-    raft_index all = 0;
+    const struct sim_node *leader = node_leading(sim);
+    if (sim->clients.pending > 0 || !leader) return false;
+    struct raft_status status;
+    raft_status(host_raft(leader->host), &status);
+    raft_index last = status.last_index;
+    if (last < sim->ledger.committed) return false;
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
         const struct sim_node *node = &sim->nodes[n];
-        if (node->wiped) continue;
+        if (node->wiped || (!all && !node_up(node))) continue;
         if (!node_up(node) || !host_raft(node->host) || node_paused(node)) return false;
-        struct raft_status status;
         raft_status(host_raft(node->host), &status);
-        raft_index applied = host_applied(node->host).index;
-        if (all == 0) all = status.last_index;
-        if (applied == 0 || applied != all || status.commit_index != all ||
-            status.last_index != all)
+        if (host_applied(node->host).index != last || status.commit_index != last ||
+            status.last_index != last)
             return false;
     }
-    return all >= sim->ledger.committed && node_leading(sim);
+    return last > 0;
 }
 
 /* The promises, once all is quiet: one state everywhere, everyone ready, and nothing acknowledged

@@ -112,6 +112,9 @@ struct sim_options {
     enum sim_disk_kind disk;
     const struct sim_workload *workload; /* null: the simulator's own, with the contract of machine.c */
     struct sim_trim trim;                /* its arrays are borrowed until sim_finish */
+    /* A fault strikes, in words ("n2 for 0.250 s"); null: nobody wants to know. */
+    void (*struck)(void *context, uint64_t number, const char *kind, uint64_t at_us, const char *what);
+    void *struck_context;
     bool manual; /* no faults, clients and phases of its own: everything comes from the calls below */
     uint64_t steps_max;  /* the run is cut, without a verdict on progress, after so many core steps;
                             0: never */

@@ -51,9 +51,13 @@ struct sim_event *world_push(struct sim_world *world, uint64_t delay_us, enum si
     return &world->heap[at];
 }
 
-bool world_pop(struct sim_world *world, struct sim_event *event)
+/* False: nothing is due by then, and it is that time now (unless that is never). */
+bool world_pop(struct sim_world *world, uint64_t until_us, struct sim_event *event)
 {
-    if (world->count == 0) return false;
+    if (world->count == 0 || world->heap[0].at_us > until_us) {
+        if (until_us != UINT64_MAX && until_us > world->now_us) world->now_us = until_us;
+        return false;
+    }
     *event = world->heap[0];
     struct sim_event last = world->heap[--world->count];
     if (world->count > 0) sift_down(world, 0, &last);

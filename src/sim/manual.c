@@ -1,0 +1,140 @@
+/*
+ * A cluster driven by hand: what the test kit calls between two sim_advance. Nothing strikes by itself and nobody asks
+ * by himself, but every invariant is checked all the same.
+ */
+#include "sim/internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+static struct sim_node *node_at(struct sim *sim, unsigned node);
+
+uint64_t sim_now_us(const struct sim *sim)
+{
+    return sim->world.now_us;
+}
+
+unsigned sim_nodes(const struct sim *sim)
+{
+    return sim->plan.nodes;
+}
+
+uint64_t sim_ask(struct sim *sim, unsigned node, const struct sim_ask *ask)
+{
+    return node_up(node_at(sim, node)) ? clients_ask(sim, node, ask) : 0;
+}
+
+/* ---- nodes ---- */
+
+void sim_crash(struct sim *sim, unsigned node)
+{
+    node_crash(node_at(sim, node));
+    sim->nodes[node].held = true;
+}
+
+void sim_stop(struct sim *sim, unsigned number)
+{
+    struct sim_node *node = node_at(sim, number);
+    if (!node->host) node->held = true;
+    if (node_up(node) && !node->stopping) faults_stop(node);
+}
+
+void sim_start(struct sim *sim, unsigned number)
+{
+    struct sim_node *node = node_at(sim, number);
+    if (node->host) return;
+    node->held = false;
+    node_start_after(node, 0);
+}
+
+void sim_pause(struct sim *sim, unsigned node, uint64_t length_us)
+{
+    node_at(sim, node)->paused_until_us = sim->world.now_us + length_us;
+}
+
+void sim_clock_jump(struct sim *sim, unsigned node, int64_t wall_ms)
+{
+    node_at(sim, node)->wall_offset_ms += (uint64_t)wall_ms;
+}
+
+/* ---- network ---- */
+
+void sim_cut(struct sim *sim, unsigned from, unsigned to)
+{
+    if (node_at(sim, from) != node_at(sim, to)) sim->network.blocked[from][to] = true;
+}
+
+void sim_mend(struct sim *sim, unsigned from, unsigned to)
+{
+    assert(node_at(sim, from) && node_at(sim, to));
+    sim->network.blocked[from][to] = false;
+}
+
+void sim_mend_all(struct sim *sim)
+{
+    memset(sim->network.blocked, 0, sizeof sim->network.blocked);
+    sim->plan.drop = 0;
+}
+
+void sim_loss(struct sim *sim, unsigned permille)
+{
+    sim->plan.drop = permille;
+}
+
+/* ---- disks ---- */
+
+void sim_disk_full(struct sim *sim, unsigned node, uint64_t length_us)
+{
+    node_at(sim, node)->disk.full_until_us = sim->world.now_us + length_us;
+}
+
+void sim_disk_slow(struct sim *sim, unsigned node, uint64_t length_us)
+{
+    node_at(sim, node)->disk.slow_until_us = sim->world.now_us + length_us;
+}
+
+void sim_disk_fail(struct sim *sim, unsigned node)
+{
+    node_at(sim, node)->disk.fail_next = true;
+}
+
+/* ---- looking ---- */
+
+bool sim_up(const struct sim *sim, unsigned node)
+{
+    assert(node < sim->plan.nodes);
+    return node_up(&sim->nodes[node]);
+}
+
+int sim_leader(struct sim *sim)
+{
+    const struct sim_node *leader = node_leading(sim);
+    return leader ? (int)leader->number : -1;
+}
+
+bool sim_settled(struct sim *sim)
+{
+    return sim_agrees(sim, false);
+}
+
+bool sim_status(struct sim *sim, unsigned number, struct buffer *out)
+{
+    const struct sim_node *node = node_at(sim, number);
+    if (!node_up(node)) return false;
+    host_status(node->host, out);
+    return true;
+}
+
+bool sim_state(struct sim *sim, unsigned number, struct buffer *out)
+{
+    const struct sim_node *node = node_at(sim, number);
+    if (!node_up(node) || !node->machine.loaded) return false;
+    node->machine.inner.encode(node->machine.inner.context, out);
+    return true;
+}
+
+static struct sim_node *node_at(struct sim *sim, unsigned node)
+{
+    assert(node < sim->plan.nodes);
+    return &sim->nodes[node];
+}
