@@ -35,6 +35,7 @@ local M = {}
 ---@field trace_hash string   of everything that happened
 ---@field state_hash string   in which all nodes agreed at the end
 ---@field coverage table<string, integer> what the run has met
+---@field states table<string, integer> how often each state of sim.states() was met
 
 local known = {}
 for name in ("seed nodes duration steps machine app mutant outcome_only trace"):gmatch "%S+" do known[name] = true end
@@ -63,6 +64,10 @@ end
 
 -- The guards this build can switch off: { name =, bug = } each; empty in a normal build.
 function M.mutants() return core.mutants() end
+
+-- The states that runs can meet, by name: true where today's code can reach it (src/sim/coverage.c).
+---@return table<string, boolean>
+function M.states() return core.states() end
 
 -- The shell command that runs the same seed again and writes its trace.
 ---@param options moonclave.sim.options

@@ -25,10 +25,11 @@ for seed = first, last, stride do
   sums.steps = sums.steps + result.steps
   sums.virtual_us = sums.virtual_us + result.virtual_us
   for name, count in pairs(result.coverage) do sums["coverage." .. name] = (sums["coverage." .. name] or 0) + count end
+  for name, count in pairs(result.states) do sums["state." .. name] = (sums["state." .. name] or 0) + count end
   if not result.ok then
     io.write("violation ", seed, " ", result.violation.invariant, " ", (sim.report(result):gsub("\n", " ")), "\n")
     if stop then break end
   end
 end
-for name, count in pairs(sums) do io.write("sum ", name, " ", count, "\n") end
+for name, count in pairs(sums) do io.write("sum ", count, " ", name, "\n") end
 io.write("cpu ", os.clock(), "\n")

@@ -2,7 +2,7 @@
 --
 --   local found = search.seeds { first = 1, last = 2000, jobs = 2, mutant = "double_vote", stop = true }
 --   found.violations   array of { seed, invariant, text }, ascending; an assert that ended a process counts as one
---   found.sums         seeds, steps, virtual_us, coverage.*
+--   found.sums         seeds, steps, virtual_us, coverage.*, state.* (the cells of src/sim/coverage.c)
 local M = {}
 
 local runner = debug.getinfo(1, "S").source:match "^@(.*)search%.lua$" .. "runner.lua"
@@ -30,7 +30,7 @@ local function read(pipe, found)
       local at, invariant, text = rest:match "^(%d+) (%S+) (.*)$"
       table.insert(found.violations, { seed = math.tointeger(at), invariant = invariant, text = text })
     elseif word == "sum" then
-      local name, count = rest:match "^(%S+) (%d+)$"
+      local count, name = rest:match "^(%d+) (.+)$"
       found.sums[name] = (found.sums[name] or 0) + math.tointeger(count)
     elseif word == "cpu" then
       ended = true

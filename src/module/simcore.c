@@ -4,6 +4,7 @@
  *
  *   run{ seed=, nodes=, duration_us=, steps=, mutant=, outcome_only=, app=, trace= } -> result
  * table mutants() -> array of { name, bug }; empty in a build without mutants
+ *   states() -> the cells of the tables of states: name -> can today's code reach it?
  *
  * trace: true collects the lines in result.trace; a path writes them to that file as they come (a
  * run that an assert ends leaves them there).
@@ -29,6 +30,8 @@ static void open_trace(lua_State *L, struct sim_options *options, struct trace *
 static void push_result(lua_State *L, const struct sim_options *options,
                         const struct sim_result *result);
 static void push_coverage(lua_State *L, const struct sim_coverage *coverage);
+static void push_states(lua_State *L, const struct sim_coverage *coverage);
+static int states(lua_State *L);
 static void trace_line(void *context, const char *line);
 static void set_integer(lua_State *L, const char *name, uint64_t value);
 static void set_hex(lua_State *L, const char *name, uint64_t value);
@@ -72,7 +75,7 @@ __attribute__((visibility("default"))) int luaopen_moonclave_simcore(lua_State *
 
 int luaopen_moonclave_simcore(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"run", run}, {"mutants", mutants}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"run", run}, {"mutants", mutants}, {"states", states}, {NULL, NULL}};
     luaL_newlib(L, functions);
     return 1;
 }
@@ -167,6 +170,8 @@ static void push_result(lua_State *L, const struct sim_options *options,
     set_hex(L, "state_hash", result->state_hash);
     push_coverage(L, &result->coverage);
     lua_setfield(L, -2, "coverage");
+    push_states(L, &result->coverage);
+    lua_setfield(L, -2, "states");
     if (result->ok) return;
     lua_newtable(L);
     lua_pushstring(L, result->invariant);
@@ -184,6 +189,29 @@ static void push_coverage(lua_State *L, const struct sim_coverage *coverage)
 #define X(name) set_integer(L, #name, coverage->name);
     SIM_COVERAGE_TABLE(X)
 #undef X
+}
+
+/* The cells of the tables of states, by name. */
+static void push_states(lua_State *L, const struct sim_coverage *coverage)
+{
+    char name[96];
+    bool expected;
+    lua_newtable(L);
+    for (unsigned cell = 0; sim_cell_name(cell, name, sizeof name, &expected); cell++)
+        set_integer(L, name, coverage->cells[cell]);
+}
+
+/* states() -> name -> can today's code reach it? */
+static int states(lua_State *L)
+{
+    char name[96];
+    bool expected;
+    lua_newtable(L);
+    for (unsigned cell = 0; sim_cell_name(cell, name, sizeof name, &expected); cell++) {
+        lua_pushboolean(L, expected);
+        lua_setfield(L, -2, name);
+    }
+    return 1;
 }
 
 static void set_integer(lua_State *L, const char *name, uint64_t value)

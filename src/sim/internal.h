@@ -297,6 +297,8 @@ struct sim_watch { /* what the checks saw last of this lifetime */
     raft_index commit, applied, durable, last;
     enum raft_role role;
     raft_index match[SIM_NODES_MAX];
+    raft_index configuration; /* index of the effective one */
+    bool configuration_known;
     uint64_t steps;
 };
 
@@ -565,6 +567,12 @@ struct sim {
 };
 
 #define COVER(sim, what) ((sim)->result->coverage.what++)
+
+/* ---- coverage.c: the cells of what a run has met ---- */
+
+void cover_received(struct sim_node *node, const struct raft_message *message);
+void cover_node(struct sim_node *node, const struct raft_status *status);
+void cover_fault(struct sim *sim, unsigned fault);
 
 uint64_t sim_steps(const struct sim *sim);
 void sim_on_phase(struct sim *sim, struct sim_event *event);

@@ -37,6 +37,10 @@ static void check_durable_index(struct sim_node *node, const struct raft *raft,
                                 const struct raft_status *status);
 static void check_peers(struct sim_node *node, const struct raft_status *status);
 static void check_applied(struct sim_node *node, const struct raft_status *status);
+static void check_configuration(struct sim_node *node, const struct raft *raft,
+                                const struct raft_status *status);
+static bool is_configuration(const struct sim *sim, const struct raft *raft, raft_index index);
+static void check_one_configuration(struct sim_node *node, const struct raft_entry *entry);
 static void check_complete(struct sim_node *node, const struct raft *raft, raft_term term);
 static bool holds_durably(void *context, const struct raft_id *id);
 
@@ -202,6 +206,8 @@ void check_node(struct sim_node *node)
     check_durable_index(node, raft, &status);
     if (status.role == RAFT_LEADER) check_peers(node, &status);
     check_applied(node, &status);
+    check_configuration(node, raft, &status);
+    cover_node(node, &status);
     watch->term = status.term;
     watch->role = status.role;
     watch->commit = status.commit_index;
@@ -329,6 +335,66 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
     }
 }
 
+/* The effective configuration is a pure function of the log: its newest CONFIGURATION entry, or what stands at the
+ * log's beginning. Looked at when it, or the log's end, may have been changed by other than appending. */
+static void check_configuration(struct sim_node *node, const struct raft *raft,
+                                const struct raft_status *status)
+{
+    struct sim *sim = node->sim;
+    struct sim_watch *watch = &node->watch;
+    bool same = watch->configuration_known && status->last_index >= watch->last &&
+                status->configuration_index == watch->configuration;
+    if (same) return;
+    watch->configuration_known = true;
+    watch->configuration = status->configuration_index;
+    raft_index index = status->last_index;
+    while (index >= status->first_index && !is_configuration(sim, raft, index)) index--;
+    if (index < status->first_index) index = 0;
+    if (index != status->configuration_index) {
+        violate(sim, node, "configuration_recomputed",
+                "goes by the configuration of index %" PRIu64 "; its log's newest is at %" PRIu64,
+                status->configuration_index, index);
+        return;
+    }
+    struct slice stored = {0};
+    if (index == 0 && node->disk.configuration)
+        stored = slice_of(node->disk.configuration->data, node->disk.configuration->size);
+    else if (index > 0 && disk_term(&node->disk, index) == raft_log_term(raft, index))
+        stored = node->disk.log.entries[index - 1].payload.bytes;
+    if (stored.size == 0) return; /* not durable yet */
+    struct buffer encoded = {0};
+    raft_configuration_encode(status->configuration, &encoded);
+    if (!slice_equal(buffer_slice(&encoded), stored)) {
+        violate(sim, node, "configuration_recomputed",
+                "goes by another configuration than stands at index %" PRIu64, index);
+    }
+    buffer_deinit(&encoded);
+}
+
+static bool is_configuration(const struct sim *sim, const struct raft *raft, raft_index index)
+{
+    const struct sim_version *version =
+        ledger_version(&sim->ledger, index, raft_log_term(raft, index));
+    return version && version->type == RAFT_CONFIGURATION;
+}
+
+/* A CONFIGURATION entry is written: no other one may wait to be committed before it. */
+static void check_one_configuration(struct sim_node *node, const struct raft_entry *entry)
+{
+    struct sim *sim = node->sim;
+    for (raft_index index = entry->index - 1; index > node->watch.commit; index--) {
+        if (index > node->disk.intended_count) continue;
+        const struct sim_version *version =
+            ledger_version(&sim->ledger, index, node->disk.intended[index - 1].term);
+        if (!version || version->type != RAFT_CONFIGURATION) continue;
+        if (index <= sim->ledger.committed) return; /* committed, though it has not heard of it */
+        breach(sim, node, "one_configuration",
+               "configurations at %" PRIu64 " and %" PRIu64 " are both uncommitted", index,
+               entry->index);
+        return;
+    }
+}
+
 /* Called by the watched machine for every command, before the host knows the reply. */
 void check_apply(struct sim_node *node, const struct machine_entry *entry, uint64_t number,
                  struct slice body, uint64_t reply_hash, uint64_t state_hash)
@@ -442,6 +508,7 @@ static void check_entries(struct sim_node *node, const struct raft_persist *pers
                     last, entry->term);
         }
         promises_see_entry(node, entry);
+        if (entry->type == RAFT_CONFIGURATION) check_one_configuration(node, entry);
         previous = (struct sim_mark){entry->term, entry->chain, entry->time_ms};
     }
 }

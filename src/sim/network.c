@@ -155,6 +155,7 @@ void network_on_deliver(struct sim *sim, struct sim_event *event)
     node_enter(node);
     switch (packet->kind) {
     case PACKET_MESSAGE:
+        cover_received(node, &packet->message);
         host_receive(node->host, &from, &packet->message);
         break;
     case PACKET_FORWARD:

@@ -147,11 +147,19 @@ struct sim_options {
     X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks)
 /* clang-format on */
 
+/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role by
+ * configuration by log, faults by whether there was a leader. */
+#define SIM_CELLS 192
+
 struct sim_coverage {
 #define X(name) uint64_t name;
     SIM_COVERAGE_TABLE(X)
 #undef X
+    uint64_t cells[SIM_CELLS];
 };
+
+/* A cell's name, "leader receives vote granted"; false past the last. `expected`: today's code can reach it. */
+bool sim_cell_name(unsigned cell, char *name, size_t size, bool *expected);
 
 struct sim_result {
     bool ok;
