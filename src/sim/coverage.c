@@ -123,7 +123,7 @@ static enum received received_of(const struct raft_message *message)
     case RAFT_APPEND_RESULT:
         return message->append_result.success ? GETS_ACK : GETS_CONFLICT;
     }
-    assert(!"a message without a row");
+    assert(false); /* a message without a row */
     return GETS_HEARTBEAT;
 }
 
