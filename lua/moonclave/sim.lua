@@ -19,7 +19,10 @@ local M = {}
 ---@field app? string         for "lua": a folder or file whose fsm keeps to the contract of src/sim/machine.c
 ---@field mutant? string      a guard to switch off: sim.mutants()
 ---@field outcome_only? boolean  check only what clients and disks could notice
----@field trace? boolean|string  true: result.trace holds a line per event; a path: they go to that file
+---@field trace? boolean|string  true: result.trace holds a line per event; a path: they go to that file; a path that
+---                                ends in .html: a page that shows the run (moonclave.sim.page)
+---@field record? boolean     result.record holds the run for moonclave.sim.page
+---@field record_rows? integer  how many of the last moments that keeps (200,000)
 
 ---@class moonclave.sim.result
 ---@field ok boolean
@@ -36,9 +39,12 @@ local M = {}
 ---@field state_hash string   in which all nodes agreed at the end
 ---@field coverage table<string, integer> what the run has met
 ---@field states table<string, integer> how often each state of sim.states() was met
+---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app mutant outcome_only trace"):gmatch "%S+" do known[name] = true end
+for name in ("seed nodes duration steps machine app mutant outcome_only trace record record_rows"):gmatch "%S+" do
+  known[name] = true
+end
 
 -- Runs one seed. A violated invariant is a result, not an error.
 ---@param options moonclave.sim.options
@@ -50,7 +56,8 @@ function M.run(options)
   local machine = options.machine or "c"
   if machine ~= "c" and machine ~= "lua" then error("machine is 'c' or 'lua'", 2) end
   if (machine == "lua") ~= (options.app ~= nil) then error("machine 'lua' and an app belong together", 2) end
-  return core.run {
+  local page = type(options.trace) == "string" and options.trace:find "%.html$" and options.trace
+  local result = core.run {
     seed = options.seed,
     nodes = options.nodes,
     duration_us = options.duration and math.floor(options.duration * 1000000),
@@ -58,8 +65,12 @@ function M.run(options)
     mutant = options.mutant,
     outcome_only = options.outcome_only,
     app = options.app,
-    trace = options.trace,
+    trace = not page and options.trace or nil,
+    record = options.record or page and true,
+    record_rows = options.record_rows,
   }
+  if page then require("moonclave.sim.page").write(page, result, { replay = M.replay_command(options) }) end
+  return result
 end
 
 -- The guards this build can switch off: { name =, bug = } each; empty in a normal build.

@@ -2,14 +2,16 @@
  * moonclave.simcore: one simulated run per call, for lua/moonclave/sim.lua, which is what people
  * require.
  *
- *   run{ seed=, nodes=, duration_us=, steps=, mutant=, outcome_only=, app=, trace= } -> result
+ *   run{ seed=, nodes=, duration_us=, steps=, mutant=, outcome_only=, app=, trace=, record= } -> result
  * table mutants() -> array of { name, bug }; empty in a build without mutants
  *   states() -> the cells of the tables of states: name -> can today's code reach it?
+ *   body_text(msgpack) -> a request or reply in a few words
  *
  * trace: true collects the lines in result.trace; a path writes them to that file as they come (a
- * run that an assert ends leaves them there).
+ * run that an assert ends leaves them there). record: true puts simrecord.h's JSON into result.record.
  */
 #include "base/buffer.h"
+#include "module/simrecord.h"
 #include "script/bundle.h"
 #include "sim/sim.h"
 
@@ -45,6 +47,8 @@ static int run(lua_State *L)
     read_options(L, &options);
     read_app(L, &options); /* leaves the bundle, a string, on the stack while it is used */
     open_trace(L, &options, &trace);
+    struct record record = {0};
+    record_open(L, &options, &record);
     sim_run(&options, &result);
     if (trace.file) fclose(trace.file);
     push_result(L, &options, &result);
@@ -53,6 +57,10 @@ static int run(lua_State *L)
         lua_setfield(L, -2, "trace");
     }
     buffer_deinit(&trace.lines);
+    if (options.moment) {
+        record_push(L, &record, result.nodes);
+        lua_setfield(L, -2, "record");
+    }
     return 1;
 }
 
@@ -75,7 +83,11 @@ __attribute__((visibility("default"))) int luaopen_moonclave_simcore(lua_State *
 
 int luaopen_moonclave_simcore(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"run", run}, {"mutants", mutants}, {"states", states}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"run", run},
+                                         {"mutants", mutants},
+                                         {"states", states},
+                                         {"body_text", record_body_text},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     return 1;
 }

@@ -25,6 +25,7 @@ static void tell_workload(struct sim *sim, const struct sim_op *op, const struct
                           raft_index shown);
 static void count_outcome(struct sim *sim, const struct sim_op *op);
 static void look_at_state(struct sim_node *node, raft_index index);
+static void record_op(struct sim *sim, enum sim_moment_kind kind, uint64_t number);
 
 void clients_begin(struct sim *sim)
 {
@@ -125,6 +126,7 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
           op->kind == REQUEST_COMMAND ? "command" : "query",
           op->consistency == CONSISTENCY_STALE ? ", stale" : "", op->floor);
     op->submitted = true;
+    record_op(sim, MOMENT_ask, event->number);
     uint64_t patience = (uint64_t)op->timeout_ms * 1100 + sim->plan.election_us + 100000;
     struct sim_event *overdue = world_push(&sim->world, patience, EVENT_OVERDUE, node->number);
     overdue->number = event->number;
@@ -171,6 +173,7 @@ void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *r
     trace_event(sim, TRACE_REPLY, node->number, ticket, (uint64_t)reply->code);
     trace_mix(sim, hash_bytes(reply->body.data, reply->body.size));
     TRACE(sim, node, "answers %" PRIu64 ": %s", ticket, error_name(reply->code));
+    record_reply(node, ticket, reply);
     if (!op || op->outcome != OUTCOME_PENDING || op->node != node->number ||
         op->lifetime != node->lifetime || !op->submitted || ticket == sim->clients.submitting) {
         violate(sim, node, "answered_once",
@@ -331,6 +334,7 @@ static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
     assert(op->outcome == OUTCOME_PENDING && outcome != OUTCOME_PENDING);
     op->outcome = outcome;
     clients->pending--;
+    record_op(sim, MOMENT_settle, number);
     if (!sim->options.manual && clients->waits_for[op->client] == number) {
         clients->waits_for[op->client] = 0;
         if (!clients->quiet) next_later(sim, op->client);
@@ -359,6 +363,18 @@ static void tell_workload(struct sim *sim, const struct sim_op *op, const struct
         .index = shown,
     };
     sim->options.workload->ended(sim->options.workload->context, &operation);
+}
+
+static void record_op(struct sim *sim, enum sim_moment_kind kind, uint64_t number)
+{
+    const struct sim_op *op = &sim->clients.ops[number - 1];
+    struct slice body = slice_of(op->body + SIM_ENVELOPE, op->body_size - SIM_ENVELOPE);
+    record_request(&sim->nodes[op->node], kind, number, kind == MOMENT_ask ? body : (struct slice){0},
+                   &(struct sim_moment_request){.client = op->client,
+                                                .kind = op->kind,
+                                                .consistency = op->consistency,
+                                                .outcome = op->outcome,
+                                                .invoked_us = op->invoked_us});
 }
 
 static void count_outcome(struct sim *sim, const struct sim_op *op)

@@ -93,6 +93,7 @@ void disk_crash(struct sim_node *node)
             disk->cluster = op->cluster;
         }
     }
+    record_node(node, MOMENT_kept, 0, keep, disk->count - keep, NULL);
     trace_event(sim, TRACE_DISK_CRASH, node->number, keep, disk->log.count);
     forget_ops(disk);
     disk->batch = 0;
@@ -172,6 +173,7 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     TRACE(sim, node, "disk: %s %" PRIu64 " %s, log %zu",
           told->kind == DISK_READ ? "read" : "persisted", told->number, error_name(told->code),
           node->disk.log.count);
+    record_node(node, MOMENT_reported, told->number, told->kind, node->disk.log.count, error_name(told->code));
     node_enter(node);
     if (told->code == ERROR_DISK_FULL) {
         node->disk.refusing = false;
@@ -357,6 +359,7 @@ static void drop_writes(struct sim_disk *disk)
 static void report(struct sim_node *node, struct disk_report *told)
 {
     struct sim *sim = node->sim;
+    record_node(node, MOMENT_written, told->number, told->kind, node->disk.log.count, error_name(told->code));
     uint64_t at = sim->world.now_us + draw(sim, STREAM_DISK, sim->plan.report_most_us + 1);
     if (at < node->disk.report_us) at = node->disk.report_us;
     node->disk.report_us = at;

@@ -47,6 +47,7 @@ void faults_on_fault(struct sim *sim, struct sim_event *event)
     if (!left_out) {
         TRACE(sim, NULL, "--- fault %" PRIu64 ": %s", sim->strikes, sim_fault_name(fault));
         cover_fault(sim, fault);
+        record_fault(sim, sim_fault_name(fault));
         sim->struck[0] = '\0';
         strikes[fault](sim);
         if (sim->options.struck && cuts(fault)) say_cuts(sim);

@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "host/host.h"
+#include "sim/record.h"
 #include "sim/sim.h"
 
 #define SIM_KEYS 8
@@ -552,6 +553,7 @@ struct sim {
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_clients clients;
     struct sim_ledger ledger;
+    struct sim_recorder recorder;
     struct buffer bundle;
     uint64_t strikes; /* faults so far, those left out too */
     char struck[160]; /* what the one under way does */

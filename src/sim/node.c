@@ -62,6 +62,7 @@ void node_on_start(struct sim *sim, struct sim_event *event)
     trace_event(sim, TRACE_START, node->number, node->lifetime, node->disk.log.count);
     TRACE(sim, node, "starts for the %u. time, term %" PRIu64 ", log %zu", node->lifetime,
           node->disk.hard_state.term, node->disk.log.count);
+    record_node(node, MOMENT_start, node->lifetime, node->disk.hard_state.term, node->disk.log.count, NULL);
 
     const char *peers[SIM_NODES_MAX];
     for (unsigned n = 0; n < sim->plan.nodes; n++) peers[n] = sim->nodes[n].address;
@@ -215,6 +216,7 @@ static void end_of_call(struct sim_node *node)
         return;
     }
     check_node(node);
+    record_state(node);
 }
 
 /* The disk first: what it was given still lies in the host's memory. */
@@ -223,6 +225,8 @@ static void bury(struct sim_node *node)
     struct sim *sim = node->sim;
     trace_event(sim, TRACE_CRASH, node->number, node->lifetime, node->stopped);
     TRACE(sim, node, "%s", node->stopped ? "has stopped" : "is dead");
+    record_node(node, node->stopped ? MOMENT_stopped : MOMENT_crash, node->lifetime, 0, 0,
+                node->dying && !node->expects_fatal ? "in the middle of its effects" : NULL);
     disk_crash(node);
     clients_node_died(node);
     network_node_died(node);
@@ -285,6 +289,7 @@ static void port_persist(void *context, const struct raft_persist *persist)
           persist->has_hard_state ? "term and vote " : "",
           persist->has_hard_state ? persist->hard_state.vote.text : "", persist->truncate_from,
           persist->entry_count);
+    record_persist(node, persist);
     check_persist(node, persist);
     disk_note_persist(node, persist);
 }
@@ -295,6 +300,7 @@ static void port_bootstrap(void *context, struct slice configuration, uint64_t c
     if (!node) return;
     trace_event(node->sim, TRACE_BOOTSTRAP, node->number, cluster, configuration.size);
     TRACE(node->sim, node, "bootstraps cluster %" PRIx64, cluster);
+    record_node(node, MOMENT_bootstrap, 0, 0, 0, NULL);
     check_bootstrap(node, configuration);
     disk_note_bootstrap(node, configuration, cluster);
 }
@@ -362,6 +368,7 @@ static void port_role(void *context, enum raft_role role, raft_term term,
     trace_event(node->sim, TRACE_ROLE, node->number, (uint64_t)role, term);
     TRACE(node->sim, node, "is %s of term %" PRIu64 ", leader %s", raft_role_name(role), term,
           leader->text);
+    record_role(node, role, term, leader);
     check_role(node, role, term);
 }
 
@@ -397,6 +404,7 @@ static void port_fatal(void *context, const struct error *error)
     if (node->dying) return;
     trace_event(node->sim, TRACE_FATAL, node->number, error->code, 0);
     TRACE(node->sim, node, "gives up: %s", error->text);
+    record_node(node, MOMENT_fatal, (uint64_t)error->code, 0, 0, error->text);
     if (!node->expects_fatal)
         violate(node->sim, node, "fatal", "%s: %s", error_name(error->code), error->text);
     node->dying = true;
@@ -406,6 +414,7 @@ static void port_log(void *context, enum log_level level, const char *text)
 {
     struct sim_node *node = context;
     TRACE(node->sim, node, "log %s: %s", log_level_name(level), text);
+    record_node(node, MOMENT_log, 0, (uint64_t)level, 0, text);
 }
 
 static void make_ports(struct sim_node *node, struct host_ports *ports)

@@ -15,11 +15,10 @@
 #include "base/error.h"
 #include "base/mutant.h"
 #include "base/request.h"
+#include "sim/moment.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#define SIM_NODES_MAX 7
 
 /* ---- the workload: what clients ask ---- */
 
@@ -126,6 +125,8 @@ struct sim_options {
     const char *lua_release;
     void (*trace)(void *context, const char *line); /* a readable line per event; null: none */
     void *trace_context;
+    void (*moment)(void *context, const struct sim_moment *moment); /* moment.h; null: none, and it costs nothing */
+    void *moment_context;
 };
 
 /* What a run has met: one row per thing counted. */
@@ -147,8 +148,8 @@ struct sim_options {
     X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks)
 /* clang-format on */
 
-/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role by
- * configuration by log, faults by whether there was a leader. */
+/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers'
+ * progress, role by configuration by log, faults by whether there was a leader. */
 #define SIM_CELLS 192
 
 struct sim_coverage {
