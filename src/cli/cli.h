@@ -23,6 +23,7 @@ struct cli_command {
 
 extern const struct cli_command bench_command;
 extern const struct cli_command cluster_command;
+extern const struct cli_command sim_command;
 extern const struct cli_command start_command;
 extern const struct cli_command status_command;
 

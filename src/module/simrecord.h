@@ -389,6 +389,16 @@ static void record_write_head(const struct record *record, const struct record_h
     buffer_append_text(out, "],\n\"rows\":[\n");
 }
 
+static void record_free(struct record *record)
+{
+    buffer_deinit(&record->older.rows);
+    buffer_deinit(&record->newer.rows);
+    buffer_deinit(&record->strings);
+    memory_free(record->known);
+    memory_free(record->slots);
+    *record = (struct record){0};
+}
+
 /* The record as a string on the stack; what it took is freed. */
 static void record_push(lua_State *L, struct record *record, unsigned nodes)
 {
@@ -403,19 +413,15 @@ static void record_push(lua_State *L, struct record *record, unsigned nodes)
     buffer_append_text(&out, "\n]}\n");
     lua_pushlstring(L, (const char *)out.data, out.size);
     buffer_deinit(&out);
-    buffer_deinit(&record->older.rows);
-    buffer_deinit(&record->newer.rows);
-    buffer_deinit(&record->strings);
-    memory_free(record->known);
-    memory_free(record->slots);
-    *record = (struct record){0};
+    record_free(record);
 }
 
-/* record = true: all moments go into `record`. record_rows: fewer than RECORD_ROWS_MAX, for specs. */
-static void record_open(lua_State *L, struct sim_options *options, struct record *record)
+/* record = true in the table of options: all moments go into `record`. record_rows: fewer than RECORD_ROWS_MAX, for
+ * specs. */
+static void record_open(lua_State *L, int table, struct sim_options *options, struct record *record)
 {
-    lua_getfield(L, 1, "record");
-    lua_getfield(L, 1, "record_rows");
+    lua_getfield(L, table, "record");
+    lua_getfield(L, table, "record_rows");
     lua_Integer rows = luaL_optinteger(L, -1, RECORD_ROWS_MAX);
     if (rows < 2 || rows > RECORD_ROWS_MAX) luaL_error(L, "record_rows: 2 to %d", RECORD_ROWS_MAX);
     record->half_max = (size_t)rows / 2;

@@ -98,7 +98,7 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
     struct sim_op *op = op_new(sim, &ask, client, node->number);
     const struct sim_trim *trim = &sim->options.trim;
     clients->waits_for[client] = clients->count;
-    if (trim_has(trim->asks, trim->ask_count, clients->count)) {
+    if (sim->phase == PHASE_SAFETY && trim_leaves_out(trim->asks, trim->ask_count, trim->only_asks, clients->count)) {
         op->outcome = OUTCOME_DEFINITE;
         memory_free(op->body);
         op->body = NULL;
@@ -225,6 +225,7 @@ void clients_applied(struct sim_node *node, raft_index index, uint64_t number, s
     sim->clients.applied++;
     if (!sim->options.workload) workload_applied(sim, index, number, op->key);
     const struct sim_workload *workload = sim->options.workload;
+    if (workload && workload->applied) workload->applied(workload->context, number, index);
     if (workload && workload->state && workload->state_every > 0 &&
         sim->clients.applied % workload->state_every == 0) {
         look_at_state(node, index);

@@ -42,7 +42,7 @@ void faults_on_fault(struct sim *sim, struct sim_event *event)
     while (at >= sim->plan.weight[fault]) at -= sim->plan.weight[fault++];
     const struct sim_trim *trim = &sim->options.trim;
     bool left_out = (trim->kinds >> fault & 1) != 0 ||
-                    trim_has(trim->faults, trim->fault_count, sim->strikes);
+                    trim_leaves_out(trim->faults, trim->fault_count, trim->only_faults, sim->strikes);
     trace_event(sim, TRACE_FAULT, 0, fault, left_out);
     if (!left_out) {
         TRACE(sim, NULL, "--- fault %" PRIu64 ": %s", sim->strikes, sim_fault_name(fault));

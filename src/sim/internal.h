@@ -167,7 +167,8 @@ struct sim_plan {
 };
 
 void plan_draw(struct sim *sim);
-bool trim_has(const uint32_t *numbers, size_t count, uint64_t number); /* ascending numbers */
+/* Is this number left out: listed, or `only` the listed ones are not? */
+bool trim_leaves_out(const uint32_t *numbers, size_t count, bool only, uint64_t number);
 
 /* ---- disk.c: what survives a crash ---- */
 
@@ -387,12 +388,12 @@ struct sim_clients {
     struct sim_op *ops;
     size_t count, capacity;
     raft_index floor;                   /* newest index that any finished request has shown */
-    unsigned target[SIM_NODES_MAX * 4]; /* each client's node */
-    bool scheduled[SIM_NODES_MAX * 4];  /* a CLIENT event is on its way */
+    unsigned target[SIM_CLIENTS_MAX]; /* each client's node */
+    bool scheduled[SIM_CLIENTS_MAX];  /* a CLIENT event is on its way */
     bool quiet;                         /* no new requests */
     uint64_t ok_since_phase;            /* commands invoked and acknowledged in this phase */
     uint64_t phase_us;
-    uint64_t waits_for[SIM_NODES_MAX * 4]; /* each client's ticket; 0: none */
+    uint64_t waits_for[SIM_CLIENTS_MAX]; /* each client's ticket; 0: none */
     uint64_t pending;    /* operations whose outcome is not known */
     uint64_t submitting; /* the ticket being submitted: no answer may come from within */
     uint64_t applied;    /* commands that took effect */

@@ -8,6 +8,8 @@
 
 #include <assert.h>
 
+#define APP_ELECTION_FACTOR 5
+
 static void draw_settings(struct sim *sim);
 static void draw_network(struct sim *sim);
 static void draw_disk_and_nodes(struct sim *sim);
@@ -62,12 +64,15 @@ const char *sim_calm_name(unsigned calm)
 void plan_draw(struct sim *sim)
 {
     struct sim_plan *plan = &sim->plan;
-    plan->nodes = sim->options.nodes ? sim->options.nodes : (unsigned)ONE_OF(sim, 3, 3, 3, 5, 5);
+    plan->nodes = (unsigned)ONE_OF(sim, 3, 3, 3, 5, 5);
+    if (sim->options.nodes) plan->nodes = sim->options.nodes; /* the rest is drawn alike */
     assert(plan->nodes <= SIM_NODES_MAX);
     draw_settings(sim);
     draw_network(sim);
     draw_disk_and_nodes(sim);
     draw_clients(sim);
+    if (sim->options.clients) plan->clients = sim->options.clients;
+    assert(plan->clients <= SIM_CLIENTS_MAX);
     draw_faults(sim);
     plan->safety_us =
         plan->election_us * draw_between(sim, STREAM_PLAN, 20, ONE_OF(sim, 60, 150, 500));
@@ -77,7 +82,7 @@ void plan_draw(struct sim *sim)
     }
 }
 
-bool trim_has(const uint32_t *numbers, size_t count, uint64_t number)
+bool trim_leaves_out(const uint32_t *numbers, size_t count, bool only, uint64_t number)
 {
     size_t low = 0, high = count;
     while (low < high) {
@@ -87,7 +92,8 @@ bool trim_has(const uint32_t *numbers, size_t count, uint64_t number)
         else
             high = middle;
     }
-    return low < count && numbers[low] == number;
+    bool listed = low < count && numbers[low] == number;
+    return listed != only;
 }
 
 /* Limits below what settings_check allows are wanted here: they reach the same code sooner. */
@@ -96,6 +102,8 @@ static void draw_settings(struct sim *sim)
     struct settings *settings = &sim->plan.settings;
     settings_init(settings);
     uint64_t election_ms = ONE_OF(sim, 20, 50, 100, 300);
+    /* Apps know time (leases, expiry): theirs passes as in the field. Nearly all else is drawn in election timeouts. */
+    if (sim->options.workload) election_ms *= APP_ELECTION_FACTOR;
     sim->plan.election_us = election_ms * 1000;
     settings->election_timeout_ms = election_ms;
     settings->heartbeat_ms = election_ms / ONE_OF(sim, 3, 4, 5, 10);

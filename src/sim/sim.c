@@ -85,6 +85,7 @@ const struct sim_result *sim_so_far(struct sim *sim)
     result->steps = sim_steps(sim);
     result->virtual_us = sim->world.now_us;
     result->election_us = sim->plan.election_us;
+    result->safety_us = sim->plan.safety_us;
     result->trace_hash = sim->world.trace_hash;
     return result;
 }

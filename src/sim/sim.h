@@ -20,6 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define SIM_CLIENTS_MAX 28
+
 /* ---- the workload: what clients ask ---- */
 
 /* One request. `body` is [name, arguments], borrowed until the workload is called again. */
@@ -62,6 +64,8 @@ struct sim_workload {
     bool (*next)(void *context, unsigned client, uint64_t random, struct sim_ask *ask);
     /* Once for each request: its outcome is known, or the run is over (UNKNOWN). */
     void (*ended)(void *context, const struct sim_operation *operation);
+    /* A command takes effect, on the first node to get there; its own `ended` may come before or after. May be null. */
+    void (*applied)(void *context, uint64_t number, uint64_t index);
     /* The state after `index`, in canonical bytes: every `state_every` commands, on the first node to get there, and
      * at the end. false: an invariant of the app does not hold; `why` ("name: text") says which. May be null. */
     bool (*state)(void *context, uint64_t index, struct slice state, char *why, size_t why_size);
@@ -76,8 +80,9 @@ struct sim_trim {
     uint32_t calm;          /* bit of enum sim_calm: that part of the plan is as in a calm world */
     const uint32_t *faults; /* strikes that do not happen, by their number from 1, ascending */
     size_t fault_count;
-    const uint32_t *asks; /* requests that are not made, by their number from 1, ascending */
+    const uint32_t *asks; /* requests of the safety phase that are not made, by their number from 1, ascending */
     size_t ask_count;
+    bool only_faults, only_asks; /* the lists are what is not left out: the short way to write down a few */
 };
 
 /* clang-format off */
@@ -107,6 +112,7 @@ enum sim_disk_kind {
 struct sim_options {
     uint64_t seed;
     unsigned nodes;      /* 0: drawn, 3 or 5 */
+    unsigned clients;    /* 0: drawn, 1 to 20 */
     uint64_t safety_us;  /* virtual length of the safety phase; 0: drawn */
     enum sim_disk_kind disk;
     const struct sim_workload *workload; /* null: the simulator's own, with the contract of machine.c */
@@ -174,6 +180,7 @@ struct sim_result {
     uint64_t events; /* of the world */
     uint64_t virtual_us;
     uint64_t election_us; /* its election timeout, drawn */
+    uint64_t safety_us;   /* the length of its safety phase */
     uint64_t recovery_us; /* from the healing of a majority to its first new commit */
     uint64_t trace_hash;
     uint64_t state_hash; /* in which all nodes agreed at the end */
