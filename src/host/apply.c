@@ -203,8 +203,21 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
         return ERROR_SCRIPT;
     }
     struct machine_entry stamps = stamps_of(host, entry);
-    return host->machine.apply(host->machine.context, &stamps, entry->payload.bytes,
-                               &host->apply.reply);
+    enum error_code code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes,
+                                               &host->apply.reply);
+    if (code == ERROR_INTERNAL) machine_failed(host, entry->index);
+    return code;
+}
+
+/* Others may have had the memory: whatever this node could answer might differ from theirs. */
+void machine_failed(struct host *host, raft_index index)
+{
+    struct error error;
+    error_set(&error, ERROR_INTERNAL,
+              "no memory for the state machine at index %" PRIu64 ": this node stops, nothing is "
+              "lost: give the machine more memory or the state machine less to do",
+              index);
+    host_fatal(host, &error);
 }
 
 static struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry)
@@ -245,6 +258,10 @@ static void load_app(struct host *host, const struct raft_entry *entry,
     warn_of_another_app(host);
     enum error_code code = host->machine.load(host->machine.context, &stamps, init->bundle,
                                               init->config, &apply->app_error);
+    if (code == ERROR_INTERNAL) {
+        machine_failed(host, entry->index);
+        return;
+    }
     if (code != ERROR_OK) {
         apply->app_error.code = code;
         host_log(host, LOG_LEVEL_ERROR, "the cluster's app does not load: %s",
