@@ -26,10 +26,10 @@ local M = {}
 ---@field steps? integer      cuts the run after so many core steps, without a verdict on progress
 ---@field app? string         a folder or file: its clients ask what its sim.lua says; none: the built-in machine
 ---@field replay? string      of an app: what is left out, as a failure has printed it
----@field disk? "model"|"sqlite"  default "model", fast
 ---@field machine? "c"|"lua"  "lua": the app keeps to the contract of src/sim/machine.c, and is asked accordingly
 ---@field mutant? string      a guard to switch off: sim.mutants()
 ---@field outcome_only? boolean  check only what clients and disks could notice
+---@field disk? "model"|"sqlite"  a model of the store (default, fast), or the store itself on the lossy VFS
 ---@field trace? boolean|string  true: result.trace holds a line per event; a path: they go to that file; a path that
 ---                                ends in .html: a page that shows the run (moonclave.sim.page)
 ---@field record? boolean     result.record holds the run for moonclave.sim.page
@@ -90,6 +90,8 @@ function M.run(options)
     if not known[name] then error("sim.run has no option '" .. tostring(name) .. "'", 2) end
   end
   if options.app and not options.machine then return run_app(options) end
+  local disk = options.disk or "model"
+  if disk ~= "model" and disk ~= "sqlite" then error("disk is 'model' or 'sqlite', not '" .. tostring(disk) .. "'", 2) end
   local machine = options.machine or "c"
   if machine ~= "c" and machine ~= "lua" then error("machine is 'c' or 'lua'", 2) end
   if (machine == "lua") ~= (options.app ~= nil) then error("machine 'lua' and an app belong together", 2) end
@@ -103,6 +105,7 @@ function M.run(options)
     disk = options.disk,
     mutant = options.mutant,
     outcome_only = options.outcome_only,
+    disk = options.disk,
     app = options.app,
     trace = not page and options.trace or nil,
     record = options.record or page and true,
@@ -123,7 +126,7 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for _, name in ipairs { "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only" } do
+  for _, name in ipairs { "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "disk" } do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'

@@ -48,7 +48,8 @@ describe("mutants", function()
   end)
 
   for _, mutant in ipairs(known_mutants(cpath)) do
-    it(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
+    local define = mutant:find "^store_" and function() end or it -- those of the store: disk_spec.lua
+    define(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
       assert.is_truthy(kill(cpath, mutant, false), mutant .. " survives 2,000 seeds")
       assert.is_truthy(kill(cpath, mutant, true), mutant .. " breaks a rule but does no harm in 2,000 seeds")
     end)

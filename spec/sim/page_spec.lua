@@ -180,9 +180,8 @@ describe("a record", function()
     assert.are.equal(all.trace_hash, some.trace_hash)
     assert.is_true(#last >= 1000 and #last <= 2100)
     local told = 0 -- what is told again at the beginning, beyond the moments themselves
-    while last[told + 1].kind == "state" or last[told + 1].kind == "phase" or last[told + 1].kind == "cut" do
-      told = told + 1
-    end
+    local standing = { state = true, phase = true, cut = true, ail = true }
+    while standing[last[told + 1].kind] do told = told + 1 end
     assert.is_true(told >= 4)
     for back = 0, 999, 37 do assert.are.same(events[#events - back], last[#last - back]) end
     assert.is_true(record.dropped > 0 and record.dropped < #events)

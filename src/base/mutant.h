@@ -15,7 +15,12 @@
     X(COUNTED_PRIOR_TERM,       "counted_prior_term",       "1: an entry of a prior term is committed by counting") \
     X(DOUBLE_VOTE,              "double_vote",              "35: a restarted node votes again in the same term") \
     X(STALE_READ,               "stale_read",               "4: a read is answered without a round that began after it") \
-    X(TRUNCATE_WITHOUT_CONFLICT,"truncate_without_conflict","23: a late, shorter append cuts a matching suffix off")
+    X(TRUNCATE_WITHOUT_CONFLICT,"truncate_without_conflict","23: a late, shorter append cuts a matching suffix off") \
+    /* of src/store: only runs on the real one can tell */ \
+    X(STORE_UNSYNCED,           "store_unsynced",           "a commit is said to be durable before it is synced") \
+    X(STORE_UNSCANNED,          "store_unscanned",          "the WAL is not looked at before SQLite forgets its damaged end") \
+    X(STORE_UNADOPTED,          "store_unadopted",          "what only the page cache held before a kill is believed at the next open") \
+    X(STORE_UNMARKED,           "store_unmarked",           "damage to the last transaction is taken for a torn write")
 /* clang-format on */
 
 enum mutant {

@@ -128,6 +128,7 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
     op->submitted = true;
     record_op(sim, MOMENT_ask, event->number);
     uint64_t patience = (uint64_t)op->timeout_ms * 1100 + sim->plan.election_us + 100000;
+    op->due_us = node_clock_us(node) + patience;
     struct sim_event *overdue = world_push(&sim->world, patience, EVENT_OVERDUE, node->number);
     overdue->number = event->number;
     overdue->lifetime = node->lifetime;
@@ -151,7 +152,13 @@ void clients_on_overdue(struct sim *sim, struct sim_event *event)
     const struct sim_op *op = &sim->clients.ops[event->number - 1];
     const struct sim_node *node = &sim->nodes[event->node];
     if (op->outcome != OUTCOME_PENDING) return;
-    uint64_t grace = sim->plan.election_us;
+    uint64_t grace = sim->plan.election_us, clock_us = node_clock_us(node);
+    if (clock_us < op->due_us) { /* its clock goes slowly, or did */
+        struct sim_event *again = world_push(&sim->world, op->due_us - clock_us, EVENT_OVERDUE, event->node);
+        again->number = event->number;
+        again->lifetime = event->lifetime;
+        return;
+    }
     if (node->paused_until_us > 0 && node->paused_until_us + grace > sim->world.now_us) {
         struct sim_event *again = world_push(&sim->world, grace, EVENT_OVERDUE, event->node);
         again->number = event->number;

@@ -44,6 +44,10 @@ static const struct {
     [FAULT_disk_error] = {"disk_error", 150, 2},
     [FAULT_clock_jump] = {"clock_jump", 200, 3},
     [FAULT_wipe] = {"wipe", 80, 1},
+    [FAULT_bit_rot] = {"bit_rot", 200, 3},
+    [FAULT_lost_tail] = {"lost_tail", 100, 2},
+    [FAULT_clock_rate] = {"clock_rate", 250, 4},
+    [FAULT_no_memory] = {"no_memory", 200, 3},
 };
 
 const char *sim_fault_name(unsigned fault)
@@ -138,6 +142,10 @@ static void draw_disk_and_nodes(struct sim *sim)
         plan->write_least_us + draw(sim, STREAM_PLAN, plan->election_us / ONE_OF(sim, 3, 8, 8, 50));
     plan->report_most_us = ONE_OF(sim, 0, 20, plan->election_us / 20);
     plan->slow_write = (unsigned)ONE_OF(sim, 0, 0, 10, 100);
+    plan->store_dies = (unsigned)ONE_OF(sim, 0, 1, 5);
+    plan->open_fails = (unsigned)ONE_OF(sim, 0, 0, 50, 200);
+    plan->page_size = (uint32_t)ONE_OF(sim, 512, 1024, 4096);
+    plan->checkpoint_pages = (uint32_t)ONE_OF(sim, 4, 16, 60);
     plan->turn_most_us = ONE_OF(sim, 0, 0, 50, plan->election_us / 40);
     plan->reading_clock_us = ONE_OF(sim, 0, 0, 3);
     plan->apply_slice_us = ONE_OF(sim, 0, 1, 500);

@@ -108,7 +108,7 @@ static void look_at_ailments(struct sim_node *node)
         [AILS_PAUSED] = node->paused_until_us,    [AILS_FULL] = node->disk.full_until_us,
         [AILS_SLOW] = node->disk.slow_until_us,   [AILS_BROKEN] = node->disk.fail_next,
         [AILS_DOOMED] = node->crash_after > 0,    [AILS_WIPED] = node->wiped,
-        [AILS_CLOCK] = node->wall_offset_ms,
+        [AILS_CLOCK] = (uint64_t)node->wall_offset_ms,
     };
     for (unsigned i = 0; i < AILMENTS; i++) {
         uint64_t value = rows[i].ends && is[i] <= now ? 0 : is[i]; /* over by itself */

@@ -151,11 +151,21 @@ struct sim_options {
     X(kept_writes)      /* durable when the node crashed, not reported */ \
     X(hellos) X(hellos_refused) X(resets) \
     X(starts) X(crashes) X(crashes_midway) X(crashes_all) X(stops) X(pauses) X(wipes) X(clock_jumps) \
-    X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks)
+    X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks) \
+    X(lost_tails) X(rots) X(rots_read) /* noticed by a running node */ X(wrecks) /* nodes that stay down for it */ \
+    X(clock_rates) \
+    /* of the real store only */ \
+    X(store_crashes)       /* in the middle of a write or a checkpoint */ \
+    X(store_failed_opens)  /* by a crash or an I/O error within */ \
+    X(store_kept_doubts)   /* there after all, though nobody was told */ \
+    X(store_checkpoints) X(store_power_cuts) \
+    X(store_rots_refused) X(store_rots_harmless) X(store_rots_untold) \
+    /* of the fsm VM only */ \
+    X(fsm_exhausted)
 /* clang-format on */
 
-/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers'
- * progress, role by configuration by log, faults by whether there was a leader. */
+/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role
+ * by configuration by log, faults by whether there was a leader. */
 #define SIM_CELLS 192
 
 struct sim_coverage {
