@@ -43,7 +43,7 @@ PROGRAM_OBJ  := $(PROGRAM_SRC:src/%.c=$(BUILD)/%.o)
 MODULES      := $(MODULE_SRC:src/module/%.c=$(BUILD)/lua/moonclave/%.so)
 ARCHIVE      := $(BUILD)/libmoonclave.a
 
-.PHONY: all modules test asan bench lint clean help install uninstall
+.PHONY: all modules test asan bench soak lint clean help install uninstall
 all: $(BUILD)/moonclave modules
 
 modules: $(MODULES)
@@ -80,6 +80,11 @@ asan:
 bench: all
 	./scripts/bench
 
+# Simulated clusters for so long: make soak MINUTES=60
+MINUTES ?= 10
+soak: all
+	BUILD=$(BUILD) ./scripts/soak $(MINUTES)
+
 lint:
 	luacheck --quiet lua spec examples
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr -Isrc \
@@ -103,6 +108,7 @@ help:
 	@echo 'make test       builds and runs every spec (scripts/test)'
 	@echo 'make asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make bench      a local three-node cluster under the load generator (scripts/bench)'
+	@echo 'make soak       simulated clusters for MINUTES=$(MINUTES), on the model and on the store itself'
 	@echo 'make lint       luacheck and cppcheck'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR); make uninstall'
 	@echo 'make clean      removes $(BUILD)'
