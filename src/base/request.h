@@ -10,7 +10,8 @@
 
 #include <stdint.h>
 
-enum request_kind { REQUEST_COMMAND = 0, REQUEST_QUERY = 1 };
+/* ADMIN: about the cluster itself, [action, arguments]; host/README.md lists the actions. */
+enum request_kind { REQUEST_COMMAND = 0, REQUEST_QUERY = 1, REQUEST_ADMIN = 2 };
 
 /* A query's consistency. LEASE is served as LINEARIZABLE where leases are off. */
 enum consistency { CONSISTENCY_LINEARIZABLE = 0, CONSISTENCY_LEASE = 1, CONSISTENCY_STALE = 2 };

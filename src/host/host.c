@@ -106,6 +106,7 @@ bool host_turn(struct host *host)
     uint64_t until_us = host->apply_slice_us > 0 ? now_us + host->apply_slice_us : 0;
     host->arrivals_us = 0;
     turnstile_persisted(host);
+    bootstrap_turn(host);
     submit_expire(host);
     submit_route(host);
     propose_turn(host);
@@ -226,6 +227,8 @@ void host_hello(struct host *host, struct hello *hello)
         .protocol_max = PROTOCOL_MAX,
         .format_level = FORMAT_LEVEL,
         .peers_hash = host->bootstrap.peers_hash,
+        .joining = host->bootstrap.joining && host->identity.cluster == 0,
+        .member_until = host->member_until,
     };
     memcpy(hello->address, host->address, sizeof hello->address);
     memcpy(hello->lua_release, host->lua_release, sizeof hello->lua_release);
@@ -244,6 +247,7 @@ enum error_code host_receive_hello(struct host *host, const struct hello *hello,
         member->lost_until_us = 0;
         host->route_again = true;
     }
+    if (code == ERROR_OK && member == NULL && host->identity.cluster != 0) contact_note(host, hello);
     leave(host);
     return code;
 }
@@ -266,6 +270,7 @@ void host_receive(struct host *host, const struct identity *from,
     bool for_us = strcmp(message->to.text, host->identity.id) == 0 &&
                   strcmp(message->from.text, from->id) == 0;
     if (for_us && host_runs(host) && member_speaks(host, from)) {
+        contact_heard(host, from->id);
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_RECEIVE, .message = message});
     }
     leave(host);
@@ -276,7 +281,10 @@ void host_forwarded(struct host *host, const struct identity *from, uint64_t tic
 {
     if (!enter(host)) return;
     struct raft_id id = raft_id_of(from->id);
-    if (member_speaks(host, from)) submit_admit(host, ticket, request, &id);
+    if (member_speaks(host, from) || contact_may_ask(host, from, request)) {
+        contact_heard(host, from->id);
+        submit_admit(host, ticket, request, &id);
+    }
     leave(host);
 }
 
@@ -284,7 +292,7 @@ void host_forward_reply(struct host *host, const struct identity *from, uint64_t
                         const struct reply *reply)
 {
     if (!enter(host)) return;
-    forward_answered(host, from, ticket, reply);
+    if (!bootstrap_answered(host, from, ticket, reply)) forward_answered(host, from, ticket, reply);
     leave(host);
 }
 
@@ -387,6 +395,10 @@ static void arm_timer(struct host *host)
         host_runs(host) ? host->raft_deadline_us : 0,
         due != NULL ? due->wake_us : 0,
         host->bootstrap.stage == BOOTSTRAP_REFUSED && !host->wiped ? host->bootstrap.retry_us : 0,
+        host->bootstrap.stage == BOOTSTRAP_JOINING && !raft_id_none(&host->bootstrap.door) &&
+                !host->wiped
+            ? host->bootstrap.ask_us
+            : 0,
         host->stop.stage != STOP_NONE ? host->stop.deadline_us : 0,
     };
     uint64_t at_us = 0;

@@ -75,6 +75,9 @@ struct host_options {
     const char *address;      /* advertised host:port */
     const char *const *peers; /* --peers, as host:port or id=host:port; null: none given. Copied */
     size_t peer_count;
+    const char *const *join; /* --join: addresses of members, for a blank node that is to become one;
+                                null: none given. Copied */
+    size_t join_count;
     struct slice bundle; /* of the local app folder (script/bundle.h); empty: none here. Copied */
     struct slice config; /* the app's config: one msgpack value. Copied */
     const char *lua_release; /* "5.4.4" */

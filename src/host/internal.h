@@ -22,10 +22,24 @@ struct member {
     bool release_warned;
 };
 
+/* ---- contacts.c ---- */
+#define CONTACTS_MAX 16
+#define CONTACT_US   UINT64_C(60000000) /* of silence, until one is forgotten */
+
+/* A node outside the effective configuration that this one speaks with. */
+struct contact {
+    struct raft_id id;
+    uint64_t incarnation;
+    char address[ADDRESS_MAX + 1];
+    uint64_t until_us;
+    bool guest; /* blank, and asks to join */
+};
+
 /* ---- bootstrap.c ---- */
 enum bootstrap_stage {
     BOOTSTRAP_NONE,      /* not blank */
     BOOTSTRAP_GATHERING, /* waits for the others of --peers */
+    BOOTSTRAP_JOINING,   /* asks a member to be let in */
     BOOTSTRAP_STORING,   /* the first configuration is on its way to the disk */
     BOOTSTRAP_REFUSED,   /* the disk was full: tried again at retry_us */
 };
@@ -48,6 +62,11 @@ struct bootstrap {
     uint64_t cluster;    /* being stored, with host->first_configuration */
     uint64_t complained; /* as a candidate's, about those who are not in the list */
     struct error error;  /* what is wrong with the list; code OK: nothing */
+    bool joining;        /* started with --join: the candidates are members of some cluster */
+    struct raft_id door; /* JOINING: the member to ask; "" : none has answered yet */
+    uint64_t ask_us;     /* ... and when to ask next */
+    uint64_t ticket;     /* of the question that is out; 0: none */
+    uint64_t refused;    /* hash of the last temporary refusal: said once */
 };
 
 /* ---- reads.c ---- */
@@ -118,6 +137,9 @@ struct host {
     bool route_again; /* leader, connection or app have changed: look at the parked again */
     struct member *members;
     size_t member_count;
+    struct contact contacts[CONTACTS_MAX];
+    size_t contact_count;
+    raft_index member_until; /* of the newest configuration that names this node, + 1; 0: none */
     struct buffer first_configuration; /* at index 0, encoded */
     bool ready;
     bool ready_armed;
@@ -197,10 +219,19 @@ void apply_deinit(struct host *host);
 /* ---- members.c: who is who ---- */
 struct member *member_find(const struct host *host, const char *id); /* null: none */
 void members_set(struct host *host, const struct raft_configuration *configuration);
+void members_tell(struct host *host); /* the transport: whom to be connected with */
 bool member_speaks(struct host *host, const struct identity *from); /* may its messages count? */
 enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error);
 void host_lost_its_data(struct host *host, const char *by);
 uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
+
+/* ---- contacts.c ---- */
+struct contact *contact_find(struct host *host, const char *id); /* null: none */
+void contact_note(struct host *host, const struct hello *hello);
+void contact_heard(struct host *host, const char *id);
+bool contacts_prune(struct host *host);
+/* A guest may ask to be let in, nothing else. */
+bool contact_may_ask(struct host *host, const struct identity *from, const struct request *request);
 
 /* ---- bootstrap.c ---- */
 void bootstrap_init(struct host *host, const struct host_options *options);
@@ -209,6 +240,10 @@ void bootstrap_begin(struct host *host);
 enum error_code bootstrap_hello(struct host *host, const struct hello *hello, struct error *error);
 void bootstrap_stored(struct host *host);
 void bootstrap_timer(struct host *host);
+void bootstrap_turn(struct host *host); /* asks to be let in, where that is due */
+/* Was this the answer to that question? */
+bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t ticket,
+                        const struct reply *reply);
 
 /* ---- stop.c ---- */
 void stop_begin(struct host *host);

@@ -17,8 +17,9 @@ static enum error_code check_program(struct host *host, const struct hello *hell
                                      struct error *error);
 static enum error_code check_member(struct host *host, const struct hello *hello,
                                     struct error *error);
+static enum error_code check_removed(struct host *host, const struct hello *hello,
+                                     struct error *error);
 static size_t minor_length(const char *release);
-static void tell_peers(struct host *host);
 
 struct member *member_find(const struct host *host, const char *id)
 {
@@ -47,12 +48,13 @@ void members_set(struct host *host, const struct raft_configuration *configurati
     memory_free(host->members);
     host->members = members;
     host->member_count = count;
-    if (!same) tell_peers(host);
+    if (contacts_prune(host) || !same) members_tell(host);
 }
 
-static void tell_peers(struct host *host)
+void members_tell(struct host *host)
 {
-    struct host_peer *peers = memory_zero(host->member_count, sizeof *peers);
+    size_t most = host->member_count + host->contact_count;
+    struct host_peer *peers = memory_zero(most, sizeof *peers);
     size_t count = 0;
     for (size_t i = 0; i < host->member_count; i++) {
         const struct member *member = &host->members[i];
@@ -60,6 +62,10 @@ static void tell_peers(struct host *host)
         peers[count].id = member->id;
         memcpy(peers[count].address, member->address, sizeof peers[count].address);
         count++;
+    }
+    for (size_t i = 0; i < host->contact_count; i++, count++) {
+        peers[count].id = host->contacts[i].id;
+        memcpy(peers[count].address, host->contacts[i].address, sizeof peers[count].address);
     }
     host->ports.peers(host->ports.context, peers, count);
     memory_free(peers);
@@ -156,11 +162,26 @@ static enum error_code check_member(struct host *host, const struct hello *hello
                          "it join again",
                          it->id, it->id);
     }
-    if (member == NULL && it->cluster == 0) {
+    if (member == NULL && it->cluster == 0 && !hello->joining) {
         return error_set(error, ERROR_FOREIGN, "%s is not a member of the cluster of %s", it->id,
                          host->identity.id);
     }
-    return ERROR_OK;
+    return member == NULL ? check_removed(host, hello, error) : ERROR_OK;
+}
+
+/* A configuration that is committed here names it no more, and is newer than the last one that it finds itself in:
+ * whatever it believes, it was removed. One that does not name it yet is older than that. */
+static enum error_code check_removed(struct host *host, const struct hello *hello,
+                                     struct error *error)
+{
+    if (hello->member_until == 0 || host->raft == NULL) return ERROR_OK;
+    raft_status(host->raft, &host->status);
+    raft_index index = host->status.configuration_index;
+    if (index > host->status.commit_index || hello->member_until > index + 1) return ERROR_OK;
+    return error_set(error, ERROR_REMOVED,
+                     "%s was removed from the cluster: to come back it joins with an empty data "
+                     "folder",
+                     hello->identity.id);
 }
 
 void host_lost_its_data(struct host *host, const char *by)

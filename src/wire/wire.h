@@ -15,7 +15,7 @@
  *   16  body: a msgpack array, then raw bytes, by type:
  *
  *   HELLO          [id, incarnation, cluster, address, protocol_min, protocol_max, format_level,
- *                  lua_release, peers_hash] and the encoded configuration
+ *                  lua_release, peers_hash, joining, member_until] and the encoded configuration
  *   HELLO_REFUSED  [error number, text]
  *   FORWARD        [ticket, kind, consistency, session, sequence, timeout_ms] and the request's
  *                  body

@@ -1,0 +1,75 @@
+/*
+ * Contacts: nodes outside the effective configuration that this one has to speak with all the same. A blank node that
+ * asks to join (a guest) is answered over a connection of ours; a node that joined knows its cluster's first members
+ * only, and learns from their hellos where the present ones are; a server that the others have added may call before
+ * the entry that says so has arrived here. Whoever is silent for long is forgotten.
+ */
+#include "host/internal.h"
+
+#include <string.h>
+
+static struct contact *place_for(struct host *host, const struct hello *hello);
+
+struct contact *contact_find(struct host *host, const char *id)
+{
+    for (size_t i = 0; i < host->contact_count; i++) {
+        if (strcmp(host->contacts[i].id.text, id) == 0) return &host->contacts[i];
+    }
+    return NULL;
+}
+
+/* The hello of somebody who is not a member as far as is known here, and who may speak. */
+void contact_note(struct host *host, const struct hello *hello)
+{
+    struct contact *contact = contact_find(host, hello->identity.id);
+    bool same = contact != NULL && contact->incarnation == hello->identity.incarnation &&
+                strcmp(contact->address, hello->address) == 0;
+    if (contact == NULL) contact = place_for(host, hello);
+    contact->incarnation = hello->identity.incarnation;
+    contact->guest = hello->joining;
+    contact->until_us = host_now(host) + CONTACT_US;
+    memcpy(contact->address, hello->address, sizeof contact->address);
+    if (!same) members_tell(host);
+}
+
+/* Where all places are taken, whoever has been silent longest goes. */
+static struct contact *place_for(struct host *host, const struct hello *hello)
+{
+    struct contact *place = &host->contacts[0];
+    if (host->contact_count < CONTACTS_MAX) {
+        place = &host->contacts[host->contact_count++];
+    } else {
+        for (size_t i = 1; i < CONTACTS_MAX; i++) {
+            if (host->contacts[i].until_us < place->until_us) place = &host->contacts[i];
+        }
+    }
+    *place = (struct contact){.id = raft_id_of(hello->identity.id)};
+    return place;
+}
+
+void contact_heard(struct host *host, const char *id)
+{
+    if (host->contact_count == 0) return;
+    struct contact *contact = contact_find(host, id);
+    if (contact != NULL) contact->until_us = host_now(host) + CONTACT_US;
+}
+
+/* Those who have become members, or were silent for long, go; true: somebody went. */
+bool contacts_prune(struct host *host)
+{
+    size_t kept = 0, before = host->contact_count;
+    for (size_t i = 0; i < before; i++) {
+        struct contact *contact = &host->contacts[i];
+        bool goes = contact->until_us <= host->now_us || member_find(host, contact->id.text) != NULL;
+        if (!goes) host->contacts[kept++] = *contact;
+    }
+    host->contact_count = kept;
+    return kept < before;
+}
+
+bool contact_may_ask(struct host *host, const struct identity *from, const struct request *request)
+{
+    const struct contact *contact = contact_find(host, from->id);
+    return contact != NULL && contact->guest && contact->incarnation == from->incarnation &&
+           from->cluster == 0 && request->kind == REQUEST_ADMIN;
+}
