@@ -11,6 +11,9 @@
 local core = require "moonclave.core"
 local formats = require "moonclave.formats"
 
+-- The stories of numbered bugs are told again to builds in which one guard is off (raft/mutants_spec.lua).
+core.mutant(os.getenv "MOONCLAVE_CORE_MUTANT" or "")
+
 local Cluster, Server = {}, {}
 Cluster.__index, Server.__index = Cluster, Server
 
@@ -39,17 +42,21 @@ function Cluster.log(terms, special)
   return log
 end
 
--- { "a", "b" } or { voters = {}, learners = {}, outgoing = {} } -> bytes
+-- { "a", "b" } or { voters = {}, learners = {}, leaving = {}, outgoing = {} } -> bytes; by id: priorities, incarnations,
+-- ports, where they are not the usual ones.
 function Cluster.configuration(members)
   local servers = {}
+  local function of(table, id, usual) return table and table[id] or usual end
   local function add(ids, role)
     for _, id in ipairs(ids or {}) do
-      servers[#servers + 1] = { id = id, incarnation = 1, role = role,
-        addresses = { { kind = "node", host = "127.0.0.1", port = 5000 + id:byte() } } }
+      servers[#servers + 1] = { id = id, incarnation = of(members.incarnations, id, 1), role = role,
+        priority = of(members.priorities, id, 0),
+        addresses = { { kind = "node", host = "127.0.0.1", port = of(members.ports, id, 5000 + id:byte()) } } }
     end
   end
   add(members.voters or members, 0)
   add(members.learners, 1)
+  add(members.leaving, 2)
   table.sort(servers, function(x, y) return x.id < y.id end)
   return formats.configuration_encode { previous = 0, servers = servers, outgoing = members.outgoing }
 end
@@ -98,8 +105,11 @@ end
 
 function Server:on_read_log(effect) self.log_reads[#self.log_reads + 1] = effect end
 
+function Server:on_transfer_failed(effect) self.transfer_failed = effect.target end
+
 function Server:on_read_ready(effect)
   assert(self.reads[effect.context] == nil, "a read is answered once")
+  assert(effect.index >= (self.floors[effect.context] or 0), "a read does not see a write acknowledged before it")
   self.reads[effect.context] = effect.index
 end
 
@@ -122,7 +132,21 @@ function Server:receive(message)
   message.to = message.to or self.id
   return self:event { type = "receive", message = message }
 end
-function Server:read(context) return self:event { type = "read", context = context } end
+function Server:read(context, mode, ask)
+  self.floors[context] = self.cluster.acknowledged
+  return self:event { type = "read", context = context, mode = mode, ask = ask }
+end
+function Server:transfer(target) return self:event { type = "transfer", target = target or "" } end
+
+-- Asks for a whole new configuration; returns the code, the refusal and the event with the entry's index and term.
+-- options: expected (the present one when absent), forced
+function Server:configure(members, options)
+  options = options or {}
+  local event = { type = "configure", forced = options.forced, wanted = Cluster.configuration(members),
+    expected = options.expected or self:status().configuration_index }
+  local code = self:event(event)
+  return code, event.refusal, event
+end
 function Server:unreachable(peer) return self:event { type = "unreachable", peer = peer } end
 
 -- Proposes one command for each argument; returns the code and the entries as they were assigned.
@@ -189,7 +213,8 @@ function Server:start()
   local last = disk.log[#disk.log]
   self.settings.id = self.id
   self.core = core.new(self.settings)
-  self.writes, self.log_reads, self.reads = {}, {}, {}
+  self.writes, self.log_reads, self.reads, self.floors = {}, {}, {}, {}
+  self.transfer_failed = nil
   self.applied, self.deadline_us = 0, nil
   self.cluster.seed = self.cluster.seed + 1
   return self:event { type = "start", seed = self.cluster.seed, durable = {
@@ -217,7 +242,7 @@ end
 -- the ids when absent); settings; disks: by id { term=, vote=, log= }
 function Cluster.new(options)
   local self = setmetatable({ now_us = 1000000, seed = options.seed or 1, messages = {}, played = {}, ids = {},
-    leaders = {}, votes = {}, committed_entries = {}, cut_links = {}, servers = {} }, Cluster)
+    leaders = {}, votes = {}, acknowledged = 0, committed_entries = {}, cut_links = {}, servers = {} }, Cluster)
   local configuration = Cluster.configuration(options.members or options.ids)
   if options.members == false then configuration = "" end
   for _, id in ipairs(options.run or options.ids) do
@@ -409,8 +434,22 @@ function Cluster:check(server)
     local before = self.leaders[status.term]
     assert(not before or before == server.id, ("two leaders in term %d"):format(status.term))
     self.leaders[status.term] = server.id
+    -- A leader acknowledges what it has committed and applied: whoever asks after that must see it.
+    self.acknowledged = math.max(self.acknowledged, server.applied)
   end
+  self:check_configuration(server, status)
   assert(status.durable_index <= #server.disk.log, "more is thought durable than was written")
+end
+
+-- At most one configuration is not committed, ever, and where majorities need not overlap both halves are asked.
+function Cluster:check_configuration(server, status)
+  if not self.watch_configurations or status.role ~= "leader" then return end
+  local uncommitted = 0
+  for index = status.commit_index + 1, status.last_index do
+    local entry = server.core:entry(index)
+    if entry and entry.type == Cluster.TYPE.configuration then uncommitted = uncommitted + 1 end
+  end
+  assert(uncommitted <= 1, server.id .. " has two uncommitted configurations")
 end
 
 function Cluster:check_message(server, message)

@@ -68,9 +68,20 @@ local golden = {
     match = 0, last_index = 8, conflict_term = 3, conflict_index = 6, round = 300, state_index = 64, state_chain = -2 },
     [[1b000000 04 00 0000 d4ec7673c67c1e61
       9ca26e32a26e3105c20a00080306cd012c40cffffffffffffffffe]] },
+  { "timeout_now", { type = "timeout_now", from = "n1", to = "n2", term = 6 },
+    [[08000000 08 00 0000 04357e4c19504f3c
+      93a26e31a26e3206]] },
+  { "read_index", { type = "read_index", from = "n2", to = "n1", term = 6, identity = -3, lease = true },
+    [[12000000 0b 00 0000 fa15909d0d7afa5e
+      95a26e32a26e3106cffffffffffffffffdc3]] },
+  { "read_index_result", { type = "read_index_result", from = "n1", to = "n2", term = 6, identity = -3,
+    success = true, index = 300 },
+    [[15000000 0c 00 0000 b26720f5f2724b02
+      96a26e31a26e3206cffffffffffffffffdc3cd012c]] },
 }
 
-local NUMBERS = { request_vote = 1, vote = 2, append = 3, append_result = 4, hello = 64, hello_refused = 65,
+local NUMBERS = { request_vote = 1, vote = 2, append = 3, append_result = 4, timeout_now = 8,
+  read_index = 11, read_index_result = 12, hello = 64, hello_refused = 65,
   forward = 66, forward_reply = 67 }
 
 -- A frame around a body, by the page in wire.h.
@@ -182,7 +193,7 @@ describe("a frame's limits", function()
   end)
 
   it("an unknown type is refused by its number", function()
-    for _, number in ipairs { 0, 5, 8, 31, 63, 68, 255 } do
+    for _, number in ipairs { 0, 5, 7, 13, 31, 63, 68, 255 } do
       local size, code, text = wire.frame_size(string.pack("<I4BBI2I8", 1, number, 0, 0, 0), 1000)
       assert.is_nil(size)
       assert.equal("version", code)

@@ -38,8 +38,9 @@
     X(WIPED,           19, "wiped",          409, DEFINITE, "this node lost its data: remove it and let it join again") \
     X(SCRIPT,          20, "script_error",   500, DEFINITE, "the app's script is not valid") \
     X(USAGE,           21, "usage",          400, DEFINITE, "the command line or a setting is not valid") \
-    X(REMOVED,         30, "removed",         409, DEFINITE, "this node was removed from the cluster: to come back it joins with an empty data folder") \
-    X(INTERNAL,        22, "internal",       500, UNKNOWN,  "an internal error")
+    X(INTERNAL,        22, "internal",       500, UNKNOWN,  "an internal error") \
+    X(CONFLICT,        23, "conflict",       409, DEFINITE, "it has changed meanwhile: look again, then decide") \
+    X(REMOVED,         24, "removed",        409, DEFINITE, "this node was removed from the cluster: to come back it joins with an empty data folder")
 /* clang-format on */
 
 enum error_code {

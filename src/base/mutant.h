@@ -15,7 +15,33 @@
     X(COUNTED_PRIOR_TERM,       "counted_prior_term",       "1: an entry of a prior term is committed by counting") \
     X(DOUBLE_VOTE,              "double_vote",              "35: a restarted node votes again in the same term") \
     X(STALE_READ,               "stale_read",               "4: a read is answered without a round that began after it") \
-    X(TRUNCATE_WITHOUT_CONFLICT,"truncate_without_conflict","23: a late, shorter append cuts a matching suffix off")
+    X(TRUNCATE_WITHOUT_CONFLICT,"truncate_without_conflict","23: a late, shorter append cuts a matching suffix off") \
+    X(READ_BEFORE_COMMIT,       "read_before_commit",       "2: a read is answered before the first commit of the term") \
+    X(COUNTED_UNWRITTEN,        "counted_unwritten",        "3: a leader counts what its own disk does not hold yet") \
+    X(LEASE_AFTER_TRANSFER,     "lease_after_transfer",     "5: a lease outlives a transfer that was given up") \
+    X(LEASE_IN_TRANSFER,        "lease_in_transfer",        "6: a lease answers while leadership is handed over") \
+    X(PROPOSED_TOO_LATE,        "proposed_too_late",        "7: a proposal is appended by one who leads no more") \
+    X(TRANSFER_OUTLIVES,        "transfer_outlives",        "8: a transfer survives its leader's step-down") \
+    X(CONFIGURATION_KEPT,       "configuration_kept",       "12: a truncated configuration stays in effect") \
+    X(CONFIGURATION_FORGOTTEN,  "configuration_forgotten",  "13: a restart forgets configurations in the log") \
+    X(INHERITED_IGNORED,        "inherited_ignored",        "14: a leader ignores an uncommitted configuration it inherits") \
+    X(CHANGED_TOO_EARLY,        "changed_too_early",        "15: a change before this term has committed an entry") \
+    X(UNAPPLIED_IGNORED,        "unapplied_ignored",        "16: a campaign by the configuration that is applied") \
+    X(LEARNER_REFUSES,          "learner_refuses",          "17: one who knows itself as a learner refuses to vote") \
+    X(DEPOSED_BY_ANYONE,        "deposed_by_anyone",        "20: whoever asks in a higher term deposes the leader") \
+    X(STRANGER_HEEDED,          "stranger_heeded",          "20: a removed server's higher term deposes the leader") \
+    X(VOTE_FORGOTTEN,           "vote_forgotten",           "21: the vote is cleared on learning who leads") \
+    X(JUDGED_BY_OLD_LOG,        "judged_by_old_log",        "27: a vote is granted by what the log held before") \
+    X(TRANSFER_UNDER_LOAD,      "transfer_under_load",      "32: proposals go on during a transfer, which never ends") \
+    X(NON_VOTERS_COUNTED,       "non_voters_counted",       "37: learners count in a quorum") \
+    X(REJOINED_TRUSTED,         "rejoined_trusted",         "38: one who joins again is trusted with its former log") \
+    X(TWO_CHANGES,              "two_changes",              "two changes of membership are under way at once") \
+    X(REMOVED_LEADS_ON,         "removed_leads_on",         "a leader that was removed leads on") \
+    X(OLD_TIMEOUT_NOW,          "old_timeout_now",          "5: an order to campaign of an older term is followed") \
+    X(TRANSFER_TO_LEARNER,      "transfer_to_learner",      "leadership is handed to one who cannot lead") \
+    X(WORD_FORGOTTEN,           "word_forgotten",           "a restarted voter breaks the lease it granted") \
+    X(WORD_DIES_WITH_TERM,      "word_dies_with_term",      "a voter that hears of a higher term breaks a lease") \
+    X(OLD_READ_INDEX,           "old_read_index",           "4: a late answer to another request serves a read")
 /* clang-format on */
 
 enum mutant {

@@ -33,7 +33,8 @@ void reads_ask(struct host *host)
     while (queries->first != NULL) {
         waiter_move_to(&host->waiters, queries->first, WAITER_READING, &round->waiters);
     }
-    host_step(host, &(struct raft_event){.type = RAFT_EVENT_READ, .read_context = round->context});
+    host_step(host, &(struct raft_event){.type = RAFT_EVENT_READ,
+                                         .read = {.context = round->context}});
 }
 
 static struct round *round_new(struct reads *reads)

@@ -19,6 +19,7 @@ static void on_read_failed(struct host *host, const struct raft_effect *effect);
 static void on_role(struct host *host, const struct raft_effect *effect);
 static void on_configuration(struct host *host, const struct raft_effect *effect);
 static void on_deadline(struct host *host, const struct raft_effect *effect);
+static void on_transfer_failed(struct host *host, const struct raft_effect *effect);
 
 static void (*const effect_rows[])(struct host *host, const struct raft_effect *effect) = {
     [RAFT_EFFECT_PERSIST] = on_persist,
@@ -30,6 +31,7 @@ static void (*const effect_rows[])(struct host *host, const struct raft_effect *
     [RAFT_EFFECT_ROLE] = on_role,
     [RAFT_EFFECT_CONFIGURATION] = on_configuration,
     [RAFT_EFFECT_DEADLINE] = on_deadline,
+    [RAFT_EFFECT_TRANSFER_FAILED] = on_transfer_failed,
 };
 
 void turnstile_start(struct host *host, const struct raft_durable *durable)
@@ -157,4 +159,9 @@ static void on_configuration(struct host *host, const struct raft_effect *effect
 static void on_deadline(struct host *host, const struct raft_effect *effect)
 {
     host->raft_deadline_us = effect->deadline_us;
+}
+
+static void on_transfer_failed(struct host *host, const struct raft_effect *effect)
+{
+    host_log(host, LOG_LEVEL_INFO, "leads on: %s did not take over", effect->target.text);
 }

@@ -57,6 +57,19 @@ static const struct field_row append_result_rows[] = {
     {NULL, FIELD_U64, 0},
 };
 
+static const struct field_row timeout_now_rows[] = {{NULL, FIELD_U64, 0}};
+static const struct field_row read_index_rows[] = {
+    ROW("identity", FIELD_U64, read_index.identity),
+    ROW("lease", FIELD_BOOLEAN, read_index.lease),
+    {NULL, FIELD_U64, 0},
+};
+static const struct field_row read_index_result_rows[] = {
+    ROW("identity", FIELD_U64, read_index_result.identity),
+    ROW("success", FIELD_BOOLEAN, read_index_result.success),
+    ROW("index", FIELD_U64, read_index_result.index),
+    {NULL, FIELD_U64, 0},
+};
+
 struct message_row {
     const char *name;
     enum raft_message_type type;
@@ -67,6 +80,9 @@ static const struct message_row message_rows[] = {
     {"vote", RAFT_VOTE, vote_rows},
     {"append", RAFT_APPEND, append_rows},
     {"append_result", RAFT_APPEND_RESULT, append_result_rows},
+    {"timeout_now", RAFT_TIMEOUT_NOW, timeout_now_rows},
+    {"read_index", RAFT_READ_INDEX, read_index_rows},
+    {"read_index_result", RAFT_READ_INDEX_RESULT, read_index_result_rows},
 };
 #define MESSAGE_ROWS (sizeof message_rows / sizeof *message_rows)
 

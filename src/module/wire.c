@@ -105,6 +105,17 @@ static void check_message(lua_State *L, struct raft_message *message)
     case RAFT_APPEND_RESULT:
         check_append_result(L, &message->append_result);
         break;
+    case RAFT_TIMEOUT_NOW:
+        break;
+    case RAFT_READ_INDEX:
+        message->read_index.identity = field_u64(L, 1, "identity");
+        message->read_index.lease = field_boolean(L, 1, "lease");
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        message->read_index_result.identity = field_u64(L, 1, "identity");
+        message->read_index_result.success = field_boolean(L, 1, "success");
+        message->read_index_result.index = field_u64(L, 1, "index");
+        break;
     }
 }
 
@@ -224,6 +235,17 @@ static void push_message(lua_State *L, const struct raft_message *message, const
         break;
     case RAFT_APPEND_RESULT:
         push_append_result(L, &message->append_result);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        break;
+    case RAFT_READ_INDEX:
+        set_u64(L, "identity", message->read_index.identity);
+        set_boolean(L, "lease", message->read_index.lease);
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        set_u64(L, "identity", message->read_index_result.identity);
+        set_boolean(L, "success", message->read_index_result.success);
+        set_u64(L, "index", message->read_index_result.index);
         break;
     }
 }

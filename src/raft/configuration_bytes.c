@@ -244,7 +244,7 @@ static enum error_code read_server_field(struct mp_reader *reader, struct slice 
     if (key_is(key, "role")) {
         uint32_t role;
         if (!read_u32(reader, UINT32_MAX, &role)) return malformed(error, "a role is no number");
-        if (role > RAFT_LEARNER) {
+        if (role > RAFT_LEAVING) {
             return error_set(error, ERROR_VERSION,
                              "configuration: server %s has role %u, which this program "
                              "(moonclave, format level %d) does not know: a newer one wrote it",

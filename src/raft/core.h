@@ -16,17 +16,45 @@
 #include "raft/peers.h"
 #include "raft/raft.h"
 
-/* Reads at a leader. They are confirmed by rounds: a read joins the next round to start, and is
- * answered once a quorum has echoed that round or a later one. */
+/* A read that waits: our owner's, by its context, or another server's, by its request's identity. */
+struct raft_context {
+    uint64_t number;
+    struct raft_id from; /* "" : our owner's */
+};
 struct raft_contexts {
-    uint64_t *contexts;
+    struct raft_context *contexts;
     size_t count, capacity;
 };
+
+/* Reads at a leader. They are confirmed by rounds: a read joins the next round to start, and is
+ * answered once a quorum has echoed that round or a later one. Where leases are on, every heartbeat
+ * is a round too, so that it is known when the word was sent that a follower answers. */
+#define RAFT_ROUNDS_KEPT 32
 struct raft_reads {
-    uint64_t round;   /* newest started: ascends for the life of the process, never used twice */
+    uint64_t round; /* newest started: ascends for the life of the process, never used twice */
+    uint64_t began_us[RAFT_ROUNDS_KEPT]; /* of the newest rounds, by number modulo */
+    uint64_t asked_round;
     raft_index index; /* what the reads of that round may be answered from */
     struct raft_contexts asked;   /* in that round */
     struct raft_contexts waiting; /* for the next one */
+};
+
+/* Reads at a server that does not lead: what it asks of its leader. One request at a time. */
+struct raft_asking {
+    uint64_t identity; /* of the newest request; 0: none is out */
+    uint64_t since_us; /* the oldest read has waited since then */
+    uint64_t again_us; /* asks again then, as another request */
+    struct raft_contexts asked;   /* by that request */
+    struct raft_contexts waiting; /* for the next one */
+    bool asked_for_round, waiting_for_round; /* some of them do not trust a lease */
+};
+
+/* A transfer of leadership under way. */
+struct raft_transfer {
+    struct raft_id target; /* "" : none */
+    bool told;             /* it has been sent TIMEOUT_NOW */
+    uint64_t tell_again_us;
+    uint64_t deadline_us;
 };
 
 /* A follower's dealings with its leader: of the present term only. */
@@ -36,6 +64,8 @@ struct raft_following {
     raft_index prev_index; /* of the newest append: echoed */
     uint64_t round;        /* the newest heard: echoed */
 };
+
+#define RAFT_HANDOVER_TIMEOUTS 4 /* election timeouts to lead before leadership is offered */
 
 /* What the effects point into: valid until the next step. */
 struct raft_arena {
@@ -76,6 +106,9 @@ struct raft {
     struct raft_following following;
     struct raft_peers peers; /* everyone else in the effective configuration */
     bool own_vote;           /* (pre-)candidate: it counts, being durable where it must be */
+    bool told_to_campaign;   /* candidate: by its leader, so that its requests are heeded at once */
+    uint64_t silent_until_us; /* with leases: what it promised before its restart may hold until then */
+    struct raft_asking asking;
     uint64_t heard_us; /* the leader's last word: meaningful while `leader` is another server */
     uint64_t waiting_since_us;    /* the election timeout runs from here */
     uint64_t election_timeout_us; /* as drawn */
@@ -90,6 +123,9 @@ struct raft {
     raft_index settled_index; /* committed and durable here, as far as counted below */
     size_t uncommitted_bytes; /* in memory behind settled_index */
     struct raft_reads reads;
+    struct raft_transfer transfer;
+    bool lease_forgone;   /* somebody was told to campaign in this term */
+    uint64_t handover_us; /* not before then is leadership offered to a voter of higher priority */
     uint64_t log_read_token; /* last given out */
 
     struct raft_arena arena;
@@ -118,6 +154,7 @@ void raft_become_leader(struct raft *raft);
 /* ---- election.c: the side that asks ---- */
 bool raft_may_campaign(const struct raft *raft); /* a voter whose disk takes writes */
 void raft_campaign(struct raft *raft);
+void raft_campaign_at_once(struct raft *raft); /* told to by the leader: no pre-vote */
 void raft_ask_for_votes(struct raft *raft); /* of those who have not granted one */
 void raft_count_votes(struct raft *raft);
 enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *message,
@@ -146,6 +183,35 @@ void raft_speak_to_all(struct raft *raft); /* a heartbeat to everyone at the end
 void raft_advance_commit(struct raft *raft); /* a leader's, by counting */
 void raft_settle(struct raft *raft);         /* moves settled_index up */
 
+/* ---- membership.c ---- */
+const struct raft_configuration *raft_effective(const struct raft *raft); /* decides every quorum */
+enum error_code raft_configure(struct raft *raft, const struct raft_event *event,
+                               struct error *error);
+bool raft_configuration_pending(const struct raft *raft); /* not committed, or joint */
+void raft_follow_membership(struct raft *raft); /* a leader's next step once it has committed one */
+
+/* ---- catch_up.c: how far behind the peers are ---- */
+void raft_catch_up_begin(struct raft *raft, struct raft_peer *peer); /* a round, where one is due */
+void raft_catch_up_moved(struct raft *raft, struct raft_peer *peer); /* its match is higher now */
+bool raft_caught_up(const struct raft *raft, const struct raft_peer *peer);
+bool raft_stuck(const struct raft *raft, const struct raft_peer *peer);
+
+/* ---- transfer.c ---- */
+enum error_code raft_transfer(struct raft *raft, const struct raft_event *event,
+                              struct error *error);
+bool raft_transferring(const struct raft *raft);
+void raft_advance_transfer(struct raft *raft); /* tells the target once it has everything */
+void raft_transfer_timer(struct raft *raft);   /* aborts; offers leadership to who is preferred */
+void raft_hand_over(struct raft *raft);        /* a leader that goes: to the best, if any is ready */
+uint64_t raft_transfer_deadline(const struct raft *raft); /* 0: none */
+enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_message *message,
+                                         struct error *error);
+
+/* ---- lease.c ---- */
+void raft_lease_mark(struct raft *raft); /* a heartbeat leaves: a round of its own */
+void raft_lease_answered(struct raft *raft, struct raft_peer *peer, uint64_t round);
+uint64_t raft_lease_until(const struct raft *raft); /* 0: none */
+
 /* ---- propose.c ---- */
 enum error_code raft_propose(struct raft *raft, const struct raft_event *event,
                              struct error *error);
@@ -157,6 +223,22 @@ enum error_code raft_read(struct raft *raft, const struct raft_event *event, str
 void raft_advance_reads(struct raft *raft);
 void raft_fail_reads(struct raft *raft);
 void raft_reads_deinit(struct raft_reads *reads);
+void raft_begin_round(struct raft *raft); /* the appends from now on carry a number not used before */
+void raft_push_context(struct raft_contexts *contexts, uint64_t number, const struct raft_id *from);
+void raft_read_ready(struct raft *raft, const struct raft_context *context, raft_index index);
+void raft_read_failed(struct raft *raft, const struct raft_contexts *contexts);
+
+/* ---- read_index.c: reads between servers ---- */
+void raft_ask_for_index(struct raft *raft, uint64_t context, enum raft_read_mode mode);
+void raft_fail_asking(struct raft *raft);
+void raft_asking_timer(struct raft *raft);
+uint64_t raft_asking_deadline(const struct raft *raft); /* 0: none */
+void raft_asking_deinit(struct raft_asking *asking);
+enum error_code raft_receive_read_index(struct raft *raft, const struct raft_message *message,
+                                        struct error *error);
+enum error_code raft_receive_read_index_result(struct raft *raft,
+                                               const struct raft_message *message,
+                                               struct error *error);
 
 /* ---- timer.c ---- */
 enum error_code raft_timer(struct raft *raft, const struct raft_event *event, struct error *error);
@@ -175,10 +257,6 @@ static inline raft_index raft_least(raft_index a, raft_index b)
 static inline raft_index raft_most(raft_index a, raft_index b)
 {
     return a > b ? a : b;
-}
-static inline const struct raft_configuration *raft_effective(const struct raft *raft)
-{
-    return raft_log_configuration(&raft->log, NULL);
 }
 static inline bool raft_is_self(const struct raft *raft, const struct raft_id *id)
 {

@@ -10,15 +10,30 @@
 static bool has_granted(void *context, const struct raft_id *id);
 static void ask(struct raft *raft, const struct raft_peer *peer);
 
-/* Only voters campaign. A server without a configuration waits to be told of one. */
+/* Only voters campaign. A server without a configuration waits to be told of one. One whose vote is
+ * taken away by a configuration that is not known to be committed goes on as a voter of the one
+ * before it (membership.c says why); its own vote does not count then. */
 bool raft_may_campaign(const struct raft *raft)
 {
-    return !raft->gate.refused && raft_configuration_is_voter(raft_effective(raft), &raft->id);
+    if (raft->gate.refused) return false;
+    if (raft_configuration_is_voter(raft_effective(raft), &raft->id)) return true;
+    raft_index index;
+    raft_log_configuration(&raft->log, &index);
+    return index > raft->commit_index &&
+           raft_configuration_is_voter(raft_log_configuration_before(&raft->log), &raft->id);
 }
 
 void raft_campaign(struct raft *raft)
 {
     raft_become_pre_candidate(raft);
+    raft_ask_for_votes(raft);
+    raft_count_votes(raft);
+}
+
+void raft_campaign_at_once(struct raft *raft)
+{
+    raft_become_candidate(raft);
+    raft->told_to_campaign = true;
     raft_ask_for_votes(raft);
     raft_count_votes(raft);
 }
@@ -78,6 +93,7 @@ static void ask(struct raft *raft, const struct raft_peer *peer)
     struct raft_message message = raft_message_to(raft, RAFT_REQUEST_VOTE, &peer->id);
     if (pre) message.term++;
     message.request_vote.pre = pre;
+    message.request_vote.transfer = raft->told_to_campaign;
     message.request_vote.last_index = raft->log.last_index;
     message.request_vote.last_term = raft_log_last_term(&raft->log);
     raft_gate_hold(raft, &message);

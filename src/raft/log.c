@@ -2,6 +2,7 @@
 #include "raft/log.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/configuration.h"
 #include "raft/entry.h"
 
@@ -113,6 +114,22 @@ const struct raft_configuration *raft_log_configuration(const struct raft_log *l
     return &effective->configuration;
 }
 
+const struct raft_configuration *raft_log_configuration_as_of(const struct raft_log *log,
+                                                              raft_index index)
+{
+    size_t count = log->configuration_count;
+    while (count > 0 && log->configurations[count - 1].index > index) count--;
+    return count > 0 ? &log->configurations[count - 1].configuration
+                     : &log->snapshot_configuration.configuration;
+}
+
+const struct raft_configuration *raft_log_configuration_before(const struct raft_log *log)
+{
+    size_t count = log->configuration_count;
+    return count > 1 ? &log->configurations[count - 2].configuration
+                     : &log->snapshot_configuration.configuration;
+}
+
 /* ---- the tail ---- */
 
 raft_index raft_log_tail_first(const struct raft_log *log)
@@ -181,6 +198,7 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
     while (log->run_count > 0 && log->runs[log->run_count - 1].first >= from) log->run_count--;
     while (log->configuration_count > 0 &&
            log->configurations[log->configuration_count - 1].index >= from) {
+        if (GUARD(CONFIGURATION_KEPT, false)) break;
         raft_configuration_deinit(&log->configurations[--log->configuration_count].configuration);
         log->configuration_changes++;
     }
@@ -261,8 +279,12 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
         struct raft_configuration configuration = {0};
         enum error_code code = decode_configuration(entry, &configuration, error);
         if (code) return code;
-        push_configuration(log, entry->index, &configuration);
         after = entry->index;
+        if (GUARD(CONFIGURATION_FORGOTTEN, false)) {
+            raft_configuration_deinit(&configuration);
+            continue;
+        }
+        push_configuration(log, entry->index, &configuration);
     }
     log->configuration_changes++;
     return ERROR_OK;

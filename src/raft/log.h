@@ -63,6 +63,12 @@ bool raft_log_chain_at(const struct raft_log *log, raft_index index, uint64_t *c
 const struct raft_configuration *raft_log_configuration(const struct raft_log *log,
                                                         raft_index *index);
 
+/* The effective configuration as of `index`, and the one before the effective one (itself, where the
+ * log holds no other). */
+const struct raft_configuration *raft_log_configuration_as_of(const struct raft_log *log,
+                                                              raft_index index);
+const struct raft_configuration *raft_log_configuration_before(const struct raft_log *log);
+
 raft_index raft_log_tail_first(
     const struct raft_log *log); /* last_index + 1 when nothing is in memory */
 const struct raft_entry *raft_log_entry(const struct raft_log *log,

@@ -2,11 +2,13 @@
 #include "raft/peers.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/configuration.h"
 #include "raft/raft.h"
 
 #include <assert.h>
 
+static void keep_departed(struct raft_peers *peers, struct raft_peers *before, uint64_t until_us);
 static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
                      const struct raft_id *id, raft_index next);
 static void clear_flights(struct raft_peer *peer);
@@ -27,10 +29,10 @@ void raft_peers_deinit(struct raft_peers *peers)
 }
 
 void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration *configuration,
-                       const struct raft_id *self, raft_index next)
+                       const struct raft_id *self, raft_index next, uint64_t departed_until_us)
 {
     struct raft_peers before = *peers;
-    size_t most = configuration->server_count + configuration->outgoing_count;
+    size_t most = configuration->server_count + configuration->outgoing_count + before.count;
     peers->peers = memory_zero(most, sizeof *peers->peers);
     peers->count = 0;
     peers->status = memory_resize(peers->status, most, sizeof *peers->status);
@@ -47,8 +49,17 @@ void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration
     for (size_t i = 0; i < peers->count; i++) {
         peers->peers[i].voter = raft_configuration_is_voter(configuration, &peers->peers[i].id);
     }
+    if (departed_until_us > 0) keep_departed(peers, &before, departed_until_us);
     for (size_t i = 0; i < before.count; i++) memory_free(before.peers[i].flights);
     memory_free(before.peers);
+}
+
+void raft_peers_drop_departed(struct raft_peers *peers, uint64_t until_us)
+{
+    while (peers->count > 0 && peers->peers[peers->count - 1].departed &&
+           peers->peers[peers->count - 1].departed_until_us <= until_us) {
+        memory_free(peers->peers[--peers->count].flights);
+    }
 }
 
 struct raft_peer *raft_peers_find(const struct raft_peers *peers, const struct raft_id *id)
@@ -69,6 +80,8 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next)
         peer->contact_us = 0;
         peer->commit_sent = 0;
         peer->log_read_token = 0;
+        peer->lease_us = 0;
+        peer->catch_up = (struct raft_catch_up){0};
         raft_peer_probe(peer, next);
     }
 }
@@ -112,12 +125,30 @@ static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
 {
     struct raft_peer *peer = &peers->peers[peers->count++];
     struct raft_peer *known = raft_peers_find(before, id);
-    if (known) {
+    if (known && GUARD(REJOINED_TRUSTED, !known->departed)) {
         *peer = *known;
         known->flights = NULL;
+        peer->departed = false;
     } else {
         peer->id = *id;
         raft_peer_probe(peer, next);
+    }
+}
+
+/* The newest to go come first: so those whose time is over are always at the end. */
+static void keep_departed(struct raft_peers *peers, struct raft_peers *before, uint64_t until_us)
+{
+    for (int known = 0; known <= 1; known++) {
+        for (size_t i = 0; i < before->count; i++) {
+            struct raft_peer *gone = &before->peers[i];
+            if (gone->departed != (known == 1) || raft_peers_find(peers, &gone->id)) continue;
+            struct raft_peer *peer = &peers->peers[peers->count++];
+            *peer = *gone;
+            gone->flights = NULL;
+            peer->voter = false;
+            if (!peer->departed) peer->departed_until_us = until_us;
+            peer->departed = true;
+        }
     }
 }
 

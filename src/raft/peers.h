@@ -20,10 +20,22 @@ struct raft_flight {
     size_t bytes;
 };
 
+/* Catching up in rounds (Ongaro §4.2.1): a round is the replication of what the log held when it
+ * began. */
+struct raft_catch_up {
+    raft_index target; /* of the round under way; 0: none is */
+    uint64_t began_us;
+    uint64_t moved_us; /* its match has last moved up, or it has begun to lack something */
+    uint64_t rounds;   /* done */
+    uint64_t round_us; /* how long the last one took */
+};
+
 struct raft_peer {
     struct raft_id id;
     bool voter;
     bool granted; /* its vote or pre-vote in the present campaign */
+    bool departed; /* in the configuration no more, and told so for a while: counts for nothing */
+    uint64_t departed_until_us;
 
     enum raft_progress progress;
     raft_index match; /* durable there, and ours */
@@ -34,6 +46,8 @@ struct raft_peer {
     uint64_t contact_us;     /* when it last answered in this term; 0: never */
     raft_index commit_sent;  /* the newest commit index it was told */
     uint64_t log_read_token; /* of its outstanding READ_LOG; 0: none */
+    uint64_t lease_us;       /* the newest word of ours that it has answered was sent then; 0: none */
+    struct raft_catch_up catch_up;
 
     struct raft_flight *flights; /* a ring, oldest at flight_first; capacity a power of two */
     size_t flight_first, flight_count, flight_capacity;
@@ -44,7 +58,7 @@ struct raft_peer_status;
 
 struct raft_peers {
     struct raft_peer
-        *peers; /* in the configuration's order; outgoing voters that are in it no more come last */
+        *peers; /* in the configuration's order; those that are in it no more come last */
     size_t count;
     uint64_t configuration_changes;  /* as of which this is */
     struct raft_peer_status *status; /* room for what raft_status hands out */
@@ -52,9 +66,11 @@ struct raft_peers {
 
 void raft_peers_deinit(struct raft_peers *peers);
 /* Follows the configuration: those who stay keep their progress, new ones begin as probes at
- * `next`. */
+ * `next`, those who go are kept as departed until `departed_until_us` (0: they are dropped). One who
+ * comes back begins anew. */
 void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration *configuration,
-                       const struct raft_id *self, raft_index next);
+                       const struct raft_id *self, raft_index next, uint64_t departed_until_us);
+void raft_peers_drop_departed(struct raft_peers *peers, uint64_t until_us); /* whose time is over */
 struct raft_peer *raft_peers_find(const struct raft_peers *peers,
                                   const struct raft_id *id);      /* null: none */
 void raft_peers_reset(struct raft_peers *peers, raft_index next); /* a term of leadership begins */

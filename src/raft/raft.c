@@ -3,8 +3,8 @@
  * out.
  *
  * Where to read on: role.c (who may become what), election.c and vote.c, append.c (followers),
- * send.c and result.c (leaders), commit.c, reads.c, gate.h (what waits for the disk), log.h,
- * timer.c.
+ * send.c and result.c (leaders), commit.c, reads.c, membership.c, transfer.c, gate.h (what waits for
+ * the disk), log.h, timer.c.
  */
 #include "raft/core.h"
 
@@ -12,6 +12,8 @@
 #include "base/mutant.h"
 
 #include <assert.h>
+
+#define DEPARTED_TIMEOUTS 4 /* election timeouts that a removed server is still spoken to */
 
 typedef enum error_code handler(struct raft *raft, const struct raft_event *event,
                                 struct error *error);
@@ -39,6 +41,7 @@ struct raft *raft_new(const char *id, const struct raft_settings *settings)
 void raft_free(struct raft *raft)
 {
     raft_arena_deinit(&raft->arena);
+    raft_asking_deinit(&raft->asking);
     raft_reads_deinit(&raft->reads);
     raft_peers_deinit(&raft->peers);
     raft_gate_deinit(&raft->gate);
@@ -60,6 +63,8 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event,
         [RAFT_EVENT_LOG_READ] = raft_log_was_read,
         [RAFT_EVENT_APPLIED] = on_applied,
         [RAFT_EVENT_UNREACHABLE] = raft_unreachable,
+        [RAFT_EVENT_CONFIGURE] = raft_configure,
+        [RAFT_EVENT_TRANSFER] = raft_transfer,
     };
     assert((size_t)event->type < sizeof handlers / sizeof *handlers);
     assert(raft->started == (event->type != RAFT_EVENT_START));
@@ -91,6 +96,9 @@ static enum error_code on_start(struct raft *raft, const struct raft_event *even
         (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
     raft->commit_index = raft->applied_index = raft->told.applied = raft->log.snapshot_index;
     raft->settled_index = raft->commit_index;
+    if (raft->settings.leases) {
+        raft->silent_until_us = raft->now_us + raft->settings.election_timeout_us;
+    }
     raft_restart_election_timeout(raft);
     follow_configuration(raft);
     if (raft_may_campaign(raft) && raft->peers.count == 0) raft_campaign(raft);
@@ -144,7 +152,9 @@ static void finish(struct raft *raft)
 {
     /* First, for messages point into the tail. What is applied is durable. */
     raft_log_trim(&raft->log, raft->applied_index, raft->settings.tail_bytes_max);
+    raft_follow_membership(raft);
     follow_configuration(raft);
+    raft_advance_transfer(raft);
     tell_role(raft);
     raft_gate_flush(raft);
     raft_replicate(raft);
@@ -153,13 +163,20 @@ static void finish(struct raft *raft)
     check(raft);
 }
 
+/* A leader tells those who are no longer in the configuration so for a while: by the entry itself,
+ * and that it is committed. Then they are quiet. */
 static void follow_configuration(struct raft *raft)
 {
+    bool leads = raft->role == RAFT_LEADER;
+    uint64_t now_us = raft->now_us;
     uint64_t changes = raft->log.configuration_changes;
-    if (raft->peers.configuration_changes != changes) {
-        raft_peers_follow(&raft->peers, raft_effective(raft), &raft->id, raft->log.last_index + 1);
-        raft->peers.configuration_changes = changes;
-    }
+    raft_peers_drop_departed(&raft->peers, leads ? now_us : UINT64_MAX);
+    if (raft->peers.configuration_changes == changes) return;
+    uint64_t departed_until_us =
+        leads ? now_us + DEPARTED_TIMEOUTS * raft->settings.election_timeout_us : 0;
+    raft_peers_follow(&raft->peers, raft_effective(raft), &raft->id, raft->log.last_index + 1,
+                      departed_until_us);
+    raft->peers.configuration_changes = changes;
 }
 
 static void tell_role(struct raft *raft)
@@ -205,6 +222,7 @@ static void check(const struct raft *raft)
     assert(raft->applied_index <= raft->told.applied);
     assert((raft->role == RAFT_LEADER) == raft_is_self(raft, &raft->leader));
     if (raft->role != RAFT_LEADER) return;
+    assert(raft->asking.identity == 0);
     assert(GUARD(UNGATED_VOTE_REQUEST, raft_gate_hard_state_durable(raft)));
     assert(!raft->gate.refused);
     for (size_t i = 0; i < raft->peers.count; i++) {

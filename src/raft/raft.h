@@ -28,6 +28,9 @@ struct raft_settings {
     size_t append_window;         /* messages in flight per follower while replicating; one while probing */
     size_t uncommitted_bytes_max;
     size_t tail_bytes_max;
+    bool leases;                  /* reads may be answered by the leader's lease. All servers must agree on it: a voter
+                                     keeps its word to a leader across a restart only where it is set */
+    uint32_t clock_drift_ppm;     /* how far any server's clock rate may be off, in millionths: shortens the lease */
 };
 
 /* ---- events ---- */
@@ -43,6 +46,50 @@ enum raft_event_type {
     RAFT_EVENT_LOG_READ,        /* answers READ_LOG */
     RAFT_EVENT_APPLIED,         /* the machine has applied up to index */
     RAFT_EVENT_UNREACHABLE,     /* messages to a peer may have been lost: the connection broke */
+    RAFT_EVENT_CONFIGURE,       /* a change of membership, at the leader */
+    RAFT_EVENT_TRANSFER,        /* hand leadership over, at the leader */
+};
+
+/* How a read is confirmed. Both are linearizable; a lease that does not hold at the moment falls back to a round. */
+enum raft_read_mode {
+    RAFT_READ_ROUND, /* by a quorum that answers a round begun after the read (Ongaro §6.4) */
+    RAFT_READ_LEASE, /* at once, while the leader's lease holds (§6.4.1) */
+};
+
+/* Why a change of membership was refused. Nothing was appended. */
+enum raft_refusal {
+    RAFT_REFUSAL_NONE,
+    RAFT_REFUSAL_NOT_LEADER,
+    RAFT_REFUSAL_DISK_FULL,
+    RAFT_REFUSAL_PENDING,       /* another change is not committed yet, or still needs two majorities */
+    RAFT_REFUSAL_TOO_EARLY,     /* this term has not committed an entry yet (Ongaro 2015): in a moment */
+    RAFT_REFUSAL_TRANSFER,      /* leadership is being handed over */
+    RAFT_REFUSAL_STALE,         /* the configuration is not the expected one any more: look again */
+    RAFT_REFUSAL_MALFORMED,     /* ids not in order, twice or not valid; no address or incarnation; a role not asked for */
+    RAFT_REFUSAL_NO_VOTERS,     /* nobody would be left to vote */
+    RAFT_REFUSAL_NO_CHANGE,
+    RAFT_REFUSAL_INCARNATION,   /* a known id with another incarnation: it is to be removed, then added */
+    RAFT_REFUSAL_NOT_CAUGHT_UP, /* a new voter is not a learner that keeps up (`forced` does without) */
+};
+const char *raft_refusal_name(enum raft_refusal refusal); /* "not_caught_up" */
+
+/*
+ * CONFIGURE. `wanted` is the whole new configuration: servers that are voters or learners, sorted by id; its `previous`
+ * and `outgoing` are ignored. One voter more or less is one step (Ongaro §4.1); where several change at once the core
+ * goes through a joint configuration (§4.3), and its leader, whoever that is by then, appends the final one by itself.
+ *
+ * After OK the change is entry `index` of `term`, and its fate is that entry's, as with a proposal: committed once that
+ * index is applied with that term; certainly not done once it is applied with another; unknown until then. A joint
+ * change is decided when its joint entry is committed, and complete when the next configuration is.
+ */
+struct raft_configure {
+    raft_index expected;  /* in: the index of the configuration it replaces (compare-and-set) */
+    const struct raft_configuration *wanted;
+    bool forced;          /* in: new voters need not be caught up */
+    uint64_t time_ms;     /* in: the stamp */
+    raft_index index;     /* out */
+    raft_term term;       /* out */
+    enum raft_refusal refusal; /* out: why not, when the step does not return OK */
 };
 
 struct raft_event {
@@ -60,7 +107,12 @@ struct raft_event {
             struct raft_entry *entries;           /* all accepted or all refused; assigned fields written back */
             size_t entry_count;
         } propose;
-        uint64_t read_context;                    /* READ: answered by READ_READY or READ_FAILED with it, once */
+        struct {                                  /* READ: answered by READ_READY or READ_FAILED with context, once */
+            uint64_t context;
+            enum raft_read_mode mode;
+            bool ask;                             /* one who does not lead asks the leader for an index, and fails the
+                                                     read after an election timeout; else it fails at once */
+        } read;
         uint64_t persisted;                       /* PERSISTED, PERSIST_REFUSED: the number */
         struct {
             uint64_t token;
@@ -69,6 +121,8 @@ struct raft_event {
         } log_read;
         raft_index applied;
         struct raft_id peer;                      /* UNREACHABLE */
+        struct raft_configure *configure;         /* CONFIGURE: written back */
+        struct raft_id target;                    /* TRANSFER: a voter, or "" for the best one */
     };
 };
 
@@ -90,6 +144,8 @@ enum raft_effect_type {
     RAFT_EFFECT_CONFIGURATION, /* the effective configuration changed (on append, on truncation) */
     RAFT_EFFECT_DEADLINE,      /* raise TIMER at this time; the last one given out counts. Given out only when it must
                                   be earlier than the last: a TIMER may find nothing to do and name the next one */
+    RAFT_EFFECT_TRANSFER_FAILED, /* the target did not take over within an election timeout: this server leads on. That
+                                  it did is seen by ROLE */
 };
 
 struct raft_effect {
@@ -119,6 +175,7 @@ struct raft_effect {
             const struct raft_configuration *configuration; /* the core's; valid until the next step */
         } configuration;
         uint64_t deadline_us;
+        struct raft_id target; /* TRANSFER_FAILED */
     };
 };
 
@@ -137,6 +194,11 @@ void raft_free(struct raft *raft); /* drops every payload reference */
  * One event in, one set of effects out. Returns
  *   OK
  *   NOT_LEADER, OVERLOADED (uncommitted bytes), DISK_FULL   PROPOSE: nothing was appended
+ *   UNAVAILABLE   PROPOSE: leadership is being handed over, nothing was appended: to be tried again, here or elsewhere,
+ *                 after ROLE or TRANSFER_FAILED
+ *   NOT_LEADER, DISK_FULL, UNAVAILABLE (in a moment), CONFLICT (stale), BAD_REQUEST   CONFIGURE: nothing was appended;
+ *                 configure->refusal says why
+ *   NOT_LEADER, UNAVAILABLE (nobody is fit, or a transfer is under way), NOT_FOUND (no such voter)   TRANSFER
  *   CORRUPT       what was received contradicts what is committed or chained: the node must stop, loudly
  * With an error the effects may still hold some that must be carried out (a DEADLINE, say).
  */
@@ -148,12 +210,25 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event, str
 const struct raft_entry *raft_entry_at(const struct raft *raft, raft_index index);
 
 /* What it thinks, for status pages, metrics and the simulator's invariants. Borrowed until the next step. */
+enum raft_standing { /* a peer's part in the effective configuration */
+    RAFT_STANDING_VOTER,
+    RAFT_STANDING_LEARNER,
+    RAFT_STANDING_LEAVING,  /* votes among the outgoing, and goes with the next configuration */
+    RAFT_STANDING_DEPARTED, /* in it no more: is told so, for a while */
+};
+const char *raft_standing_name(enum raft_standing standing); /* "voter", "learner", "leaving", "departed" */
 struct raft_peer_status {
     struct raft_id id;
+    enum raft_standing standing;
     const char *progress;      /* "probe", "replicate" */
     raft_index match, next;
     size_t in_flight;
     uint64_t contact_us;       /* when it last answered; 0: never in this term */
+    /* Catching up in rounds (Ongaro §4.2.1), in this leader's term. */
+    uint64_t rounds;           /* done */
+    uint64_t round_us;         /* how long the last one took */
+    bool caught_up;            /* it took less than an election timeout, and the peer is heard of */
+    bool stuck;                /* it lacks entries, and has taken none for several election timeouts */
 };
 struct raft_status {
     struct raft_id id;
@@ -173,6 +248,9 @@ struct raft_status {
     bool disk_full;
     raft_index configuration_index;
     const struct raft_configuration *configuration;
+    bool configuration_pending; /* not committed here, or joint: no other change is possible */
+    struct raft_id transfer_target; /* "" : no transfer is under way */
+    uint64_t lease_until_us;    /* a leader's lease: 0 when there is none */
     const struct raft_peer_status *peers; /* of a leader: everyone else, in the configuration's order */
     size_t peer_count;
 };

@@ -7,8 +7,8 @@
  */
 #include "raft/core.h"
 
-static void succeeded(struct raft_peer *peer, const struct raft_append_result *result,
-                      raft_index last_index);
+static void succeeded(struct raft *raft, struct raft_peer *peer,
+                      const struct raft_append_result *result, raft_index last_index);
 static void refused(struct raft *raft, struct raft_peer *peer,
                     const struct raft_append_result *result);
 
@@ -24,8 +24,9 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
     }
     peer->contact_us = raft->now_us;
     peer->round = raft_most(peer->round, result->round);
+    raft_lease_answered(raft, peer, result->round);
     if (result->success) {
-        succeeded(peer, result, raft->log.last_index);
+        succeeded(raft, peer, result, raft->log.last_index);
         raft_advance_commit(raft);
     } else {
         refused(raft, peer, result);
@@ -37,10 +38,13 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
 /* A probe becomes replication once something that it brought is durable there, or there is nothing
  * to bring. Before that, a follower that takes no entries (its disk is full) gets one append for
  * each heartbeat it answers, not a window of them. */
-static void succeeded(struct raft_peer *peer, const struct raft_append_result *result,
-                      raft_index last_index)
+static void succeeded(struct raft *raft, struct raft_peer *peer,
+                      const struct raft_append_result *result, raft_index last_index)
 {
-    if (result->match > peer->match) peer->match = result->match;
+    if (result->match > peer->match) {
+        peer->match = result->match;
+        raft_catch_up_moved(raft, peer);
+    }
     if (peer->progress == RAFT_REPLICATE) {
         raft_peer_flight_landed(peer, peer->match);
         peer->paused = false;

@@ -33,6 +33,7 @@ void raft_replicate(struct raft *raft)
     if (raft->role != RAFT_LEADER) return;
     for (size_t i = 0; i < raft->peers.count; i++) {
         struct raft_peer *peer = &raft->peers.peers[i];
+        raft_catch_up_begin(raft, peer);
         send_entries(raft, peer);
         if (peer->speak) send_heartbeat(raft, peer);
     }

@@ -62,7 +62,12 @@ void raft_entry_drop(const struct raft_entry *entry);
 
 /* ---- configurations ---- */
 
-enum raft_server_role { RAFT_VOTER = 0, RAFT_LEARNER = 1 }; /* frozen numbers */
+enum raft_server_role {  /* frozen numbers */
+    RAFT_VOTER = 0,
+    RAFT_LEARNER = 1,
+    RAFT_LEAVING = 2,    /* in a joint configuration only: among the outgoing, and gone from the next one; until then its
+                            addresses and incarnation are needed */
+};
 
 struct raft_address {
     char *kind; /* "node": the address of node protocol and RPC; "http" */
@@ -148,14 +153,17 @@ struct raft_persist {
 
 /* ---- messages between cores ---- */
 
-/* One row per message: name, number (frozen on the wire), text. Numbers 8 and up are kept for TIMEOUT_NOW,
- * INSTALL_SNAPSHOT, SNAPSHOT_RESULT and READ_INDEX of later format levels: they are not to be reused. */
+/* One row per message: name, number (frozen on the wire), text. Numbers 9 and 10 are kept for INSTALL_SNAPSHOT and
+ * SNAPSHOT_RESULT: they are not to be reused. */
 /* clang-format off */
 #define RAFT_MESSAGE_TABLE(X) \
     X(REQUEST_VOTE,  1, "request_vote") \
     X(VOTE,          2, "vote") \
     X(APPEND,        3, "append") \
-    X(APPEND_RESULT, 4, "append_result")
+    X(APPEND_RESULT, 4, "append_result") \
+    X(TIMEOUT_NOW,   8, "timeout_now") \
+    X(READ_INDEX,    11, "read_index") \
+    X(READ_INDEX_RESULT, 12, "read_index_result")
 /* clang-format on */
 
 enum raft_message_type {
@@ -204,6 +212,23 @@ struct raft_append_result {
     uint64_t state_index, state_chain; /* the answerer's, as above */
 };
 
+/* TimeoutNow (Ongaro §3.10) has no fields of its own: the sender, who leads message.term, asks the receiver to campaign
+ * at once. */
+
+/* A follower asks for an index to read at (Ongaro §6.4). */
+struct raft_read_index {
+    uint64_t identity; /* of this request: drawn at random, never used twice */
+    bool lease;        /* the leader may answer by its lease, where it has one */
+};
+
+/* The answer. success: the state at `index` or later answers linearizably whatever was asked before the request left.
+ * Else the answerer does not lead. */
+struct raft_read_index_result {
+    uint64_t identity; /* echo */
+    bool success;
+    raft_index index;
+};
+
 struct raft_message {
     enum raft_message_type type;
     struct raft_id from, to;
@@ -213,6 +238,8 @@ struct raft_message {
         struct raft_vote vote;
         struct raft_append append;
         struct raft_append_result append_result;
+        struct raft_read_index read_index;
+        struct raft_read_index_result read_index_result;
     };
 };
 

@@ -8,6 +8,8 @@
  */
 #include "raft/core.h"
 
+#include "base/mutant.h"
+
 static bool true_to_leader(const struct raft *raft, const struct raft_message *message);
 static bool up_to_date(const struct raft *raft, const struct raft_request_vote *request);
 static bool free_to_vote(const struct raft *raft, const struct raft_id *candidate);
@@ -24,7 +26,11 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
                                          it, or asks forever */
         return ERROR_OK;
     }
-    if (true_to_leader(raft, message)) return ERROR_OK;
+    if (!GUARD(DEPOSED_BY_ANYONE, !true_to_leader(raft, message))) return ERROR_OK;
+    if (GUARD(LEARNER_REFUSES, false) &&
+        !raft_configuration_is_voter(raft_effective(raft), &raft->id)) {
+        return ERROR_OK;
+    }
     if (request->pre) {
         bool free = message->term > raft->hard_state.term || free_to_vote(raft, &message->from);
         answer(raft, message, free && up_to_date(raft, request));
@@ -38,22 +44,30 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
 }
 
 /* Ignored, term and all: a server that was cut off, or was removed, must not depose a leader that
- * the others hear. The leader itself is exempt: if it asks, it leads no more. */
+ * the others hear. The leader itself is exempt: if it asks, it leads no more.
+ *
+ * Where a lease may rest on our silence, it is our word that counts, not whether we still know whom
+ * we gave it to: we may have heard of a higher term since, or have been restarted. */
 static bool true_to_leader(const struct raft *raft, const struct raft_message *message)
 {
     if (message->request_vote.transfer) return false;
     if (raft->role == RAFT_LEADER) {
         return true; /* it has a quorum, or finds out within an election timeout (timer.c) */
     }
-    if (raft_id_none(&raft->leader) || raft_id_equal(&raft->leader, &message->from)) return false;
+    if (!GUARD(WORD_FORGOTTEN, raft->now_us >= raft->silent_until_us)) return true;
+    bool bound = raft->settings.leases && !GUARD(WORD_DIES_WITH_TERM, false);
+    if (raft_id_none(&raft->leader) && !bound) return false;
+    if (raft_id_equal(&raft->leader, &message->from)) return false;
     return raft->now_us - raft->heard_us < raft->settings.election_timeout_us;
 }
 
 static bool up_to_date(const struct raft *raft, const struct raft_request_vote *request)
 {
-    raft_term last_term = raft_log_last_term(&raft->log);
+    bool old = GUARD(JUDGED_BY_OLD_LOG, false);
+    raft_index last = old ? raft->commit_index : raft->log.last_index;
+    raft_term last_term = raft_log_term_at(&raft->log, last);
     if (request->last_term != last_term) return request->last_term > last_term;
-    return request->last_index >= raft->log.last_index;
+    return request->last_index >= last;
 }
 
 /* In the present term. Who knows its leader has no vote to give, used or not. */

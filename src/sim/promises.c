@@ -36,6 +36,14 @@ void check_send(struct sim_node *node, const struct raft_message *message)
     case RAFT_APPEND_RESULT:
         check_append_result(node, message);
         break;
+    case RAFT_TIMEOUT_NOW:
+    case RAFT_READ_INDEX_RESULT:
+        if (message->type == RAFT_TIMEOUT_NOW || message->read_index_result.success) {
+            check_role(node, RAFT_LEADER, message->term);
+        }
+        break;
+    case RAFT_READ_INDEX:
+        break;
     }
 }
 

@@ -81,6 +81,15 @@ static void mix_message(struct sim *sim, const struct raft_message *message)
         trace_mix(sim, result->conflict_index);
         trace_mix(sim, result->round);
         break;
+    case RAFT_TIMEOUT_NOW:
+        break;
+    case RAFT_READ_INDEX:
+        trace_mix(sim, message->read_index.identity);
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        trace_mix(sim, message->read_index_result.identity);
+        trace_mix(sim, message->read_index_result.index << 1 | message->read_index_result.success);
+        break;
     }
 }
 
@@ -108,6 +117,16 @@ static void describe(const struct raft_message *message, char *out, size_t size)
                  ":%" PRIu64 " round %" PRIu64,
                  result->success ? "ok" : "no", result->prev_index, result->match,
                  result->last_index, result->conflict_index, result->conflict_term, result->round);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        snprintf(out, size, "campaign at once");
+        break;
+    case RAFT_READ_INDEX:
+        snprintf(out, size, "#%" PRIx64, message->read_index.identity);
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        snprintf(out, size, "#%" PRIx64 " %s %" PRIu64, message->read_index_result.identity,
+                 message->read_index_result.success ? "ok" : "no", message->read_index_result.index);
         break;
     }
 }

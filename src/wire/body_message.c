@@ -50,6 +50,28 @@ void body_write_append_result(const struct wire_frame *frame, struct buffer *out
     mp_write_u64(out, result->state_chain);
 }
 
+void body_write_timeout_now(const struct wire_frame *frame, struct buffer *out)
+{
+    write_envelope(&frame->message, 0, out);
+}
+
+void body_write_read_index(const struct wire_frame *frame, struct buffer *out)
+{
+    const struct raft_read_index *request = &frame->message.read_index;
+    write_envelope(&frame->message, 2, out);
+    mp_write_u64(out, request->identity);
+    mp_write_boolean(out, request->lease);
+}
+
+void body_write_read_index_result(const struct wire_frame *frame, struct buffer *out)
+{
+    const struct raft_read_index_result *result = &frame->message.read_index_result;
+    write_envelope(&frame->message, 3, out);
+    mp_write_u64(out, result->identity);
+    mp_write_boolean(out, result->success);
+    mp_write_u64(out, result->index);
+}
+
 static void write_envelope(const struct raft_message *message, uint32_t more, struct buffer *out)
 {
     mp_write_array(out, 3 + more);
@@ -108,6 +130,30 @@ void body_read_append_result(struct body_reader *body, struct wire_frame *frame)
     result->round = body_u64(body);
     result->state_index = body_u64(body);
     result->state_chain = body_u64(body);
+    nothing_behind(body);
+}
+
+void body_read_timeout_now(struct body_reader *body, struct wire_frame *frame)
+{
+    read_envelope(body, frame);
+    nothing_behind(body);
+}
+
+void body_read_read_index(struct body_reader *body, struct wire_frame *frame)
+{
+    read_envelope(body, frame);
+    frame->message.read_index.identity = body_u64(body);
+    frame->message.read_index.lease = body_boolean(body);
+    nothing_behind(body);
+}
+
+void body_read_read_index_result(struct body_reader *body, struct wire_frame *frame)
+{
+    struct raft_read_index_result *result = &frame->message.read_index_result;
+    read_envelope(body, frame);
+    result->identity = body_u64(body);
+    result->success = body_boolean(body);
+    result->index = body_u64(body);
     nothing_behind(body);
 }
 

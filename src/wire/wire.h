@@ -26,6 +26,9 @@
  *                  state_chain, entry count] and the entries' bytes (raft/entry.h)
  *   APPEND_RESULT  [from, to, term, success, prev_index, match, last_index, conflict_term,
  *                  conflict_index, round, state_index, state_chain]
+ *   TIMEOUT_NOW    [from, to, term]
+ *   READ_INDEX     [from, to, term, identity, lease]
+ *   READ_INDEX_RESULT  [from, to, term, identity, success, index]
  *
  * Later protocols may add elements at the end of an array: readers skip what they do not know.
  * Writers of a protocol send every element it lists.
