@@ -21,14 +21,16 @@ end
 local golden = {
   { "hello", { type = "hello", id = "n1", incarnation = -1, cluster = 0x1122334455667788, address = "127.0.0.1:5001",
     protocol_min = 1, protocol_max = 1, format_level = 1, lua_release = "5.4.4", peers_hash = 7,
+    joining = false, member_until = 12,
     configuration = "CONFIG" },
-    [[35000000 40 00 0000 9bc324ef6ecd4bd6
-      99a26e31cfffffffffffffffffcf1122334455667788ae3132372e302e302e313a35303031010101a5352e342e3407434f4e4649
-      47]] },
+    [[37000000 40 00 0000 d7e8cda96dc51f4f
+      9ba26e31cfffffffffffffffffcf1122334455667788ae3132372e302e302e313a35303031010101a5352e342e3407c20c434f4e
+      464947]] },
   { "hello of a blank node", { type = "hello", id = "n1", incarnation = 1, cluster = 0, address = "[::1]:1",
-    protocol_min = 1, protocol_max = 3, format_level = 2, lua_release = "5.4.6", peers_hash = 0, configuration = "" },
-    [[18000000 40 00 0000 bad290cf754f08e2
-      99a26e310100a75b3a3a315d3a31010302a5352e342e3600]] },
+    protocol_min = 1, protocol_max = 3, format_level = 2, lua_release = "5.4.6", peers_hash = 0, joining = true,
+    member_until = 0, configuration = "" },
+    [[1a000000 40 00 0000 f09369651c703dd4
+      9ba26e310100a75b3a3a315d3a31010302a5352e342e3600c300]] },
   { "hello_refused", { type = "hello_refused", code = 17, text = "another cluster" },
     [[12000000 41 00 0000 74db54c139503386
       9211af616e6f7468657220636c7573746572]] },
@@ -301,7 +303,7 @@ describe("fields that are out of their range", function()
   end)
 
   it("of a forwarded request: kind, consistency, timeout", function()
-    refused(forward, 2, 2)
+    refused(forward, 2, 3)
     refused(forward, 3, 3)
     refused(forward, 6, 1 << 32)
   end)

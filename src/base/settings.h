@@ -22,6 +22,9 @@
     X(append_window,           128, 1, 4096, "messages", NODE, false, "append messages in flight to one follower") \
     X(uncommitted_bytes_max,   67108864, 4096, 1073741824, "bytes", NODE, false, "proposals not yet committed; past it they are refused") \
     X(tail_bytes_max,          67108864, 0, 1073741824, "bytes", NODE, false, "newest entries kept in memory for followers") \
+    X(leases,                  0, 0, 1, "0 or 1", NODE, false, "1: reads that ask for it are answered by the leader's lease; the same on every node") \
+    X(clock_drift_ppm,         10000, 0, 500000, "millionths", NODE, false, "how far any node's clock rate may be off: shortens leases") \
+    X(follower_reads,          0, 0, 1, "0 or 1", NODE, true, "1: a follower asks the leader for an index and answers queries itself") \
     X(disk_retry_ms,           500, 1, 60000, "ms", NODE, false, "how often a write refused by a full disk is tried again") \
     X(request_timeout_ms,      5000, 1, 600000, "ms", NODE, true, "how long a request waits before its outcome is said to be unknown") \
     X(stop_timeout_ms,         10000, 1, 600000, "ms", NODE, true, "how long a graceful stop may take") \

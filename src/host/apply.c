@@ -25,6 +25,7 @@ static void make_room(struct apply *apply);
 static void let_go(struct apply *apply, raft_index applied);
 static void apply_entry(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_nothing(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_configuration(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_command(struct host *host, const struct raft_entry *entry);
 static void load_app(struct host *host, const struct raft_entry *entry,
@@ -37,7 +38,7 @@ static struct machine_entry stamps_of(const struct host *host, const struct raft
 static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
                                                             const struct raft_entry *entry) = {
     [RAFT_NOOP] = apply_nothing,
-    [RAFT_CONFIGURATION] = apply_nothing, /* the core has it since it was appended */
+    [RAFT_CONFIGURATION] = apply_configuration,
     [RAFT_INIT] = apply_init,
     [RAFT_COMMAND] = apply_command,
 };
@@ -192,6 +193,13 @@ static enum error_code apply_nothing(struct host *host, const struct raft_entry 
 {
     (void)host;
     (void)entry;
+    return ERROR_OK;
+}
+
+/* The core goes by it since it was appended. */
+static enum error_code apply_configuration(struct host *host, const struct raft_entry *entry)
+{
+    admin_applied(entry, &host->apply.reply);
     return ERROR_OK;
 }
 

@@ -34,11 +34,14 @@ static int compare_candidates(const void *a, const void *b);
 static uint64_t hash_of_list(const struct bootstrap *bootstrap);
 static struct candidate *find_candidate(struct bootstrap *bootstrap, const char *address);
 static enum error_code adopt(struct host *host, const struct hello *hello, struct error *error);
+static void try_another(struct bootstrap *bootstrap);
 static enum error_code meet(struct host *host, const struct hello *hello, struct error *error);
 static enum error_code count_peer(struct host *host, const struct hello *hello,
                                   struct error *error);
 static enum error_code complain(struct host *host, struct candidate *candidate,
                                 const struct error *error);
+static void tell_candidates(struct host *host);
+static void follow_leader(struct host *host, struct slice body);
 static void describe_list(const struct bootstrap *bootstrap, struct buffer *out);
 static void store_when_complete(struct host *host);
 static void store(struct host *host);
@@ -173,19 +176,25 @@ void bootstrap_begin(struct host *host)
         return;
     }
     bootstrap->stage = bootstrap->joining ? BOOTSTRAP_JOINING : BOOTSTRAP_GATHERING;
+    if (bootstrap->joining)
+        host_log(host, LOG_LEVEL_INFO, "blank: asks to join the cluster of --join");
+    else if (bootstrap->count > 1)
+        host_log(host, LOG_LEVEL_INFO, "blank: waits for the %zu other nodes of --peers", bootstrap->count - 1);
+    tell_candidates(host);
+    if (!bootstrap->joining) store_when_complete(host);
+}
+
+static void tell_candidates(struct host *host)
+{
+    const struct bootstrap *bootstrap = &host->bootstrap;
     struct host_peer *peers = memory_zero(bootstrap->count, sizeof *peers);
     size_t count = 0;
     for (size_t i = 0; i < bootstrap->count; i++) {
         if (strcmp(bootstrap->candidates[i].address, host->address) == 0) continue;
         memcpy(peers[count++].address, bootstrap->candidates[i].address, sizeof peers->address);
     }
-    if (bootstrap->joining)
-        host_log(host, LOG_LEVEL_INFO, "blank: asks to join the cluster of --join");
-    else if (count > 0)
-        host_log(host, LOG_LEVEL_INFO, "blank: waits for the %zu other nodes of --peers", count);
     host->ports.peers(host->ports.context, peers, count);
     memory_free(peers);
-    if (!bootstrap->joining) store_when_complete(host);
 }
 
 /* This node is blank; the hello has passed hello_check. */
@@ -324,9 +333,26 @@ static enum error_code meet(struct host *host, const struct hello *hello, struct
     bootstrap->cluster = hello->identity.cluster;
     buffer_clear(&host->first_configuration);
     buffer_append_slice(&host->first_configuration, hello->configuration);
-    bootstrap->door = raft_id_of(hello->identity.id);
-    if (bootstrap->ticket == 0) bootstrap->ask_us = host_now(host);
+    struct candidate *candidate = find_candidate(bootstrap, hello->address);
+    if (candidate != NULL) candidate->id = raft_id_of(hello->identity.id);
+    if (raft_id_none(&bootstrap->door)) {
+        bootstrap->door = raft_id_of(hello->identity.id);
+        bootstrap->ask_us = host_now(host);
+    }
     return ERROR_OK;
+}
+
+/* Who was asked last has not answered: the next one that has said hello. */
+static void try_another(struct bootstrap *bootstrap)
+{
+    size_t at = 0;
+    while (at < bootstrap->count && !raft_id_equal(&bootstrap->candidates[at].id, &bootstrap->door)) at++;
+    for (size_t i = 1; i <= bootstrap->count; i++) {
+        const struct candidate *candidate = &bootstrap->candidates[(at + i) % bootstrap->count];
+        if (raft_id_none(&candidate->id)) continue;
+        bootstrap->door = candidate->id;
+        return;
+    }
 }
 
 void bootstrap_turn(struct host *host)
@@ -335,6 +361,7 @@ void bootstrap_turn(struct host *host)
     bool due = bootstrap->stage == BOOTSTRAP_JOINING && !raft_id_none(&bootstrap->door) &&
                host->now_us >= bootstrap->ask_us;
     if (!due || host->wiped || host->stop.stage != STOP_NONE) return;
+    if (bootstrap->ticket != 0) try_another(bootstrap);
     struct buffer body = {0};
     mp_write_array(&body, 2);
     mp_write_text(&body, "join");
@@ -384,10 +411,39 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
         return true;
     }
     bootstrap->ask_us = retry_at(host);
+    if (reply->code == ERROR_NOT_LEADER) follow_leader(host, reply->body);
     uint64_t hash = hash_bytes(error.text, strlen(error.text));
     if (hash != bootstrap->refused) host_log(host, LOG_LEVEL_WARN, "%s; asks again", error.text);
     bootstrap->refused = hash;
     return true;
+}
+
+/* The one that was asked does not lead, and may know who does. */
+static void follow_leader(struct host *host, struct slice body)
+{
+    struct bootstrap *bootstrap = &host->bootstrap;
+    struct slice found, text = {0};
+    char address[ADDRESS_MAX + 1] = "", name[ADDRESS_MAX + 1];
+    uint16_t port;
+    if (!mp_map_get(body, "leader_address", &found)) return;
+    if (!mp_read_string(&(struct mp_reader){found.data, found.data + found.size}, &text)) return;
+    if (text.size == 0 || text.size > ADDRESS_MAX) return;
+    memcpy(address, text.data, text.size);
+    if (!raft_address_split(address, name, &port) || port == 0) return;
+    struct candidate *candidate = find_candidate(bootstrap, address);
+    if (candidate != NULL) {
+        if (!raft_id_none(&candidate->id)) bootstrap->door = candidate->id;
+        bootstrap->ask_us = host->now_us;
+        return;
+    }
+    if (bootstrap->count >= CONTACTS_MAX * 4) return;
+    bootstrap->candidates =
+        memory_resize(bootstrap->candidates, bootstrap->count + 1, sizeof *bootstrap->candidates);
+    candidate = &bootstrap->candidates[bootstrap->count++];
+    *candidate = (struct candidate){0};
+    memcpy(candidate->address, address, sizeof candidate->address);
+    bootstrap->door = (struct raft_id){{0}}; /* asked as soon as it has said hello */
+    tell_candidates(host);
 }
 
 /* ---- storing ---- */

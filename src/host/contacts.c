@@ -47,6 +47,17 @@ static struct contact *place_for(struct host *host, const struct hello *hello)
     return place;
 }
 
+/* Somebody that an operator wants to add: it is called at that address, and its hello says who it is. */
+void contact_expect(struct host *host, const char *id, const char *address)
+{
+    struct contact *contact = contact_find(host, id);
+    if (contact != NULL && strcmp(contact->address, address) == 0) return;
+    struct hello hello = {.joining = true};
+    memcpy(hello.identity.id, id, strlen(id) + 1);
+    memcpy(hello.address, address, strlen(address) + 1);
+    contact_note(host, &hello);
+}
+
 void contact_heard(struct host *host, const char *id)
 {
     if (host->contact_count == 0) return;
@@ -70,6 +81,8 @@ bool contacts_prune(struct host *host)
 bool contact_may_ask(struct host *host, const struct identity *from, const struct request *request)
 {
     const struct contact *contact = contact_find(host, from->id);
-    return contact != NULL && contact->guest && contact->incarnation == from->incarnation &&
-           from->cluster == 0 && request->kind == REQUEST_ADMIN;
+    const struct member *member = member_find(host, from->id);
+    bool known = (contact != NULL && contact->guest && contact->incarnation == from->incarnation) ||
+                 (member != NULL && member->incarnation == from->incarnation);
+    return known && from->cluster == 0 && request->kind == REQUEST_ADMIN;
 }

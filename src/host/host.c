@@ -110,10 +110,13 @@ bool host_turn(struct host *host)
     submit_expire(host);
     submit_route(host);
     propose_turn(host);
+    admin_turn(host);
     reads_ask(host);
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
+    members_leave(host);
     stop_turn(host);
+    admin_transfers(host);
     submit_tell(host);
     update_ready(host);
     arm_timer(host);
@@ -258,6 +261,7 @@ void host_refused(struct host *host, const struct raft_id *by, enum error_code c
     if (!enter(host)) return;
     (void)text;                               /* the transport has logged it */
     bool blank = host->identity.cluster == 0; /* a member knows better than one that refuses it */
+    if (code == ERROR_REMOVED && host->member_until > 0) host_removed(host, by->text);
     if (code == ERROR_WIPED && blank)
         host_lost_its_data(host, raft_id_none(by) ? "another node" : by->text);
     leave(host);

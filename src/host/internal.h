@@ -100,6 +100,8 @@ struct stop {
     enum stop_stage stage;
     uint64_t deadline_us; /* of the stage */
     uint64_t last_us;     /* of the whole */
+    bool hands_over;      /* leadership is to be given to another */
+    bool waits;           /* ... which is under way */
 };
 
 struct host {
@@ -139,6 +141,10 @@ struct host {
     size_t member_count;
     struct contact contacts[CONTACTS_MAX];
     size_t contact_count;
+    size_t learner_count;
+    raft_index configuration_index; /* of the effective configuration */
+    bool named;                     /* ... which names this node */
+    bool transfer_failed;    /* noted by an effect, for those who wait */
     raft_index member_until; /* of the newest configuration that names this node, + 1; 0: none */
     struct buffer first_configuration; /* at index 0, encoded */
     bool ready;
@@ -225,13 +231,24 @@ enum error_code hello_check(struct host *host, const struct hello *hello, struct
 void host_lost_its_data(struct host *host, const char *by);
 uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
 
+void members_leave(struct host *host); /* where this node was removed */
+void host_removed(struct host *host, const char *by);
+void members_look_for_self(struct host *host); /* is this node still one? */
+void members_remember(struct host *host, const struct raft_durable *durable);
+
 /* ---- contacts.c ---- */
 struct contact *contact_find(struct host *host, const char *id); /* null: none */
 void contact_note(struct host *host, const struct hello *hello);
 void contact_heard(struct host *host, const char *id);
 bool contacts_prune(struct host *host);
-/* A guest may ask to be let in, nothing else. */
+void contact_expect(struct host *host, const char *id, const char *address);
+/* A guest may ask to be let in, nothing else; so may one that was let in and has not heard of it. */
 bool contact_may_ask(struct host *host, const struct identity *from, const struct request *request);
+
+/* ---- admin.c ---- */
+void admin_turn(struct host *host);
+void admin_transfers(struct host *host);
+void admin_applied(const struct raft_entry *entry, struct buffer *reply);
 
 /* ---- bootstrap.c ---- */
 void bootstrap_init(struct host *host, const struct host_options *options);

@@ -35,11 +35,13 @@ void members_set(struct host *host, const struct raft_configuration *configurati
     size_t count = configuration->server_count;
     struct member *members = memory_zero(count, sizeof *members);
     bool same = count == host->member_count;
+    size_t learners = 0;
     for (size_t i = 0; i < count; i++) {
         const struct raft_server *server = &configuration->servers[i];
         const struct member *before = member_find(host, server->id.text);
         members[i].id = server->id;
         members[i].incarnation = server->incarnation;
+        if (server->role == RAFT_LEARNER) learners++;
         if (!raft_server_address(server, "node", members[i].address)) members[i].address[0] = 0;
         if (before == NULL || strcmp(before->address, members[i].address) != 0) same = false;
         if (before != NULL) members[i].lost_until_us = before->lost_until_us;
@@ -48,6 +50,7 @@ void members_set(struct host *host, const struct raft_configuration *configurati
     memory_free(host->members);
     host->members = members;
     host->member_count = count;
+    host->learner_count = learners;
     if (contacts_prune(host) || !same) members_tell(host);
 }
 
@@ -69,6 +72,55 @@ void members_tell(struct host *host)
     }
     host->ports.peers(host->ports.context, peers, count);
     memory_free(peers);
+}
+
+/* ---- this node ---- */
+
+/* With the effective configuration as it has just been set. */
+void members_look_for_self(struct host *host)
+{
+    const struct member *self = member_find(host, host->identity.id);
+    host->named = self != NULL && self->incarnation == host->identity.incarnation;
+    if (host->named && host->configuration_index + 1 > host->member_until)
+        host->member_until = host->configuration_index + 1;
+}
+
+/* What the log says of former configurations: in which was this node last? */
+void members_remember(struct host *host, const struct raft_durable *durable)
+{
+    struct raft_id own = raft_id_of(host->identity.id);
+    for (size_t i = 0; i <= durable->configuration_count; i++) {
+        struct raft_configuration configuration = {0};
+        const struct raft_entry *entry = i > 0 ? &durable->configurations[i - 1] : NULL;
+        raft_index index = entry != NULL ? entry->index : durable->snapshot.configuration_index;
+        struct slice bytes =
+            entry != NULL ? entry->payload.bytes : durable->snapshot.configuration;
+        if (raft_configuration_decode(bytes, &configuration, NULL) != ERROR_OK) continue;
+        const struct raft_server *found = raft_configuration_find(&configuration, &own);
+        if (found != NULL && found->incarnation == host->identity.incarnation &&
+            index + 1 > host->member_until)
+            host->member_until = index + 1;
+        raft_configuration_deinit(&configuration);
+    }
+}
+
+/* This node was a member, and a configuration that is committed and applied here names it no more: it goes. */
+void members_leave(struct host *host)
+{
+    bool gone = host_runs(host) && !host->named && host->member_until > 0 &&
+                host->apply.applied >= host->configuration_index && host->apply.applied > 0 &&
+                host->role != RAFT_LEADER;
+    if (gone) host_removed(host, "the configuration");
+}
+
+void host_removed(struct host *host, const char *by)
+{
+    if (host->stop.stage != STOP_NONE) return;
+    host_log(host, LOG_LEVEL_WARN,
+             "this node, %s, was removed from the cluster (%s says so): it stops. To come back it "
+             "joins with an empty data folder",
+             host->identity.id, by);
+    stop_begin(host);
 }
 
 /* A server that the configuration here does not know (yet) may speak: the core knows what it may

@@ -129,7 +129,7 @@ static void batch_refused(struct host *host, size_t count, enum error_code code)
 {
     for (size_t i = 0; i < count; i++) {
         struct waiter *waiter = host->waiters.lists[WAITER_COMMAND].first;
-        if (code == ERROR_NOT_LEADER) {
+        if (code == ERROR_NOT_LEADER || code == ERROR_UNAVAILABLE) { /* handing over: the next leader does it */
             park(host, waiter, retry_at(host));
         } else {
             answer_later(host, waiter, code, NULL);

@@ -3,10 +3,11 @@
  * answered for half of stop_timeout_ms, while this node goes on taking part; then the core is left
  * alone, the rest is told what is known of it, and the disk finishes what it was given.
  *
- * A leader's farewell, handing over before it goes, belongs between the first two.
+ * A leader hands over before it goes: meanwhile commands wait, and are passed on to the next one.
  */
 #include "host/internal.h"
 
+static void hand_over(struct host *host);
 static bool all_answered(const struct host *host);
 static bool drained(const struct host *host);
 static void answer_the_rest(struct host *host);
@@ -20,13 +21,27 @@ void stop_begin(struct host *host)
     host->stop.last_us = now_us + host->settings.stop_timeout_ms * 1000;
     host->route_again = true; /* the parked are looked at, and refused */
     host_log(host, LOG_LEVEL_INFO, "stopping");
+    host->stop.hands_over = host_runs(host) && host->role == RAFT_LEADER && host->member_count > 1;
+}
+
+/* Noted by stop_begin, done at the turn's end: it is a step of the core. Asked once: where nobody is fit, or the
+ * transfer fails, the others elect somebody without this node's help. */
+static void hand_over(struct host *host)
+{
+    struct stop *stop = &host->stop;
+    stop->hands_over = false;
+    if (!host_runs(host) || host->role != RAFT_LEADER) return;
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    stop->waits = host_step(host, &event) == ERROR_OK;
 }
 
 void stop_turn(struct host *host)
 {
     struct stop *stop = &host->stop;
+    if (stop->hands_over) hand_over(host);
+    if (host->role != RAFT_LEADER || host->transfer_failed) stop->waits = false;
     if (stop->stage == STOP_ANSWERING &&
-        (all_answered(host) || host->now_us >= stop->deadline_us)) {
+        ((all_answered(host) && !stop->waits) || host->now_us >= stop->deadline_us)) {
         answer_the_rest(host);
         host->frozen = true;
         stop->stage = STOP_DRAINING;

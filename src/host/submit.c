@@ -9,6 +9,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mp.h"
 
 #include <assert.h>
 #include <string.h>
@@ -28,6 +29,9 @@ static const struct {
     [WAITER_COMMAND] = {ERROR_UNAVAILABLE, "it was not proposed in time: it was not done"},
     [WAITER_QUERY] = {ERROR_UNAVAILABLE, "it was not asked in time"},
     [WAITER_STALE] = {ERROR_UNAVAILABLE, "it was not asked in time"},
+    [WAITER_ADMIN] = {ERROR_UNAVAILABLE,
+                      "the server to add did not answer in time: start it with --join, then try again"},
+    [WAITER_TRANSFER] = {ERROR_TIMEOUT, "leadership was to be handed over; who leads now is not known yet"},
     [WAITER_PROPOSED] = {ERROR_TIMEOUT, NULL},
     [WAITER_FORWARDED] = {ERROR_TIMEOUT, NULL},
     [WAITER_READING] = {ERROR_TIMEOUT,
@@ -38,6 +42,7 @@ static enum error_code admission(const struct host *host, const struct request *
 static struct raft_payload intake_copy(struct host *host, struct slice body);
 static void look_again(struct host *host);
 static void route(struct host *host, struct waiter *waiter);
+static void answer_guest(struct host *host, struct waiter *waiter);
 static void route_stale(struct host *host, struct waiter *waiter);
 static void route_leading(struct host *host, struct waiter *waiter);
 
@@ -131,12 +136,33 @@ static void route(struct host *host, struct waiter *waiter)
         route_stale(host, waiter);
     } else if (host->role == RAFT_LEADER) {
         route_leading(host, waiter);
+    } else if (waiter->remote && waiter->kind == REQUEST_ADMIN) {
+        answer_guest(host, waiter);
     } else if (waiter->remote) {
         answer_later(host, waiter, ERROR_NOT_LEADER,
                      NULL); /* what was forwarded once is never forwarded again */
+    } else if (waiter->kind == REQUEST_QUERY && host->settings.follower_reads != 0 &&
+               host->apply.app_loaded && !raft_id_none(&host->leader) && host_runs(host)) {
+        waiter_move(&host->waiters, waiter, WAITER_QUERY);
     } else {
         forward_or_park(host, waiter);
     }
+}
+
+/* Perhaps a node that is to join: it is told where the leader is, as far as that is known here. */
+static void answer_guest(struct host *host, struct waiter *waiter)
+{
+    const struct member *leader = member_find(host, host->leader.text);
+    struct buffer *body = &host->scratch;
+    buffer_clear(body);
+    mp_write_map(body, 3);
+    mp_write_text(body, "code");
+    mp_write_text(body, error_name(ERROR_NOT_LEADER));
+    mp_write_text(body, "leader_address");
+    mp_write_text(body, leader != NULL ? leader->address : "");
+    mp_write_text(body, "message");
+    mp_write_text(body, error_help(ERROR_NOT_LEADER));
+    answer(host, waiter, ERROR_NOT_LEADER, buffer_slice(body));
 }
 
 static void route_stale(struct host *host, struct waiter *waiter)
@@ -152,7 +178,9 @@ static void route_stale(struct host *host, struct waiter *waiter)
 
 static void route_leading(struct host *host, struct waiter *waiter)
 {
-    if (host->apply.app_error.code != ERROR_OK) {
+    if (waiter->kind == REQUEST_ADMIN) {
+        waiter_move(&host->waiters, waiter, WAITER_ADMIN);
+    } else if (host->apply.app_error.code != ERROR_OK) {
         answer_later(host, waiter, ERROR_SCRIPT, NULL);
     } else if (!host->apply.app_loaded) {
         park(host, waiter, waiter->deadline_us);

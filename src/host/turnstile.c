@@ -44,11 +44,14 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
         .append_window = host->settings.append_window,
         .uncommitted_bytes_max = host->settings.uncommitted_bytes_max,
         .tail_bytes_max = host->settings.tail_bytes_max,
+        .leases = host->settings.leases != 0,
+        .clock_drift_ppm = (uint32_t)host->settings.clock_drift_ppm,
     };
     host->raft = raft_new(host->identity.id, &settings);
     struct raft_event event = {.type = RAFT_EVENT_START};
     event.start.durable = durable;
     event.start.seed = random_next(&host->random);
+    members_remember(host, durable);
     host_step(host, &event);
     assert(host->dead || host->member_count > 0); /* the core has told the configuration */
 }
@@ -154,6 +157,8 @@ static void on_role(struct host *host, const struct raft_effect *effect)
 static void on_configuration(struct host *host, const struct raft_effect *effect)
 {
     members_set(host, effect->configuration.configuration);
+    host->configuration_index = effect->configuration.index;
+    members_look_for_self(host);
 }
 
 static void on_deadline(struct host *host, const struct raft_effect *effect)
@@ -164,4 +169,6 @@ static void on_deadline(struct host *host, const struct raft_effect *effect)
 static void on_transfer_failed(struct host *host, const struct raft_effect *effect)
 {
     host_log(host, LOG_LEVEL_INFO, "leads on: %s did not take over", effect->target.text);
+    host->transfer_failed = true;
+    host->route_again = true;
 }

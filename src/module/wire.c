@@ -35,6 +35,8 @@ static void check_hello(lua_State *L, struct wire_frame *frame)
     hello->format_level = (uint32_t)field_u64(L, 1, "format_level");
     field_copy_text(L, 1, "lua_release", hello->lua_release, sizeof hello->lua_release);
     hello->peers_hash = field_u64(L, 1, "peers_hash");
+    hello->joining = field_boolean(L, 1, "joining");
+    hello->member_until = field_u64(L, 1, "member_until");
     hello->configuration = field_slice(L, 1, "configuration");
 }
 
@@ -164,6 +166,8 @@ static void push_hello(lua_State *L, const struct hello *hello)
     set_u64(L, "format_level", hello->format_level);
     set_text(L, "lua_release", hello->lua_release);
     set_u64(L, "peers_hash", hello->peers_hash);
+    set_boolean(L, "joining", hello->joining);
+    set_u64(L, "member_until", hello->member_until);
     set_slice(L, "configuration", hello->configuration);
 }
 

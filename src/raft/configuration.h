@@ -34,6 +34,9 @@ enum error_code raft_configuration_set_role(struct raft_configuration *configura
                                             enum raft_server_role role, struct error *error);
 enum error_code raft_configuration_set_priority(struct raft_configuration *configuration, const char *id,
                                                 uint32_t priority, struct error *error);
+/* A label more, another value for it, or (null) none any more. BAD_REQUEST: the name is empty. */
+enum error_code raft_configuration_set_label(struct raft_configuration *configuration, const char *id,
+                                             const char *name, const char *value, struct error *error);
 /* Its first address of that kind, or one more of it: host:port. */
 enum error_code raft_configuration_set_address(struct raft_configuration *configuration, const char *id,
                                                const char *kind, const char *address, struct error *error);

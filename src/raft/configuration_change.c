@@ -80,6 +80,33 @@ enum error_code raft_configuration_set_address(struct raft_configuration *config
     return ERROR_OK;
 }
 
+enum error_code raft_configuration_set_label(struct raft_configuration *configuration, const char *id,
+                                             const char *name, const char *value, struct error *error)
+{
+    struct raft_server *server = server_named(configuration, id, error);
+    if (!server) return ERROR_NOT_FOUND;
+    if (name[0] == 0) return error_set(error, ERROR_BAD_REQUEST, "a label has a name");
+    size_t place = 0;
+    while (place < server->label_count && strcmp(server->labels[place].name, name) < 0) place++;
+    struct raft_label *label = &server->labels[place];
+    bool there = place < server->label_count && strcmp(label->name, name) == 0;
+    if (there) {
+        memory_free(label->value);
+        label->value = value ? memory_copy_text(value) : NULL;
+        if (value) return ERROR_OK;
+        memory_free(label->name);
+        server->label_count--;
+        memmove(label, label + 1, (server->label_count - place) * sizeof *label);
+    } else if (value) {
+        server->labels = memory_resize(server->labels, server->label_count + 1, sizeof *server->labels);
+        label = &server->labels[place];
+        memmove(label + 1, label, (server->label_count - place) * sizeof *label);
+        *label = (struct raft_label){memory_copy_text(name), memory_copy_text(value)};
+        server->label_count++;
+    }
+    return ERROR_OK;
+}
+
 /* ---- steps ---- */
 
 void raft_configuration_next(const struct raft_configuration *from, raft_index previous,

@@ -24,6 +24,9 @@ enum received {
     GETS_HEARTBEAT,
     GETS_ACK,
     GETS_CONFLICT,
+    GETS_TIMEOUT_NOW,
+    GETS_READ_INDEX,
+    GETS_READ_INDEX_RESULT,
     RECEIVED
 };
 
@@ -80,7 +83,8 @@ bool sim_cell_name(unsigned cell, char *name, size_t size, bool *expected)
 {
     static const char *const received[RECEIVED] = {
         "a pre-vote request", "a vote request", "a pre-vote", "a refused pre-vote", "a vote",
-        "a refused vote",     "entries",        "a heartbeat", "an ack",            "a conflict"};
+        "a refused vote",     "entries",        "a heartbeat", "an ack",            "a conflict",
+        "a timeout-now",      "a read-index",   "a read-index result"};
     static const char *const progress[PROGRESSES] = {"probed", "replicated to", "sent a snapshot"};
     static const char *const windows[WINDOWS] = {"nothing under way", "window partly used",
                                                  "window full"};
@@ -122,6 +126,12 @@ static enum received received_of(const struct raft_message *message)
         return message->append.entry_count > 0 ? GETS_ENTRIES : GETS_HEARTBEAT;
     case RAFT_APPEND_RESULT:
         return message->append_result.success ? GETS_ACK : GETS_CONFLICT;
+    case RAFT_TIMEOUT_NOW:
+        return GETS_TIMEOUT_NOW;
+    case RAFT_READ_INDEX:
+        return GETS_READ_INDEX;
+    case RAFT_READ_INDEX_RESULT:
+        return GETS_READ_INDEX_RESULT;
     }
     assert(false); /* a message without a row */
     return GETS_HEARTBEAT;
