@@ -2,7 +2,8 @@
  * Contacts: nodes outside the effective configuration that this one has to speak with all the same. A blank node that
  * asks to join (a guest) is answered over a connection of ours; a node that joined knows its cluster's first members
  * only, and learns from their hellos where the present ones are; a server that the others have added may call before
- * the entry that says so has arrived here. Whoever is silent for long is forgotten.
+ * the entry that says so has arrived here; one that was removed has to be told. Whoever is silent for long is
+ * forgotten.
  */
 #include "host/internal.h"
 
@@ -56,6 +57,20 @@ void contact_expect(struct host *host, const char *id, const char *address)
     memcpy(hello.identity.id, id, strlen(id) + 1);
     memcpy(hello.address, address, strlen(address) + 1);
     contact_note(host, &hello);
+}
+
+/* A server that is no member any more: the leader still has to tell it so. */
+void contact_keep(struct host *host, const struct member *left)
+{
+    struct hello hello = {.identity = {.incarnation = left->incarnation}};
+    if (left->address[0] == 0 || strcmp(left->id.text, host->identity.id) == 0) return;
+    memcpy(hello.identity.id, left->id.text, sizeof hello.identity.id);
+    memcpy(hello.address, left->address, sizeof hello.address);
+    struct contact *contact = contact_find(host, left->id.text);
+    if (contact == NULL) contact = place_for(host, &hello);
+    contact->incarnation = left->incarnation;
+    contact->until_us = host->now_us + CONTACT_US / 10;
+    memcpy(contact->address, left->address, sizeof contact->address);
 }
 
 void contact_heard(struct host *host, const char *id)

@@ -239,6 +239,7 @@ void members_remember(struct host *host, const struct raft_durable *durable);
 /* ---- contacts.c ---- */
 struct contact *contact_find(struct host *host, const char *id); /* null: none */
 void contact_note(struct host *host, const struct hello *hello);
+void contact_keep(struct host *host, const struct member *left);
 void contact_heard(struct host *host, const char *id);
 bool contacts_prune(struct host *host);
 void contact_expect(struct host *host, const char *id, const char *address);

@@ -47,6 +47,10 @@ void members_set(struct host *host, const struct raft_configuration *configurati
         if (before != NULL) members[i].lost_until_us = before->lost_until_us;
         if (before != NULL) members[i].release_warned = before->release_warned;
     }
+    for (size_t i = 0; i < host->member_count; i++) {
+        const struct member *left = &host->members[i];
+        if (raft_configuration_find(configuration, &left->id) == NULL) contact_keep(host, left);
+    }
     memory_free(host->members);
     host->members = members;
     host->member_count = count;

@@ -5,6 +5,7 @@
  *   NAME            the app's command of that name, or its query where there is no such command
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
  *   status, members            about the node
+ *   admin/ACTION               about the cluster: host/README.md lists the actions
  *
  * params: [], [arguments] or [arguments, {"consistency": ..., "timeout": seconds}]. An error is the
  * map that every protocol of ours shows: {"code", "message", ...}.
@@ -224,7 +225,7 @@ static bool resolve(struct client *client, uint64_t id, struct slice method,
         const char *prefix;
         size_t size;
         enum request_kind kind;
-    } explicit[] = {{"command/", 8, REQUEST_COMMAND}, {"query/", 6, REQUEST_QUERY}};
+    } explicit[] = {{"command/", 8, REQUEST_COMMAND}, {"query/", 6, REQUEST_QUERY}, {"admin/", 6, REQUEST_ADMIN}};
     struct node *node = client->node;
     *name = method;
     for (size_t i = 0; i < sizeof explicit / sizeof *explicit; i++) {

@@ -158,6 +158,8 @@ static struct host *make_host(struct node *node, struct slice bundle)
         .address = options->advertise,
         .peers = options->peers,
         .peer_count = options->peer_count,
+        .join = options->join,
+        .join_count = options->join_count,
         .bundle = bundle,
         .config = options->config,
         .lua_release = config_lua_release(),

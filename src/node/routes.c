@@ -21,6 +21,12 @@ static void serve_status(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_members(struct node *node, struct web_connection *connection,
                           const struct http_request *request, struct slice name);
+static void serve_remove(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name);
+static void serve_admin(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name);
+static void serve_transfer(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name);
 static void serve_health(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_ready(struct node *node, struct web_connection *connection,
@@ -33,7 +39,9 @@ static const struct route {
     route_handler *handler;
 } routes[] = {
     {"/v1/command/", "POST", serve_command},   {"/v1/query/", "GET, HEAD, POST", serve_query},
-    {"/v1/status", "GET, HEAD", serve_status}, {"/v1/members", "GET, HEAD", serve_members},
+    {"/v1/status", "GET, HEAD", serve_status}, {"/v1/members", "GET, HEAD, POST", serve_members},
+    {"/v1/members/", "DELETE", serve_remove},  {"/v1/admin/", "POST", serve_admin},
+    {"/v1/leader/transfer", "POST", serve_transfer},
     {"/healthz", "GET, HEAD", serve_health},   {"/readyz", "GET, HEAD", serve_ready},
 };
 
@@ -41,6 +49,8 @@ static const struct route *find_route(struct slice path, struct slice *name);
 static bool method_allowed(const char *methods, struct slice method);
 static void submit(struct node *node, struct web_connection *connection, enum request_kind kind,
                    const struct call *call, struct slice body);
+static void post(struct node *node, struct web_connection *connection,
+                 const struct http_request *request, enum request_kind kind, struct slice name);
 static bool begin_body(struct buffer *body, struct slice encoded_name);
 static enum error_code read_options(const struct http_request *request, struct call *call,
                                     struct buffer *arguments, struct error *error);
@@ -100,12 +110,20 @@ static bool method_allowed(const char *methods, struct slice method)
 static void serve_command(struct node *node, struct web_connection *connection,
                           const struct http_request *request, struct slice name)
 {
+    post(node, connection, request, REQUEST_COMMAND, name);
+}
+
+/* [name, the body's JSON], a command or an action. */
+static void post(struct node *node, struct web_connection *connection,
+                 const struct http_request *request, enum request_kind kind, struct slice name)
+{
     struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
     struct buffer body = {0}, ignored = {0};
     struct error error;
     enum error_code code = read_options(request, &call, &ignored, &error);
     if (code == ERROR_OK && !begin_body(&body, name)) {
-        code = error_set(&error, ERROR_BAD_REQUEST, "the name of the command is not valid");
+        code = error_set(&error, ERROR_BAD_REQUEST, "the name of the %s is not valid",
+                         kind == REQUEST_ADMIN ? "action" : "command");
     }
     if (code == ERROR_OK && request->body.size == 0) {
         mp_write_array(&body, 0);
@@ -113,7 +131,7 @@ static void serve_command(struct node *node, struct web_connection *connection,
         code = json_to_value(request->body, &body, &error);
     }
     if (code == ERROR_OK) {
-        submit(node, connection, REQUEST_COMMAND, &call, buffer_slice(&body));
+        submit(node, connection, kind, &call, buffer_slice(&body));
     } else {
         fail(connection, code, error.text);
     }
@@ -238,11 +256,53 @@ static void serve_status(struct node *node, struct web_connection *connection,
 static void serve_members(struct node *node, struct web_connection *connection,
                           const struct http_request *request, struct slice name)
 {
-    (void)request, (void)name;
+    (void)name;
+    if (slice_equal(request->method, slice_text("POST"))) {
+        post(node, connection, request, REQUEST_ADMIN, slice_text("add"));
+        return;
+    }
     struct buffer out = {0};
     host_members(node->host, &out);
     web_answer(connection, 200, buffer_slice(&out));
     buffer_deinit(&out);
+}
+
+/* DELETE /v1/members/ID */
+static void serve_remove(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name)
+{
+    struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct buffer body = {0}, id = {0}, ignored = {0};
+    struct error error;
+    enum error_code code = read_options(request, &call, &ignored, &error);
+    if (code == ERROR_OK && uri_percent_decode(name, false, &id) != ERROR_OK)
+        code = error_set(&error, ERROR_BAD_REQUEST, "the id is not valid");
+    if (code == ERROR_OK) {
+        mp_write_array(&body, 2);
+        mp_write_text(&body, "remove");
+        mp_write_map(&body, 1);
+        mp_write_text(&body, "id");
+        mp_write_string(&body, buffer_slice(&id));
+        submit(node, connection, REQUEST_ADMIN, &call, buffer_slice(&body));
+    } else {
+        fail(connection, code, error.text);
+    }
+    buffer_deinit(&ignored);
+    buffer_deinit(&id);
+    buffer_deinit(&body);
+}
+
+static void serve_admin(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name)
+{
+    post(node, connection, request, REQUEST_ADMIN, name);
+}
+
+static void serve_transfer(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name)
+{
+    (void)name;
+    post(node, connection, request, REQUEST_ADMIN, slice_text("transfer"));
 }
 
 /* The process lives and its loop turns. */

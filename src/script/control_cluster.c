@@ -19,6 +19,7 @@
 
 static int propose(lua_State *L);
 static int query(lua_State *L);
+static int admin(lua_State *L);
 static int status(lua_State *L);
 static int members(lua_State *L);
 static int http_status(lua_State *L);
@@ -30,6 +31,7 @@ int cluster_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"propose", propose},         {"query", query},   {"status", status}, {"members", members},
+        {"admin", admin},
         {"http_status", http_status}, {"log", write_log}, {NULL, NULL},
     };
     new_error_metatable(L, ERROR_METATABLE);
@@ -61,6 +63,12 @@ static int propose(lua_State *L)
 static int query(lua_State *L)
 {
     return submit(L, REQUEST_QUERY, "query");
+}
+
+/* admin(action, arguments [, {timeout=}]) -> result; or nil, err */
+static int admin(lua_State *L)
+{
+    return submit(L, REQUEST_ADMIN, "admin");
 }
 
 static int submit(lua_State *L, enum request_kind kind, const char *name)

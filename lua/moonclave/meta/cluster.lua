@@ -37,6 +37,17 @@ function cluster.propose(command, arguments, options) end
 ---@return moonclave.error? err
 function cluster.query(query, arguments, options) end
 
+---Asks for something about the cluster itself, of its leader, and waits until it is done: "add" {id, address, learner?,
+---labels?}, "remove" {id}, "promote" {id}, "demote" {id}, "address" {id, address}, "priority" {id, priority},
+---"set" {voters}, "transfer" {id?}. Only while a request is handled.
+---@async
+---@param action string
+---@param arguments? table<string, any>
+---@param options? { timeout?: number }
+---@return any result        { index = of the configuration } or { leader = }
+---@return moonclave.error? err
+function cluster.admin(action, arguments, options) end
+
 ---The HTTP status for an error: 503 and 429 were certainly not done, 504 is unknown. An app's own code is 409, unless
 ---it is the name of one that blames the request: "not_found" is 404.
 ---@param err moonclave.error|string
