@@ -66,6 +66,27 @@ describe("a node started with --join", function()
     assert.are.equal(w.n1.disk.cluster, w.n4.disk.cluster)
   end)
 
+  it("knows whom to answer though nobody of the first configuration is left", function()
+    local w <close> = cluster(1)
+    newcomer(w, "n2", { w.peers[1] })
+    w:connect_all()
+    w:advance(3000)
+    assert.are.equal("n1 voter, n2 voter", roles(w.n2))
+    assert.are.equal("ok", (done(w, w.n2, w.n2:admin("remove", { id = "n1" }))))
+    w:advance(4000)
+    w.n1:crash()
+    assert.is_true(w.n2.host:is_leader())
+    newcomer(w, "n3", { "127.0.0.1:5002" })
+    w:connect_all()
+    w:advance(200)
+    local seen = {}
+    for _, peer in ipairs(w.n3.peers) do seen[peer.id] = peer.address end
+    assert.are.equal("127.0.0.1:5002", seen.n2)
+    w:connect_all()
+    w:advance(3000)
+    assert.are.equal("n2 voter, n3 voter", roles(w.n3))
+  end)
+
   it("may crash between being let in and storing that, and asks again", function()
     local w <close> = cluster()
     newcomer(w, "n4").held = true -- its disk does nothing

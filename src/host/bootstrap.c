@@ -335,6 +335,7 @@ static enum error_code meet(struct host *host, const struct hello *hello, struct
     buffer_append_slice(&host->first_configuration, hello->configuration);
     struct candidate *candidate = find_candidate(bootstrap, hello->address);
     if (candidate != NULL) candidate->id = raft_id_of(hello->identity.id);
+    contact_note(host, hello); /* the first configuration may name nobody who is still there */
     if (raft_id_none(&bootstrap->door)) {
         bootstrap->door = raft_id_of(hello->identity.id);
         bootstrap->ask_us = host_now(host);

@@ -30,7 +30,7 @@ void contact_note(struct host *host, const struct hello *hello)
     contact->guest = hello->joining;
     contact->until_us = host_now(host) + CONTACT_US;
     memcpy(contact->address, hello->address, sizeof contact->address);
-    if (!same) members_tell(host);
+    if (!same && host->identity.cluster != 0) members_tell(host); /* while blank it is dialled as a candidate */
 }
 
 /* Where all places are taken, whoever has been silent longest goes. */

@@ -403,7 +403,7 @@ static void arm_timer(struct host *host)
                 !host->wiped
             ? host->bootstrap.ask_us
             : 0,
-        host->stop.stage != STOP_NONE ? host->stop.deadline_us : 0,
+        stop_wakes_us(host),
     };
     uint64_t at_us = 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

@@ -100,8 +100,9 @@ struct stop {
     enum stop_stage stage;
     uint64_t deadline_us; /* of the stage */
     uint64_t last_us;     /* of the whole */
-    bool hands_over;      /* leadership is to be given to another */
-    bool waits;           /* ... which is under way */
+    bool hands_over;      /* leadership is to be given to another: tried until then, next at again_us */
+    uint64_t hand_over_until_us, again_us;
+    bool waits;           /* a transfer is under way */
 };
 
 struct host {
@@ -266,5 +267,6 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
 /* ---- stop.c ---- */
 void stop_begin(struct host *host);
 void stop_turn(struct host *host);
+uint64_t stop_wakes_us(const struct host *host);
 
 #endif

@@ -108,7 +108,7 @@ static enum exit_status run(struct node *node, struct slice bundle)
     node->clients_max = descriptors_for_clients(&node->options->settings);
     enum exit_status status = serve(node, bundle);
     net_close(node->net);
-    uv_run(&node->loop, UV_RUN_DEFAULT);
+    net_drain(node->net);
     net_free(node->net);
     int busy = uv_loop_close(&node->loop);
     assert(busy == 0);
