@@ -36,7 +36,7 @@ local function another(members)
   local role, priorities = {}, {}
   for _, id in ipairs(members.voters) do role[id] = "voters" end
   for _, id in ipairs(members.learners) do role[id] = "learners" end
-  local changes = chance(70) and 1 or math.random(4)
+  local changes = chance(50) and 1 or math.random(2, 4)
   for _ = 1, changes do
     local id = any(IDS)
     if not role[id] then
@@ -59,7 +59,7 @@ local function operate(c, server)
   local counts = c.counts
   if chance(12) then
     local status = server:status()
-    local code, refusal = server:configure(another(status.configuration), { forced = chance(15),
+    local code, refusal = server:configure(another(status.configuration), { forced = chance(25),
       expected = chance(95) and status.configuration_index or status.last_index })
     counts[code == "ok" and "changes" or refusal] = (counts[code == "ok" and "changes" or refusal] or 0) + 1
     if code == "ok" and server:status().configuration.outgoing[1] then counts.joint = (counts.joint or 0) + 1 end
@@ -197,7 +197,7 @@ end
 describe("under churn, crashes and a shuffled network", function()
   it("no step breaks a rule, and the members agree in the end", function()
     local totals = {}
-    local first, last = tonumber(os.getenv "MOONCLAVE_CHURN_FIRST" or 1), tonumber(os.getenv "MOONCLAVE_CHURN" or 100)
+    local first, last = tonumber(os.getenv "MOONCLAVE_CHURN_FIRST" or 1), tonumber(os.getenv "MOONCLAVE_CHURN" or 40)
     for seed = first, last do
       local ok, result = xpcall(run, debug.traceback, seed)
       if not ok then error(("seed %d: %s"):format(seed, result)) end
@@ -207,7 +207,7 @@ describe("under churn, crashes and a shuffled network", function()
       for name, count in pairs(totals) do print(name, count) end
     end
     -- It was not silence that kept the rules.
-    for name, least in pairs { changes = 5, joint = 1, transfers = 1, reads_answered = 50, terms = 3 } do
+    for name, least in pairs { changes = 5, joint = 0.5, transfers = 1, reads_answered = 40, terms = 3 } do
       assert((totals[name] or 0) >= least * (last - first + 1), name .. ": " .. (totals[name] or 0))
     end
   end)

@@ -29,16 +29,16 @@ static void abandon(struct raft *raft);
 static void offer(struct raft *raft);
 static void tell_to_campaign(struct raft *raft, const struct raft_id *target);
 
-enum error_code raft_transfer(struct raft *raft, const struct raft_event *event,
-                              struct error *error)
+enum error_code raft_hand_over(struct raft *raft, const struct raft_event *event,
+                               struct error *error)
 {
     struct raft_id target;
     if (raft->role != RAFT_LEADER) {
         return error_set(error, ERROR_NOT_LEADER, "this node does not lead");
     }
-    if (raft_transferring(raft)) {
+    if (raft_handing_over(raft)) {
         return error_set(error, ERROR_UNAVAILABLE, "leadership is being handed to %s",
-                         raft->transfer.target.text);
+                         raft->handover.target.text);
     }
     enum error_code code = choose(raft, &event->target, &target, error);
     if (code) return code;
@@ -46,50 +46,51 @@ enum error_code raft_transfer(struct raft *raft, const struct raft_event *event,
     return ERROR_OK;
 }
 
-bool raft_transferring(const struct raft *raft)
+bool raft_handing_over(const struct raft *raft)
 {
-    return !raft_id_none(&raft->transfer.target);
+    return !raft_id_none(&raft->handover.target);
 }
 
 /* Told again with every heartbeat: the message may be lost. */
-void raft_advance_transfer(struct raft *raft)
+void raft_advance_handover(struct raft *raft)
 {
-    struct raft_transfer *transfer = &raft->transfer;
-    if (raft->role != RAFT_LEADER || !raft_transferring(raft)) return;
-    const struct raft_peer *peer = raft_peers_find(&raft->peers, &transfer->target);
+    struct raft_handover *handover = &raft->handover;
+    if (raft->role != RAFT_LEADER || !raft_handing_over(raft)) return;
+    const struct raft_peer *peer = raft_peers_find(&raft->peers, &handover->target);
     if (!peer || !raft_configuration_stays_voter(raft_effective(raft), &peer->id)) {
         abandon(raft);
         return;
     }
     bool ready = peer->match == raft->log.last_index;
-    bool due = !transfer->told || raft->now_us >= transfer->tell_again_us;
+    bool due = !handover->told || raft->now_us >= handover->tell_again_us;
     if (!ready || !due) return;
-    transfer->told = true;
-    transfer->tell_again_us = raft->now_us + raft->settings.heartbeat_us;
+    handover->told = true;
+    handover->tell_again_us = raft->now_us + raft->settings.heartbeat_us;
     tell_to_campaign(raft, &peer->id);
 }
 
-void raft_transfer_timer(struct raft *raft)
+void raft_handover_timer(struct raft *raft)
 {
-    if (raft_transferring(raft)) {
-        if (raft->now_us >= raft->transfer.deadline_us) abandon(raft);
+    if (raft_handing_over(raft)) {
+        if (raft->now_us >= raft->handover.deadline_us) abandon(raft);
     } else if (raft->now_us >= raft->handover_us) {
         offer(raft);
     }
 }
 
-void raft_hand_over(struct raft *raft)
+void raft_abdicate(struct raft *raft)
 {
     const struct raft_peer *peer = best_of(raft);
     if (peer && peer->match == raft->log.last_index) tell_to_campaign(raft, &peer->id);
 }
 
-uint64_t raft_transfer_deadline(const struct raft *raft)
+uint64_t raft_handover_deadline(const struct raft *raft)
 {
-    if (!raft_transferring(raft)) return 0;
-    const struct raft_transfer *transfer = &raft->transfer;
-    return transfer->told ? raft_least(transfer->deadline_us, transfer->tell_again_us)
-                          : transfer->deadline_us;
+    if (!raft_handing_over(raft)) return 0;
+    const struct raft_handover *handover = &raft->handover;
+    bool tells = handover->told && handover->tell_again_us > raft->now_us; /* else it has to catch up */
+    return tells ? raft_least(handover->deadline_us, handover->tell_again_us)
+                 : handover->deadline_us;
 }
 
 /* One of an older term says nothing any more. What the sender knew of us may be out of date: we
@@ -160,7 +161,7 @@ static uint32_t priority_of(const struct raft *raft, const struct raft_id *id)
 
 static void begin(struct raft *raft, const struct raft_id *target)
 {
-    raft->transfer = (struct raft_transfer){
+    raft->handover = (struct raft_handover){
         .target = *target,
         .deadline_us = raft->now_us + raft->settings.election_timeout_us,
     };
@@ -168,8 +169,8 @@ static void begin(struct raft *raft, const struct raft_id *target)
 
 static void abandon(struct raft *raft)
 {
-    raft_emit(raft, RAFT_EFFECT_TRANSFER_FAILED)->target = raft->transfer.target;
-    raft->transfer = (struct raft_transfer){0};
+    raft_emit(raft, RAFT_EFFECT_TRANSFER_FAILED)->target = raft->handover.target;
+    raft->handover = (struct raft_handover){0};
     raft->handover_us =
         raft->now_us + HANDOVER_FAILED_TIMEOUTS * raft->settings.election_timeout_us;
 }
