@@ -47,8 +47,8 @@ describe("bugs of membership", function()
     assert.equal(3, c.a:status().commit_index)
   end)
 
-  -- Two changes, each by a leader that knows nothing of the other's, would make majorities that do not overlap: {a, d, e}
-  -- of five and {b, c} of three.
+  -- Two changes, each by a leader that knows nothing of the other's, would make majorities that do not overlap:
+  -- {a, d, e} of five and {b, c} of three.
   it("15: a leader changes nothing before it has committed an entry of its term", function()
     local c = Cluster.new { ids = { "a", "b", "c", "d", "e" }, members = { "a", "b", "c", "d" }, blank = { e = true } }
     c:elect "a"

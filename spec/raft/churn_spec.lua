@@ -1,8 +1,8 @@
 -- Membership that never rests: servers are added, promoted, demoted, removed, several at once too, and leadership is
 -- handed about, while the network loses and shuffles, servers crash, and clocks run at different rates. Whatever
 -- happens: one leader in a term, a leader holds all that was committed, what is committed never changes, at most one
--- configuration is not committed, a read sees every write acknowledged before it, by lease or by round, at the leader or
--- through a follower. In the end whoever is a member agrees.
+-- configuration is not committed, a read sees every write acknowledged before it, by lease or by round, at the leader
+-- or through a follower. In the end whoever is a member agrees.
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 

@@ -8,8 +8,9 @@ local sim = require "moonclave.sim"
 local named = { "ungated_vote", "ungated_vote_request", "counted_prior_term", "double_vote", "stale_read",
   "truncate_without_conflict" }
 
--- Those that the simulated hosts cannot show yet: they change no membership, hand no leadership over, and read by rounds
--- only. Each has its story in spec/raft, where mutants_spec.lua has it fail.
+-- Those that the simulated hosts cannot show yet: they change no membership, hand no leadership over, and read by
+-- rounds only (or, no_stickiness: pre-vote stands behind it). Each has its story in spec/raft, where mutants_spec.lua
+-- has it fail.
 local unreached = {}
 for name in ([[lease_after_transfer lease_in_transfer proposed_too_late transfer_outlives configuration_kept
   configuration_forgotten inherited_ignored changed_too_early unapplied_ignored learner_refuses stranger_heeded

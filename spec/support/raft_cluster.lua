@@ -42,8 +42,8 @@ function Cluster.log(terms, special)
   return log
 end
 
--- { "a", "b" } or { voters = {}, learners = {}, leaving = {}, outgoing = {} } -> bytes; by id: priorities, incarnations,
--- ports, where they are not the usual ones.
+-- { "a", "b" } or { voters = {}, learners = {}, leaving = {}, outgoing = {} } -> bytes; by id: priorities,
+-- incarnations, ports, where they are not the usual ones.
 function Cluster.configuration(members)
   local servers = {}
   local function of(table, id, usual) return table and table[id] or usual end
@@ -260,7 +260,8 @@ end
 -- rates: by id, how fast its clock runs
 function Cluster.new(options)
   local self = setmetatable({ now_us = 1000000, seed = options.seed or 1, messages = {}, played = {}, ids = {},
-    leaders = {}, votes = {}, acknowledged = 0, commit_index = 0, committed_entries = {}, cut_links = {}, servers = {} }, Cluster)
+    leaders = {}, votes = {}, acknowledged = 0, commit_index = 0, committed_entries = {}, cut_links = {},
+    servers = {} }, Cluster)
   local configuration = Cluster.configuration(options.members or options.ids)
   if options.members == false then configuration = "" end
   for _, id in ipairs(options.run or options.ids) do
@@ -270,7 +271,8 @@ function Cluster.new(options)
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
       rate = options.rates and options.rates[id] or 1,
-      disk = { term = disk.term or 0, vote = disk.vote or "", compacted = disk.compacted, log = table.move(log, 1, #log, 1, {}),
+      disk = { term = disk.term or 0, vote = disk.vote or "", compacted = disk.compacted,
+        log = table.move(log, 1, #log, 1, {}),
         configuration = options.blank and options.blank[id] and "" or configuration } }, Server)
     local last = server.disk.log[#server.disk.log]
     if last and server.disk.term < last.term then server.disk.term = last.term end

@@ -21,7 +21,8 @@
 
 static enum error_code choose(const struct raft *raft, const struct raft_id *wanted,
                               struct raft_id *target, struct error *error);
-static const struct raft_peer *best_of(const struct raft *raft);
+static const struct raft_peer *best_of(const struct raft *raft, raft_index match);
+static bool better(const struct raft *raft, const struct raft_peer *a, const struct raft_peer *b);
 static bool reachable(const struct raft *raft, const struct raft_peer *peer);
 static uint32_t priority_of(const struct raft *raft, const struct raft_id *id);
 static void begin(struct raft *raft, const struct raft_id *target);
@@ -80,8 +81,8 @@ void raft_handover_timer(struct raft *raft)
 
 void raft_abdicate(struct raft *raft)
 {
-    const struct raft_peer *peer = best_of(raft);
-    if (peer && peer->match == raft->log.last_index) tell_to_campaign(raft, &peer->id);
+    const struct raft_peer *peer = best_of(raft, raft->log.last_index);
+    if (peer) tell_to_campaign(raft, &peer->id);
 }
 
 uint64_t raft_handover_deadline(const struct raft *raft)
@@ -113,7 +114,7 @@ static enum error_code choose(const struct raft *raft, const struct raft_id *wan
 {
     const struct raft_peer *peer;
     if (raft_id_none(wanted)) {
-        peer = best_of(raft);
+        peer = best_of(raft, 0);
         if (!peer) {
             return error_set(error, ERROR_UNAVAILABLE, "no other voter is there to take over");
         }
@@ -128,20 +129,26 @@ static enum error_code choose(const struct raft *raft, const struct raft_id *wan
     return ERROR_OK;
 }
 
-/* Of those who answer: the most preferred, then the one with the most of the log. */
-static const struct raft_peer *best_of(const struct raft *raft)
+/* Of those who answer, and hold at least `match`. */
+static const struct raft_peer *best_of(const struct raft *raft, raft_index match)
 {
     const struct raft_peer *best = NULL;
     for (size_t i = 0; i < raft->peers.count; i++) {
         const struct raft_peer *peer = &raft->peers.peers[i];
-        if (!reachable(raft, peer)) continue;
-        uint32_t priority = priority_of(raft, &peer->id);
-        uint32_t reached = best ? priority_of(raft, &best->id) : 0;
-        if (!best || priority > reached || (priority == reached && peer->match > best->match)) {
-            best = peer;
-        }
+        if (!reachable(raft, peer) || peer->match < match) continue;
+        if (!best || better(raft, peer, best)) best = peer;
     }
     return best;
+}
+
+/* One who keeps up, or it would not be done in time; then the one preferred; then the one with the
+ * most of the log. */
+static bool better(const struct raft *raft, const struct raft_peer *a, const struct raft_peer *b)
+{
+    bool keeps_up = raft_caught_up(raft, a);
+    if (keeps_up != raft_caught_up(raft, b)) return keeps_up;
+    uint32_t priority = priority_of(raft, &a->id), other = priority_of(raft, &b->id);
+    return priority != other ? priority > other : a->match > b->match;
 }
 
 static bool reachable(const struct raft *raft, const struct raft_peer *peer)
@@ -179,7 +186,7 @@ static void offer(struct raft *raft)
 {
     raft->handover_us = raft->now_us + RAFT_HANDOVER_TIMEOUTS * raft->settings.election_timeout_us;
     if (raft_configuration_pending(raft) || raft->commit_index < raft->term_start) return;
-    const struct raft_peer *best = best_of(raft);
+    const struct raft_peer *best = best_of(raft, 0);
     if (!best || priority_of(raft, &best->id) <= priority_of(raft, &raft->id)) return;
     if (raft_caught_up(raft, best)) begin(raft, &best->id);
 }
