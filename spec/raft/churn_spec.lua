@@ -4,7 +4,7 @@
 -- configuration is not committed, a read sees every write acknowledged before it, by lease or by round, at the leader
 -- or through a follower. In the end whoever is a member agrees.
 local Cluster = require "support.raft_cluster"
-local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
+local T = Cluster.T
 
 local IDS = { "n1", "n2", "n3", "n4", "n5", "n6" }
 
