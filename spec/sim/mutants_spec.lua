@@ -8,6 +8,17 @@ local sim = require "moonclave.sim"
 local named = { "ungated_vote", "ungated_vote_request", "counted_prior_term", "double_vote", "stale_read",
   "truncate_without_conflict" }
 
+-- Those that the simulated hosts cannot show yet: they change no membership, hand no leadership over, and read by
+-- rounds only (or, no_stickiness: pre-vote stands behind it). Each has its story in spec/raft, where mutants_spec.lua
+-- has it fail.
+local unreached = {}
+for name in ([[lease_after_transfer lease_in_transfer proposed_too_late transfer_outlives configuration_kept
+  configuration_forgotten inherited_ignored changed_too_early unapplied_ignored learner_refuses stranger_heeded
+  transfer_under_load non_voters_counted rejoined_trusted two_changes removed_leads_on old_timeout_now
+  transfer_to_learner word_forgotten word_dies_with_term old_read_index no_stickiness]]):gmatch "%S+" do
+  unreached[name] = true
+end
+
 local function known_mutants(cpath)
   local code = [[for _, m in ipairs(require("moonclave.sim").mutants()) do print(m.name) end]]
   local pipe = assert(io.popen(("LUA_CPATH='%s' lua5.4 -e '%s'"):format(cpath, code)))
@@ -45,10 +56,12 @@ describe("mutants", function()
     local known = {}
     for _, name in ipairs(known_mutants(cpath)) do known[name] = true end
     for _, name in ipairs(named) do assert.is_true(known[name], name) end
+    for name in pairs(unreached) do assert.is_true(known[name], name) end
   end)
 
   for _, mutant in ipairs(known_mutants(cpath)) do
-    it(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
+    local tell = unreached[mutant] and pending or it
+    tell(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
       assert.is_truthy(kill(cpath, mutant, false), mutant .. " survives 2,000 seeds")
       assert.is_truthy(kill(cpath, mutant, true), mutant .. " breaks a rule but does no harm in 2,000 seeds")
     end)

@@ -42,8 +42,8 @@ function Cluster.log(terms, special)
   return log
 end
 
--- { "a", "b" } or { voters = {}, learners = {}, leaving = {}, outgoing = {} } -> bytes; by id: priorities, incarnations,
--- ports, where they are not the usual ones.
+-- { "a", "b" } or { voters = {}, learners = {}, leaving = {}, outgoing = {} } -> bytes; by id: priorities,
+-- incarnations, ports, where they are not the usual ones.
 function Cluster.configuration(members)
   local servers = {}
   local function of(table, id, usual) return table and table[id] or usual end
@@ -75,7 +75,7 @@ end
 
 function Server:event(event)
   assert(self.core, self.id .. " is down")
-  event.now_us = self.cluster.now_us
+  event.now_us = math.floor(self.cluster.now_us * self.rate)
   local effects, code, text = self.core:step(event)
   self.effects, self.code, self.text = effects, code, text
   self.steps = self.steps + 1
@@ -120,7 +120,7 @@ end
 
 function Server:on_role(effect) self.role_told = effect end
 function Server:on_configuration(effect) self.configuration_told = effect end
-function Server:on_deadline(effect) self.deadline_us = effect.at_us end
+function Server:on_deadline(effect) self.deadline_us = math.ceil(effect.at_us / self.rate) end
 
 function Server:status() return self.core:status() end
 function Server:role() return self:status().role end
@@ -202,9 +202,25 @@ function Server:answer_log_read(entries)
   return self:event { type = "log_read", token = read.token, entries = entries }
 end
 
+-- disk.compacted: everything up to there is in a snapshot.
+function Server:snapshot()
+  local disk = self.disk
+  local snapshot = { index = disk.compacted or 0, configuration = disk.configuration, configuration_index = 0 }
+  local last = disk.log[snapshot.index]
+  if last then snapshot.term, snapshot.chain = last.term, last.chain end
+  for index = 1, snapshot.index do
+    if disk.log[index].type == Cluster.TYPE.configuration then
+      snapshot.configuration, snapshot.configuration_index = disk.log[index].payload, index
+    end
+  end
+  return snapshot
+end
+
 function Server:start()
   local disk, runs, configurations = self.disk, {}, {}
-  for _, entry in ipairs(disk.log) do
+  local snapshot = self:snapshot()
+  for index = snapshot.index + 1, #disk.log do
+    local entry = disk.log[index]
     if #runs == 0 or runs[#runs].term ~= entry.term then
       runs[#runs + 1] = { first = entry.index, term = entry.term }
     end
@@ -215,11 +231,11 @@ function Server:start()
   self.core = core.new(self.settings)
   self.writes, self.log_reads, self.reads, self.floors = {}, {}, {}, {}
   self.transfer_failed = nil
-  self.applied, self.deadline_us = 0, nil
+  self.applied, self.deadline_us = snapshot.index, nil
   self.cluster.seed = self.cluster.seed + 1
   return self:event { type = "start", seed = self.cluster.seed, durable = {
     term = disk.term, vote = disk.vote,
-    snapshot = { configuration = disk.configuration },
+    snapshot = snapshot,
     last_index = #disk.log, last_chain = last and last.chain, last_time_ms = last and last.time_ms,
     runs = runs, configurations = configurations,
   } }
@@ -239,10 +255,13 @@ end
 -- ---- the cluster ----
 
 -- ids; run (those that exist as cores: the spec plays the others; all when absent); members (as for configuration;
--- the ids when absent); settings; disks: by id { term=, vote=, log= }
+-- the ids when absent); blank: by id, those that do not know them; settings; disks: by id { term=, vote=, log=,
+-- compacted= };
+-- rates: by id, how fast its clock runs
 function Cluster.new(options)
   local self = setmetatable({ now_us = 1000000, seed = options.seed or 1, messages = {}, played = {}, ids = {},
-    leaders = {}, votes = {}, acknowledged = 0, committed_entries = {}, cut_links = {}, servers = {} }, Cluster)
+    leaders = {}, votes = {}, acknowledged = 0, commit_index = 0, committed_entries = {}, cut_links = {},
+    servers = {} }, Cluster)
   local configuration = Cluster.configuration(options.members or options.ids)
   if options.members == false then configuration = "" end
   for _, id in ipairs(options.run or options.ids) do
@@ -251,8 +270,10 @@ function Cluster.new(options)
     local settings = { election_timeout_us = Cluster.T, heartbeat_us = Cluster.HEARTBEAT, tail_bytes_max = 1 << 20 }
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
-      disk = { term = disk.term or 0, vote = disk.vote or "", log = table.move(log, 1, #log, 1, {}),
-        configuration = configuration } }, Server)
+      rate = options.rates and options.rates[id] or 1,
+      disk = { term = disk.term or 0, vote = disk.vote or "", compacted = disk.compacted,
+        log = table.move(log, 1, #log, 1, {}),
+        configuration = options.blank and options.blank[id] and "" or configuration } }, Server)
     local last = server.disk.log[#server.disk.log]
     if last and server.disk.term < last.term then server.disk.term = last.term end
     self[id], self.servers[#self.servers + 1], self.ids[id] = server, server, true
@@ -332,6 +353,26 @@ function Cluster:settle(rounds)
     if not busy then return end
   end
   if not rounds then error "it does not come to rest" end
+end
+
+-- Only messages between these servers, and their disks, until all is quiet; what others send waits.
+function Cluster:settle_among(ids)
+  local among = {}
+  for _, id in ipairs(ids) do among[id] = true end
+  for _ = 1, 100 do
+    self:deliver(function(message) return among[message.from] and among[message.to] end)
+    local busy = false
+    for _, id in ipairs(ids) do
+      local server = self[id]
+      if #server.writes > 0 then
+        busy = true
+        server:persist()
+      end
+    end
+    for _, message in ipairs(self.messages) do busy = busy or (among[message.from] and among[message.to]) end
+    if not busy then return end
+  end
+  error "it does not come to rest"
 end
 
 -- Lets time pass, each deadline in its order.
@@ -433,19 +474,29 @@ function Cluster:check(server)
   if status.role == "leader" then
     local before = self.leaders[status.term]
     assert(not before or before == server.id, ("two leaders in term %d"):format(status.term))
+    if not before then self:check_complete(server) end
     self.leaders[status.term] = server.id
     -- A leader acknowledges what it has committed and applied: whoever asks after that must see it.
     self.acknowledged = math.max(self.acknowledged, server.applied)
   end
+  self.commit_index = math.max(self.commit_index, status.commit_index)
   self:check_configuration(server, status)
   assert(status.durable_index <= #server.disk.log, "more is thought durable than was written")
 end
 
--- At most one configuration is not committed, ever, and where majorities need not overlap both halves are asked.
+-- A new leader holds whatever was committed before: its log was durable when it asked for votes (§5.4).
+function Cluster:check_complete(server)
+  for index, chain in pairs(self.committed_entries) do
+    local entry = server.disk.log[index]
+    assert(entry and entry.chain == chain, ("%s leads without committed entry %d"):format(server.id, index))
+  end
+end
+
+-- At most one configuration is not committed (by anyone's knowledge), ever.
 function Cluster:check_configuration(server, status)
   if not self.watch_configurations or status.role ~= "leader" then return end
   local uncommitted = 0
-  for index = status.commit_index + 1, status.last_index do
+  for index = self.commit_index + 1, status.last_index do
     local entry = server.core:entry(index)
     if entry and entry.type == Cluster.TYPE.configuration then uncommitted = uncommitted + 1 end
   end

@@ -17,7 +17,7 @@
     X(STALE_READ,               "stale_read",               "4: a read is answered without a round that began after it") \
     X(TRUNCATE_WITHOUT_CONFLICT,"truncate_without_conflict","23: a late, shorter append cuts a matching suffix off") \
     X(READ_BEFORE_COMMIT,       "read_before_commit",       "2: a read is answered before the first commit of the term") \
-    X(COUNTED_UNWRITTEN,        "counted_unwritten",        "3: a leader counts what its own disk does not hold yet") \
+    X(UNWRITTEN_COUNTED,        "unwritten_counted",        "3: a leader counts what its own disk could still forget") \
     X(LEASE_AFTER_TRANSFER,     "lease_after_transfer",     "5: a lease outlives a transfer that was given up") \
     X(LEASE_IN_TRANSFER,        "lease_in_transfer",        "6: a lease answers while leadership is handed over") \
     X(PROPOSED_TOO_LATE,        "proposed_too_late",        "7: a proposal is appended by one who leads no more") \
@@ -28,10 +28,10 @@
     X(CHANGED_TOO_EARLY,        "changed_too_early",        "15: a change before this term has committed an entry") \
     X(UNAPPLIED_IGNORED,        "unapplied_ignored",        "16: a campaign by the configuration that is applied") \
     X(LEARNER_REFUSES,          "learner_refuses",          "17: one who knows itself as a learner refuses to vote") \
-    X(DEPOSED_BY_ANYONE,        "deposed_by_anyone",        "20: whoever asks in a higher term deposes the leader") \
+    X(NO_STICKINESS,            "no_stickiness",            "20: a server that was cut off deposes the leader the others hear") \
     X(STRANGER_HEEDED,          "stranger_heeded",          "20: a removed server's higher term deposes the leader") \
     X(VOTE_FORGOTTEN,           "vote_forgotten",           "21: the vote is cleared on learning who leads") \
-    X(JUDGED_BY_OLD_LOG,        "judged_by_old_log",        "27: a vote is granted by what the log held before") \
+    X(LOG_NOT_COMPARED,         "log_not_compared",         "27: (a step is whole) the log is not looked at before granting") \
     X(TRANSFER_UNDER_LOAD,      "transfer_under_load",      "32: proposals go on during a transfer, which never ends") \
     X(NON_VOTERS_COUNTED,       "non_voters_counted",       "37: learners count in a quorum") \
     X(REJOINED_TRUSTED,         "rejoined_trusted",         "38: one who joins again is trusted with its former log") \

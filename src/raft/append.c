@@ -45,6 +45,7 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
                              message);
     }
     if (!present || !known) raft_become_follower(raft, message->term, &message->from);
+    if (!known && GUARD(VOTE_FORGOTTEN, false)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->heard_us = raft->waiting_since_us = raft->now_us;
     raft->following.prev_index = append->prev_index;
     raft->following.round = raft_most(raft->following.round, append->round);

@@ -27,7 +27,8 @@ struct raft_server *raft_configuration_insert(struct raft_configuration *configu
                                               const struct raft_server *server);
 void raft_server_deinit(struct raft_server *server); /* frees what it owns */
 
-/* Changes of one server, to build the configuration that is wanted. NOT_FOUND: no such server; BAD_REQUEST: malformed. */
+/* Changes of one server, to build the configuration that is wanted. NOT_FOUND: no such server; BAD_REQUEST: malformed.
+ */
 enum error_code raft_configuration_remove(struct raft_configuration *configuration, const char *id,
                                           struct error *error);
 enum error_code raft_configuration_set_role(struct raft_configuration *configuration, const char *id,
@@ -41,8 +42,8 @@ enum error_code raft_configuration_set_label(struct raft_configuration *configur
 enum error_code raft_configuration_set_address(struct raft_configuration *configuration, const char *id,
                                                const char *kind, const char *address, struct error *error);
 
-/* What is to be appended to come from `from` (at index `previous`, not joint) to `wanted`: `wanted` itself where at most
- * one voter differs, else the joint configuration of both. `next` is initialised or zeroed; the caller owns it. */
+/* What is to be appended to come from `from` (at index `previous`, not joint) to `wanted`: `wanted` itself where at
+ * most one voter differs, else the joint configuration of both. `next` is initialised or zeroed; the caller owns it. */
 void raft_configuration_next(const struct raft_configuration *from, raft_index previous,
                              const struct raft_configuration *wanted, struct raft_configuration *next);
 /* What a joint configuration at index `previous` is left for: without the outgoing and the leaving. */

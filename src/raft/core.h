@@ -50,7 +50,7 @@ struct raft_asking {
 };
 
 /* A transfer of leadership under way. */
-struct raft_transfer {
+struct raft_handover {
     struct raft_id target; /* "" : none */
     bool told;             /* it has been sent TIMEOUT_NOW */
     uint64_t tell_again_us;
@@ -123,7 +123,7 @@ struct raft {
     raft_index settled_index; /* committed and durable here, as far as counted below */
     size_t uncommitted_bytes; /* in memory behind settled_index */
     struct raft_reads reads;
-    struct raft_transfer transfer;
+    struct raft_handover handover;
     bool lease_forgone;   /* somebody was told to campaign in this term */
     uint64_t handover_us; /* not before then is leadership offered to a voter of higher priority */
     uint64_t log_read_token; /* last given out */
@@ -196,14 +196,14 @@ void raft_catch_up_moved(struct raft *raft, struct raft_peer *peer); /* its matc
 bool raft_caught_up(const struct raft *raft, const struct raft_peer *peer);
 bool raft_stuck(const struct raft *raft, const struct raft_peer *peer);
 
-/* ---- transfer.c ---- */
-enum error_code raft_transfer(struct raft *raft, const struct raft_event *event,
-                              struct error *error);
-bool raft_transferring(const struct raft *raft);
-void raft_advance_transfer(struct raft *raft); /* tells the target once it has everything */
-void raft_transfer_timer(struct raft *raft);   /* aborts; offers leadership to who is preferred */
-void raft_hand_over(struct raft *raft);        /* a leader that goes: to the best, if any is ready */
-uint64_t raft_transfer_deadline(const struct raft *raft); /* 0: none */
+/* ---- handover.c ---- */
+enum error_code raft_hand_over(struct raft *raft, const struct raft_event *event,
+                               struct error *error);
+bool raft_handing_over(const struct raft *raft);
+void raft_advance_handover(struct raft *raft); /* tells the target once it has everything */
+void raft_handover_timer(struct raft *raft);   /* aborts; offers leadership to who is preferred */
+void raft_abdicate(struct raft *raft);        /* a leader that goes: to the best, if any is ready */
+uint64_t raft_handover_deadline(const struct raft *raft); /* 0: none */
 enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_message *message,
                                          struct error *error);
 

@@ -35,8 +35,8 @@ uint64_t raft_lease_until(const struct raft *raft)
 {
     if (!raft->settings.leases || raft->role != RAFT_LEADER) return 0;
     if (raft->commit_index < raft->term_start) return 0;
-    if (!GUARD(LEASE_IN_TRANSFER, !raft_transferring(raft))) return 0;
-    bool forgone = raft->lease_forgone && !raft_transferring(raft);
+    if (!GUARD(LEASE_IN_TRANSFER, !raft_handing_over(raft))) return 0;
+    bool forgone = raft->lease_forgone && !raft_handing_over(raft);
     if (!GUARD(LEASE_AFTER_TRANSFER, !forgone)) return 0;
     uint64_t since_us = raft_quorum_index(raft_effective(raft), answered_word, (void *)raft);
     return since_us == 0 ? 0 : since_us + lease_us(&raft->settings);

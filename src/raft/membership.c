@@ -115,7 +115,7 @@ void raft_follow_membership(struct raft *raft)
         append_configuration(raft, &next, &entry);
         raft_configuration_deinit(&next);
     } else if (!GUARD(REMOVED_LEADS_ON, raft_configuration_stays_voter(effective, &raft->id))) {
-        raft_hand_over(raft);
+        raft_abdicate(raft);
         raft_become_follower(raft, raft->hard_state.term, NULL);
     }
 }
@@ -131,7 +131,7 @@ static enum raft_refusal refusal_of(const struct raft *raft, const struct raft_c
     raft_log_configuration(&raft->log, &index);
     if (raft->gate.refused) return RAFT_REFUSAL_DISK_FULL;
     if (raft->role != RAFT_LEADER) return RAFT_REFUSAL_NOT_LEADER;
-    if (raft_transferring(raft)) return RAFT_REFUSAL_TRANSFER;
+    if (raft_handing_over(raft)) return RAFT_REFUSAL_TRANSFER;
     if (!GUARD(CHANGED_TOO_EARLY, raft->commit_index >= raft->term_start)) {
         return RAFT_REFUSAL_TOO_EARLY;
     }

@@ -131,6 +131,7 @@ static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
         peer->departed = false;
     } else {
         peer->id = *id;
+        peer->speak = true; /* it has nothing yet, and says so */
         raft_peer_probe(peer, next);
     }
 }

@@ -20,9 +20,9 @@ enum error_code raft_propose(struct raft *raft, const struct raft_event *event, 
         return error_set(error, ERROR_NOT_LEADER, known ? "%s leads" : "%sno leader is known",
                          raft->leader.text);
     }
-    if (!GUARD(TRANSFER_UNDER_LOAD, !raft_transferring(raft))) {
+    if (!GUARD(TRANSFER_UNDER_LOAD, !raft_handing_over(raft))) {
         return error_set(error, ERROR_UNAVAILABLE, "leadership is being handed to %s: try again",
-                         raft->transfer.target.text);
+                         raft->handover.target.text);
     }
     /* A single one always fits where nothing waits: a limit smaller than an entry must not stop it
      * for ever. */

@@ -3,7 +3,7 @@
  * out.
  *
  * Where to read on: role.c (who may become what), election.c and vote.c, append.c (followers),
- * send.c and result.c (leaders), commit.c, reads.c, membership.c, transfer.c, gate.h (what waits for
+ * send.c and result.c (leaders), commit.c, reads.c, membership.c, handover.c, gate.h (what waits for
  * the disk), log.h, timer.c.
  */
 #include "raft/core.h"
@@ -64,7 +64,7 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event,
         [RAFT_EVENT_APPLIED] = on_applied,
         [RAFT_EVENT_UNREACHABLE] = raft_unreachable,
         [RAFT_EVENT_CONFIGURE] = raft_configure,
-        [RAFT_EVENT_TRANSFER] = raft_transfer,
+        [RAFT_EVENT_TRANSFER] = raft_hand_over,
     };
     assert((size_t)event->type < sizeof handlers / sizeof *handlers);
     assert(raft->started == (event->type != RAFT_EVENT_START));
@@ -154,7 +154,7 @@ static void finish(struct raft *raft)
     raft_log_trim(&raft->log, raft->applied_index, raft->settings.tail_bytes_max);
     raft_follow_membership(raft);
     follow_configuration(raft);
-    raft_advance_transfer(raft);
+    raft_advance_handover(raft);
     tell_role(raft);
     raft_gate_flush(raft);
     raft_replicate(raft);

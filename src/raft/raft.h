@@ -65,7 +65,7 @@ enum raft_refusal {
     RAFT_REFUSAL_TOO_EARLY,     /* this term has not committed an entry yet (Ongaro 2015): in a moment */
     RAFT_REFUSAL_TRANSFER,      /* leadership is being handed over */
     RAFT_REFUSAL_STALE,         /* the configuration is not the expected one any more: look again */
-    RAFT_REFUSAL_MALFORMED,     /* ids not in order, twice or not valid; no address or incarnation; a role not asked for */
+    RAFT_REFUSAL_MALFORMED,     /* ids not valid, twice, or out of order; no address or incarnation; a leaving role */
     RAFT_REFUSAL_NO_VOTERS,     /* nobody would be left to vote */
     RAFT_REFUSAL_NO_CHANGE,
     RAFT_REFUSAL_INCARNATION,   /* a known id with another incarnation: it is to be removed, then added */

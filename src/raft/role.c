@@ -7,7 +7,7 @@
  *      └──── a higher term, a leader's word, ─────────────┴─────────────────┘
  *            a quorum out of reach, a full disk, a configuration without it
  *
- * A follower that its leader tells to campaign (transfer.c) becomes a candidate at once.
+ * A follower that its leader tells to campaign (handover.c) becomes a candidate at once.
  */
 #include "base/mutant.h"
 #include "raft/core.h"
@@ -37,7 +37,6 @@ void raft_become_follower(struct raft *raft, raft_term term, const struct raft_i
 {
     assert(term >= raft->hard_state.term);
     if (term > raft->hard_state.term) raft->hard_state = (struct raft_hard_state){.term = term};
-    if (GUARD(VOTE_FORGOTTEN, false) && leader) raft->hard_state.vote = (struct raft_id){{0}};
     if (raft->role == RAFT_LEADER) leave_leadership(raft);
     raft_fail_asking(raft); /* whoever leads now is asked anew */
     if (raft->role != RAFT_FOLLOWER) raft_restart_election_timeout(raft);
@@ -107,7 +106,7 @@ static void assign_role(struct raft *raft, enum raft_role role)
 static void leave_leadership(struct raft *raft)
 {
     raft_fail_reads(raft);
-    if (!GUARD(TRANSFER_OUTLIVES, false)) raft->transfer = (struct raft_transfer){0};
+    if (!GUARD(TRANSFER_OUTLIVES, false)) raft->handover = (struct raft_handover){0};
     raft->uncommitted_bytes = 0;
 }
 

@@ -36,7 +36,7 @@ void raft_status(const struct raft *raft, struct raft_status *status)
         .tail_bytes = raft->log.tail_bytes,
         .disk_full = raft->gate.refused,
         .configuration_pending = raft_configuration_pending(raft),
-        .transfer_target = raft->transfer.target,
+        .transfer_target = raft->handover.target,
         .lease_until_us = raft_lease_until(raft),
         .peers = raft->peers.status,
         .peer_count = leads ? raft->peers.count : 0,

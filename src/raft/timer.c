@@ -82,7 +82,7 @@ static void lead(struct raft *raft)
             return;
         }
     }
-    raft_transfer_timer(raft);
+    raft_handover_timer(raft);
     if (raft->commit_push_us != 0 && raft->now_us >= raft->commit_push_us) push_commit(raft);
     if (raft->now_us < raft->heartbeat_due_us) return;
     raft->heartbeat_due_us = raft->now_us + raft->settings.heartbeat_us;
@@ -137,7 +137,7 @@ static uint64_t next_deadline(const struct raft *raft)
         if (raft->peers.count == 0) return 0;
         uint64_t deadline_us = raft_least(raft->heartbeat_due_us, raft->quorum_check_us);
         deadline_us = earlier(deadline_us, raft->commit_push_us);
-        return earlier(deadline_us, raft_transfer_deadline(raft));
+        return earlier(deadline_us, raft_handover_deadline(raft));
     }
     uint64_t asking_us = raft_asking_deadline(raft);
     if (!raft_may_campaign(raft)) return asking_us;

@@ -65,8 +65,8 @@ void raft_entry_drop(const struct raft_entry *entry);
 enum raft_server_role {  /* frozen numbers */
     RAFT_VOTER = 0,
     RAFT_LEARNER = 1,
-    RAFT_LEAVING = 2,    /* in a joint configuration only: among the outgoing, and gone from the next one; until then its
-                            addresses and incarnation are needed */
+    RAFT_LEAVING = 2,    /* in a joint configuration only: among the outgoing, and gone from the next one; until then
+                            its addresses and incarnation are needed */
 };
 
 struct raft_address {

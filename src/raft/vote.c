@@ -26,7 +26,7 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
                                          it, or asks forever */
         return ERROR_OK;
     }
-    if (!GUARD(DEPOSED_BY_ANYONE, !true_to_leader(raft, message))) return ERROR_OK;
+    if (true_to_leader(raft, message)) return ERROR_OK;
     if (GUARD(LEARNER_REFUSES, false) &&
         !raft_configuration_is_voter(raft_effective(raft), &raft->id)) {
         return ERROR_OK;
@@ -50,7 +50,7 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
  * we gave it to: we may have heard of a higher term since, or have been restarted. */
 static bool true_to_leader(const struct raft *raft, const struct raft_message *message)
 {
-    if (message->request_vote.transfer) return false;
+    if (message->request_vote.transfer || GUARD(NO_STICKINESS, false)) return false;
     if (raft->role == RAFT_LEADER) {
         return true; /* it has a quorum, or finds out within an election timeout (timer.c) */
     }
@@ -63,11 +63,10 @@ static bool true_to_leader(const struct raft *raft, const struct raft_message *m
 
 static bool up_to_date(const struct raft *raft, const struct raft_request_vote *request)
 {
-    bool old = GUARD(JUDGED_BY_OLD_LOG, false);
-    raft_index last = old ? raft->commit_index : raft->log.last_index;
-    raft_term last_term = raft_log_term_at(&raft->log, last);
+    if (GUARD(LOG_NOT_COMPARED, false)) return true;
+    raft_term last_term = raft_log_last_term(&raft->log);
     if (request->last_term != last_term) return request->last_term > last_term;
-    return request->last_index >= last;
+    return request->last_index >= raft->log.last_index;
 }
 
 /* In the present term. Who knows its leader has no vote to give, used or not. */

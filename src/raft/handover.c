@@ -21,7 +21,8 @@
 
 static enum error_code choose(const struct raft *raft, const struct raft_id *wanted,
                               struct raft_id *target, struct error *error);
-static const struct raft_peer *best_of(const struct raft *raft);
+static const struct raft_peer *best_of(const struct raft *raft, raft_index match);
+static bool better(const struct raft *raft, const struct raft_peer *a, const struct raft_peer *b);
 static bool reachable(const struct raft *raft, const struct raft_peer *peer);
 static uint32_t priority_of(const struct raft *raft, const struct raft_id *id);
 static void begin(struct raft *raft, const struct raft_id *target);
@@ -29,16 +30,16 @@ static void abandon(struct raft *raft);
 static void offer(struct raft *raft);
 static void tell_to_campaign(struct raft *raft, const struct raft_id *target);
 
-enum error_code raft_transfer(struct raft *raft, const struct raft_event *event,
-                              struct error *error)
+enum error_code raft_hand_over(struct raft *raft, const struct raft_event *event,
+                               struct error *error)
 {
     struct raft_id target;
     if (raft->role != RAFT_LEADER) {
         return error_set(error, ERROR_NOT_LEADER, "this node does not lead");
     }
-    if (raft_transferring(raft)) {
+    if (raft_handing_over(raft)) {
         return error_set(error, ERROR_UNAVAILABLE, "leadership is being handed to %s",
-                         raft->transfer.target.text);
+                         raft->handover.target.text);
     }
     enum error_code code = choose(raft, &event->target, &target, error);
     if (code) return code;
@@ -46,50 +47,51 @@ enum error_code raft_transfer(struct raft *raft, const struct raft_event *event,
     return ERROR_OK;
 }
 
-bool raft_transferring(const struct raft *raft)
+bool raft_handing_over(const struct raft *raft)
 {
-    return !raft_id_none(&raft->transfer.target);
+    return !raft_id_none(&raft->handover.target);
 }
 
 /* Told again with every heartbeat: the message may be lost. */
-void raft_advance_transfer(struct raft *raft)
+void raft_advance_handover(struct raft *raft)
 {
-    struct raft_transfer *transfer = &raft->transfer;
-    if (raft->role != RAFT_LEADER || !raft_transferring(raft)) return;
-    const struct raft_peer *peer = raft_peers_find(&raft->peers, &transfer->target);
+    struct raft_handover *handover = &raft->handover;
+    if (raft->role != RAFT_LEADER || !raft_handing_over(raft)) return;
+    const struct raft_peer *peer = raft_peers_find(&raft->peers, &handover->target);
     if (!peer || !raft_configuration_stays_voter(raft_effective(raft), &peer->id)) {
         abandon(raft);
         return;
     }
     bool ready = peer->match == raft->log.last_index;
-    bool due = !transfer->told || raft->now_us >= transfer->tell_again_us;
+    bool due = !handover->told || raft->now_us >= handover->tell_again_us;
     if (!ready || !due) return;
-    transfer->told = true;
-    transfer->tell_again_us = raft->now_us + raft->settings.heartbeat_us;
+    handover->told = true;
+    handover->tell_again_us = raft->now_us + raft->settings.heartbeat_us;
     tell_to_campaign(raft, &peer->id);
 }
 
-void raft_transfer_timer(struct raft *raft)
+void raft_handover_timer(struct raft *raft)
 {
-    if (raft_transferring(raft)) {
-        if (raft->now_us >= raft->transfer.deadline_us) abandon(raft);
+    if (raft_handing_over(raft)) {
+        if (raft->now_us >= raft->handover.deadline_us) abandon(raft);
     } else if (raft->now_us >= raft->handover_us) {
         offer(raft);
     }
 }
 
-void raft_hand_over(struct raft *raft)
+void raft_abdicate(struct raft *raft)
 {
-    const struct raft_peer *peer = best_of(raft);
-    if (peer && peer->match == raft->log.last_index) tell_to_campaign(raft, &peer->id);
+    const struct raft_peer *peer = best_of(raft, raft->log.last_index);
+    if (peer) tell_to_campaign(raft, &peer->id);
 }
 
-uint64_t raft_transfer_deadline(const struct raft *raft)
+uint64_t raft_handover_deadline(const struct raft *raft)
 {
-    if (!raft_transferring(raft)) return 0;
-    const struct raft_transfer *transfer = &raft->transfer;
-    return transfer->told ? raft_least(transfer->deadline_us, transfer->tell_again_us)
-                          : transfer->deadline_us;
+    if (!raft_handing_over(raft)) return 0;
+    const struct raft_handover *handover = &raft->handover;
+    bool tells = handover->told && handover->tell_again_us > raft->now_us; /* else it has to catch up */
+    return tells ? raft_least(handover->deadline_us, handover->tell_again_us)
+                 : handover->deadline_us;
 }
 
 /* One of an older term says nothing any more. What the sender knew of us may be out of date: we
@@ -112,7 +114,7 @@ static enum error_code choose(const struct raft *raft, const struct raft_id *wan
 {
     const struct raft_peer *peer;
     if (raft_id_none(wanted)) {
-        peer = best_of(raft);
+        peer = best_of(raft, 0);
         if (!peer) {
             return error_set(error, ERROR_UNAVAILABLE, "no other voter is there to take over");
         }
@@ -127,20 +129,26 @@ static enum error_code choose(const struct raft *raft, const struct raft_id *wan
     return ERROR_OK;
 }
 
-/* Of those who answer: the most preferred, then the one with the most of the log. */
-static const struct raft_peer *best_of(const struct raft *raft)
+/* Of those who answer, and hold at least `match`. */
+static const struct raft_peer *best_of(const struct raft *raft, raft_index match)
 {
     const struct raft_peer *best = NULL;
     for (size_t i = 0; i < raft->peers.count; i++) {
         const struct raft_peer *peer = &raft->peers.peers[i];
-        if (!reachable(raft, peer)) continue;
-        uint32_t priority = priority_of(raft, &peer->id);
-        uint32_t reached = best ? priority_of(raft, &best->id) : 0;
-        if (!best || priority > reached || (priority == reached && peer->match > best->match)) {
-            best = peer;
-        }
+        if (!reachable(raft, peer) || peer->match < match) continue;
+        if (!best || better(raft, peer, best)) best = peer;
     }
     return best;
+}
+
+/* One who keeps up, or it would not be done in time; then the one preferred; then the one with the
+ * most of the log. */
+static bool better(const struct raft *raft, const struct raft_peer *a, const struct raft_peer *b)
+{
+    bool keeps_up = raft_caught_up(raft, a);
+    if (keeps_up != raft_caught_up(raft, b)) return keeps_up;
+    uint32_t priority = priority_of(raft, &a->id), other = priority_of(raft, &b->id);
+    return priority != other ? priority > other : a->match > b->match;
 }
 
 static bool reachable(const struct raft *raft, const struct raft_peer *peer)
@@ -160,7 +168,7 @@ static uint32_t priority_of(const struct raft *raft, const struct raft_id *id)
 
 static void begin(struct raft *raft, const struct raft_id *target)
 {
-    raft->transfer = (struct raft_transfer){
+    raft->handover = (struct raft_handover){
         .target = *target,
         .deadline_us = raft->now_us + raft->settings.election_timeout_us,
     };
@@ -168,8 +176,8 @@ static void begin(struct raft *raft, const struct raft_id *target)
 
 static void abandon(struct raft *raft)
 {
-    raft_emit(raft, RAFT_EFFECT_TRANSFER_FAILED)->target = raft->transfer.target;
-    raft->transfer = (struct raft_transfer){0};
+    raft_emit(raft, RAFT_EFFECT_TRANSFER_FAILED)->target = raft->handover.target;
+    raft->handover = (struct raft_handover){0};
     raft->handover_us =
         raft->now_us + HANDOVER_FAILED_TIMEOUTS * raft->settings.election_timeout_us;
 }
@@ -178,7 +186,7 @@ static void offer(struct raft *raft)
 {
     raft->handover_us = raft->now_us + RAFT_HANDOVER_TIMEOUTS * raft->settings.election_timeout_us;
     if (raft_configuration_pending(raft) || raft->commit_index < raft->term_start) return;
-    const struct raft_peer *best = best_of(raft);
+    const struct raft_peer *best = best_of(raft, 0);
     if (!best || priority_of(raft, &best->id) <= priority_of(raft, &raft->id)) return;
     if (raft_caught_up(raft, best)) begin(raft, &best->id);
 }
