@@ -33,7 +33,9 @@ describe("errors", function()
       "20 script_error 500 definite",
       "21 usage 400 definite",
       "22 internal 500 unknown",
-    }, { table.unpack(seen, 1, 23) })
+      "23 forgotten 409 definite",
+      "24 reused 409 definite",
+    }, { table.unpack(seen, 1, 25) })
   end)
 
   it("no number and no code stands twice, and each has a sentence for people", function()

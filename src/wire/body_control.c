@@ -81,7 +81,7 @@ void body_read_forward(struct body_reader *body, struct wire_frame *frame)
 {
     struct request *request = &frame->forward.request;
     frame->forward.ticket = body_u64(body);
-    request->kind = (enum request_kind)body_up_to(body, REQUEST_QUERY);
+    request->kind = (enum request_kind)body_up_to(body, REQUEST_KEYED);
     request->consistency = (enum consistency)body_up_to(body, CONSISTENCY_STALE);
     request->session = body_u64(body);
     request->sequence = body_u64(body);
