@@ -291,7 +291,8 @@ describe("sessions as bytes", function()
     elseif roll <= 23 then
       entry = { index = index, session = index - random(40), body = CLOSE, what = "session" }
     elseif roll <= 30 then
-      entry = { index = index, session = index - random(40), body = sessions.body("renew", random(0, 30)), what = "session" }
+      entry = { index = index, session = index - random(40), body = sessions.body("renew", random(0, 30)) }
+      entry.what = "session"
     elseif roll <= 45 then
       local session, sequence = sessions.key("key " .. random(60))
       entry = { session = session, sequence = sequence, keyed = true, body = "b" .. random(2), what = "command" }

@@ -43,6 +43,7 @@ static struct raft_payload intake_copy(struct host *host, struct slice body);
 static void look_again(struct host *host);
 static void route(struct host *host, struct waiter *waiter);
 static void route_stale(struct host *host, struct waiter *waiter);
+static void try_again(struct host *host, struct waiter *waiter);
 static void route_leading(struct host *host, struct waiter *waiter);
 
 /* ---- admission ---- */
@@ -162,6 +163,8 @@ static void route(struct host *host, struct waiter *waiter)
     waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
     if (host->stop.stage != STOP_NONE) {
         answer_later(host, waiter, ERROR_SHUTTING_DOWN, NULL);
+    } else if (waiter->uncertain && !may_ask_again(host, waiter)) {
+        park(host, waiter, waiter->deadline_us);
     } else if (waiter->kind == REQUEST_QUERY && waiter->consistency == CONSISTENCY_STALE) {
         route_stale(host, waiter);
     } else if (host->role == RAFT_LEADER) {
@@ -234,11 +237,21 @@ void submit_expire(struct host *host)
             answer_error(host, waiter, overdue_rows[waiter->state].code,
                          overdue_rows[waiter->state].message);
         } else {
-            if (waiter->state == WAITER_FORWARDED && waiter->kind != REQUEST_QUERY)
-                waiter->uncertain = true;
-            arrive_again(host, waiter);
+            try_again(host, waiter);
         }
     }
+}
+
+/* With a silent leader, a command that is too old to be sent again waits for its answer to the end. */
+static void try_again(struct host *host, struct waiter *waiter)
+{
+    if (waiter->state == WAITER_FORWARDED && !may_ask_again(host, waiter)) {
+        waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
+        return;
+    }
+    if (waiter->state == WAITER_FORWARDED && waiter->kind != REQUEST_QUERY)
+        waiter->uncertain = true;
+    arrive_again(host, waiter);
 }
 
 void submit_tell(struct host *host)
