@@ -294,7 +294,8 @@ describe("sessions over msgpack-RPC", function()
       assert.are.equal("forgotten", code(one.call("add", { by = 5 }, once)))
       for _, bad in ipairs {
         { "add", {}, { session = 3 } }, { "add", {}, { sequence = 3 } }, { "add", {}, { session = "x", sequence = 1 } },
-        { "add", {}, { key = 7 } }, { "add", {}, { key = "" } }, { "add", {}, { key = "k", session = 3, sequence = 1 } },
+        { "add", {}, { key = 7 } }, { "add", {}, { key = "" } },
+        { "add", {}, { key = "k", session = 3, sequence = 1 } },
         { "session/renew" }, { "session/close", { session = -1 } }, { "session/close", {} },
       } do
         assert.are.equal("bad_request", code(one.call(table.unpack(bad))), bad[1])

@@ -185,7 +185,8 @@ describe("a session", function()
     w.n1:crash()
     local entries = w.n1.disk.entries
     local last = formats.entry_decode(entries[#entries])
-    local entry = { type = 5, payload = "\x91\xA4what", index = last.index + 1, term = last.term, time_ms = last.time_ms }
+    local entry = { type = 5, payload = "\x91\xA4what", index = last.index + 1, term = last.term }
+    entry.time_ms = last.time_ms
     entry.chain = formats.entry_chain(entry, last.chain)
     entries[#entries + 1] = formats.entry_encode(entry)
     w.n1:start()

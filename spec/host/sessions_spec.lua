@@ -1,8 +1,6 @@
--- Exactly once: the rules of sessions and keys, alone and in hosts that lose leaders.
+-- Exactly once: the rules of sessions and keys, alone. In hosts that lose leaders: retry_spec.lua.
 local base = require "moonclave.base"
-local formats = require "moonclave.formats"
 local sessions = require "moonclave.sessions"
-local world = require "host.world"
 
 local SECOND = 1000
 local OPEN, CLOSE = sessions.body "open", sessions.body "close"
@@ -284,7 +282,7 @@ describe("sessions as bytes", function()
   local function random_step(random, clock, index, machines)
     local roll = random(100)
     local answers = {}
-    for i, s in ipairs(machines) do s:advance(clock) end
+    for _, s in ipairs(machines) do s:advance(clock) end
     local entry
     if roll <= 20 then
       entry = { index = index, body = OPEN, what = "session" }
