@@ -28,7 +28,6 @@ static bool refuse(enum error_code *code, struct buffer *reply, enum error_code 
                    const char *format, ...) __attribute__((format(printf, 4, 5)));
 static bool replay(const struct raft_entry *entry, struct slice bytes, enum error_code *code,
                    struct buffer *reply);
-static void kept_write(const struct kept *kept, struct buffer *out);
 static void put(struct sessions *sessions, struct state_table *table, struct state_key key,
                 struct state_value value);
 
@@ -478,28 +477,6 @@ static void forget_oldest_key(struct sessions *sessions)
     state_commit(sessions->tree);
     sessions->ring_at = (sessions->ring_at + 1) % sessions->ring_capacity;
     sessions->ring_count--;
-}
-
-/* ---- bytes ---- */
-
-static void kept_write(const struct kept *kept, struct buffer *out)
-{
-    uint8_t head[KEPT_HEAD];
-    put_u64(head, kept->body_hash);
-    put_u64(head + 8, kept->age_ms);
-    put_u16(head + 16, (uint16_t)kept->code);
-    buffer_append(out, head, sizeof head);
-    buffer_append_slice(out, kept->reply);
-}
-
-bool kept_read(struct slice bytes, struct kept *kept)
-{
-    if (bytes.size < KEPT_HEAD || !error_from_number(get_u16(bytes.data + 16), &kept->code))
-        return false;
-    kept->body_hash = get_u64(bytes.data);
-    kept->age_ms = get_u64(bytes.data + 8);
-    kept->reply = slice_of(bytes.data + KEPT_HEAD, bytes.size - KEPT_HEAD);
-    return true;
 }
 
 /* Answers an error whose text is the same on every node. */

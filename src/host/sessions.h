@@ -109,6 +109,7 @@ struct kept {
     enum error_code code;
     struct slice reply;
 };
+void kept_write(const struct kept *kept, struct buffer *out);
 bool kept_read(struct slice bytes, struct kept *kept); /* false: it is none */
 
 #endif

@@ -195,3 +195,25 @@ static int by_time(const void *a, const void *b)
     if (first->time_ms != second->time_ms) return first->time_ms < second->time_ms ? -1 : 1;
     return first->id < second->id ? -1 : first->id > second->id;
 }
+
+/* ---- one kept reply ---- */
+
+void kept_write(const struct kept *kept, struct buffer *out)
+{
+    uint8_t head[KEPT_HEAD];
+    put_u64(head, kept->body_hash);
+    put_u64(head + 8, kept->age_ms);
+    put_u16(head + 16, (uint16_t)kept->code);
+    buffer_append(out, head, sizeof head);
+    buffer_append_slice(out, kept->reply);
+}
+
+bool kept_read(struct slice bytes, struct kept *kept)
+{
+    if (bytes.size < KEPT_HEAD || !error_from_number(get_u16(bytes.data + 16), &kept->code))
+        return false;
+    kept->body_hash = get_u64(bytes.data);
+    kept->age_ms = get_u64(bytes.data + 8);
+    kept->reply = slice_of(bytes.data + KEPT_HEAD, bytes.size - KEPT_HEAD);
+    return true;
+}

@@ -65,7 +65,7 @@ static enum error_code both_or_none(bool session, bool sequence, bool key, struc
 enum error_code call_once_from_headers(const struct http_request *http, struct request *request,
                                        struct error *error)
 {
-    struct slice key;
+    struct slice key = {0};
     enum error_code code = read_header(http, "moonclave-session", &request->session, error);
     if (code == ERROR_OK)
         code = read_header(http, "moonclave-sequence", &request->sequence, error);

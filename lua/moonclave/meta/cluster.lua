@@ -9,8 +9,8 @@
 
 ---@class moonclave.propose_options
 ---@field timeout? number    seconds; default: the setting request_timeout_ms
----@field key? string|false  an idempotency key: done once under it. Default: the HTTP request's own Idempotency-Key, each
----                          command of the handler by its number; false: none
+---@field key? string|false  an idempotency key: done once under it. Default: the HTTP request's own Idempotency-Key,
+---                          each command of the handler by its number; false: none
 ---@field session? integer   with sequence: done once in this session; the same again gets the first reply
 ---@field sequence? integer
 
