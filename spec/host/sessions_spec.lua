@@ -38,6 +38,12 @@ local function keyed(s, text, body, reply)
 end
 
 describe("a session", function()
+  it("is asked for in these bytes", function()
+    assert.are.equal("\x91\xA4open", sessions.body "open")
+    assert.are.equal("\x92\xA5renew\xCC\x80", sessions.body("renew", 128))
+    assert.are.equal("\x91\xA5close", sessions.body "close")
+  end)
+
   it("is named after its entry, and says how long it lives and how much it keeps", function()
     local s = machine { session_timeout_ms = 5000, session_window = 9 }
     assert.are.same({ session = 17, timeout_ms = 5000, window = 9, expires_ms = 1005 * SECOND }, open(s, 17))
@@ -222,6 +228,12 @@ describe("an idempotency key", function()
     for _, text in ipairs { "", ("a"):rep(256) } do
       assert.are.equal("bad_request", select(2, sessions.key(text)))
     end
+  end)
+
+  it("has this hash for ever, by whatever node a retry comes in", function()
+    local function hex(text, nth) return ("%016x %016x"):format(sessions.key(text, nth)) end
+    assert.are.equal("73303ac437713a03 c66df6b9fbffdb4e", hex("order-17", 0))
+    assert.are.equal("b011f352801ac4d1 65477b9b7a02dd99", hex("order-17", 1))
   end)
 
   it("is kept for its time and then forgotten, by entries that come often enough", function()

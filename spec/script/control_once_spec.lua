@@ -206,6 +206,21 @@ describe("cluster.session", function()
     assert.are.same({ result = 4 }, node.answers[more].value)
   end)
 
+  it("forgets those whose client went away", function()
+    local node = node_with(api)
+    node:request "POST /shared"
+    node:reply(OPENED)
+    node:reply(1)
+    for _ = 1, 10 do
+      local request = node:request "POST /shared"
+      assert.is_nil(node.answers[request])
+      node.control:cancel(request)
+    end
+    node:request "POST /shared"
+    local last = node.waiting[#node.waiting]
+    assert.are.same({ "command", 42, 12 }, { last.kind, last.session, last.sequence })
+  end)
+
   it("renews with what it has, and closes", function()
     local node = node_with(api)
     node:request "POST /shared"

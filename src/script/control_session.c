@@ -11,8 +11,11 @@
 /*
  * A command keeps its sequence through all attempts. `waiting` holds the sequences under way: the
  * oldest of them must stay within the window of replies that the cluster keeps, or its retry would
- * find none. What is not one of AGAIN ends it; a refusal behind an attempt without an answer is no
- * outcome, though: what became of that one nobody can tell.
+ * find none. A client that goes away ends its handler where it waits: closing takes its sequence
+ * out, and weak keys do where a script forgot a coroutine.
+ *
+ * What is not one of AGAIN ends it; a refusal behind an attempt without an answer is no outcome,
+ * though: what became of that one nobody can tell.
  */
 static const char session_source[] =
     "local propose, manage, code_of, failure = ...\n"
@@ -24,7 +27,7 @@ static const char session_source[] =
     "\n"
     "local function oldest(self)\n"
     "  local least = self.next\n"
-    "  for sequence in pairs(self.waiting) do\n"
+    "  for _, sequence in pairs(self.waiting) do\n"
     "    if sequence < least then least = sequence end\n"
     "  end\n"
     "  return least\n"
@@ -52,10 +55,10 @@ static const char session_source[] =
     "    return nil, failure('overloaded', 'as many commands as the session may have are under way')\n"
     "  end\n"
     "  self.next = sequence + 1\n"
-    "  self.waiting[sequence] = true\n"
+    "  local guard <close> = setmetatable({}, { __close = function(guard) self.waiting[guard] = nil end })\n"
+    "  self.waiting[guard] = sequence\n"
     "  local result, err = again(self, name, arguments,\n"
     "    { session = self.id, sequence = sequence, timeout = options and options.timeout })\n"
-    "  self.waiting[sequence] = nil\n"
     "  return result, err\n"
     "end\n"
     "\n"
@@ -77,7 +80,7 @@ static const char session_source[] =
     "  local opened, err = manage('open', 0, 0)\n"
     "  if not opened then return nil, err end\n"
     "  return setmetatable({ id = opened.session, window = opened.window, timeout = opened.timeout_ms / 1000,\n"
-    "    attempts = attempts, next = 1, waiting = {} }, Session)\n"
+    "    attempts = attempts, next = 1, waiting = setmetatable({}, { __mode = 'k' }) }, Session)\n"
     "end\n";
 
 /* manage(action, session, acknowledged) -> the host's reply; or nil, err */
