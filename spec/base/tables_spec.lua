@@ -33,8 +33,8 @@ describe("errors", function()
       "20 script_error 500 definite",
       "21 usage 400 definite",
       "22 internal 500 unknown",
-      "23 forgotten 409 definite",
-      "24 reused 409 definite",
+      "24 forgotten 409 definite",
+      "25 reused 409 definite",
     }, { table.unpack(seen, 1, 25) })
   end)
 

@@ -41,8 +41,8 @@
     X(SCRIPT,          20, "script_error",   500, DEFINITE, "the app's script is not valid") \
     X(USAGE,           21, "usage",          400, DEFINITE, "the command line or a setting is not valid") \
     X(INTERNAL,        22, "internal",       500, UNKNOWN,  "an internal error") \
-    X(FORGOTTEN,       23, "forgotten",      409, DEFINITE, "the session keeps no reply to a sequence that old: it was not done now") \
-    X(REUSED,          24, "reused",         409, DEFINITE, "this key or sequence was used for another command: it was not done")
+    X(FORGOTTEN,       24, "forgotten",      409, DEFINITE, "the session keeps no reply to a sequence that old: it was not done now") \
+    X(REUSED,          25, "reused",         409, DEFINITE, "this key or sequence was used for another command: it was not done")
 /* clang-format on */
 
 enum error_code {
