@@ -34,7 +34,10 @@ describe("errors", function()
       "21 usage 400 definite",
       "22 internal 500 unknown",
       "23 conflict 409 definite",
-    }, { table.unpack(seen, 1, 24) })
+      "24 forgotten 409 definite",
+      "25 reused 409 definite",
+      "26 removed 409 definite",
+    }, { table.unpack(seen, 1, 27) })
   end)
 
   it("no number and no code stands twice, and each has a sentence for people", function()

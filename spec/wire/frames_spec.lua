@@ -303,7 +303,7 @@ describe("fields that are out of their range", function()
   end)
 
   it("of a forwarded request: kind, consistency, timeout", function()
-    refused(forward, 2, 3)
+    refused(forward, 2, 5)
     refused(forward, 3, 3)
     refused(forward, 6, 1 << 32)
   end)

@@ -28,6 +28,7 @@ static enum error_code apply_nothing(struct host *host, const struct raft_entry 
 static enum error_code apply_configuration(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_command(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_session(struct host *host, const struct raft_entry *entry);
 static void load_app(struct host *host, const struct raft_entry *entry,
                      const struct init_payload *init);
 static void warn_of_another_app(struct host *host);
@@ -41,6 +42,7 @@ static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
     [RAFT_CONFIGURATION] = apply_configuration,
     [RAFT_INIT] = apply_init,
     [RAFT_COMMAND] = apply_command,
+    [RAFT_SESSION] = apply_session,
 };
 
 bool apply_run(struct host *host, uint64_t until_us)
@@ -176,7 +178,7 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
         host_fatal(host, &error);
         return;
     }
-    system_advance(&host->system, entry->time_ms);
+    system_advance(&host->system, &host->settings, entry->time_ms);
     buffer_clear(&apply->reply);
     enum error_code code = type_rows[entry->type](host, entry);
     if (host->dead) return;
@@ -210,20 +212,47 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
                           NULL); /* the same bytes on every node */
         return ERROR_SCRIPT;
     }
+    struct sessions *sessions = &host->system.sessions;
+    struct buffer *reply = &host->apply.reply;
+    enum error_code code;
+    if (!sessions_admit(sessions, &host->settings, entry, &code, reply)) return code;
     struct machine_entry stamps = stamps_of(host, entry);
-    return host->machine.apply(host->machine.context, &stamps, entry->payload.bytes,
-                               &host->apply.reply);
+    code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes, reply);
+    sessions_keep(sessions, &host->settings, entry, code, buffer_slice(reply));
+    return code;
 }
 
+/* Where there is no app there are no replicated settings, and nobody to open a session for. */
+static enum error_code apply_session(struct host *host, const struct raft_entry *entry)
+{
+    if (!host->apply.app_loaded) {
+        reply_write_error(&host->apply.reply, ERROR_SCRIPT, NULL);
+        return ERROR_SCRIPT;
+    }
+    enum error_code code = sessions_apply(&host->system.sessions, &host->settings, entry,
+                                          &host->apply.reply);
+    if (code == ERROR_VERSION) {
+        struct error error;
+        error_set(&error, code,
+                  "entry %" PRIu64 " does with a session what this program does not know: a newer "
+                  "one does",
+                  entry->index);
+        host_fatal(host, &error);
+    }
+    return code;
+}
+
+/* What is the hash of a key is no session to the app. */
 static struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry)
 {
+    bool keyed = entry->flags & RAFT_ENTRY_KEYED;
     return (struct machine_entry){
         .index = entry->index,
         .term = entry->term,
         .time_ms = host->system.clock_ms,
         .seed = entry->seed,
-        .session = entry->session,
-        .sequence = entry->sequence,
+        .session = keyed ? 0 : entry->session,
+        .sequence = keyed ? 0 : entry->sequence,
     };
 }
 
@@ -285,6 +314,8 @@ static void answer_index(struct host *host, const struct raft_entry *entry, enum
                                        WAITER_PROPOSED)) != NULL) {
         if (waiter->term == entry->term) {
             answer(host, waiter, code, buffer_slice(&host->apply.reply));
+        } else if (waiter_is_deduplicated(waiter)) {
+            arrive_again(host, waiter); /* certainly not done: so with whoever leads now */
         } else {
             answer_error(host, waiter, ERROR_UNAVAILABLE,
                          "another leader's entry took its place: it was not done");

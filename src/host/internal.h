@@ -189,6 +189,11 @@ void submit_route(struct host *host);
 void submit_expire(struct host *host);
 void submit_tell(struct host *host); /* the refusals noted */
 void park(struct host *host, struct waiter *waiter, uint64_t wake_us);
+/* Looked at again in this turn or the next, without what it knew of its last attempt. */
+void arrive_again(struct host *host, struct waiter *waiter);
+/* May it be sent again though an attempt may have been proposed? Queries always; commands in a
+ * session or under a key, while that is safe. */
+bool may_ask_again(const struct host *host, const struct waiter *waiter);
 /* Answers now, and frees. */
 void answer(struct host *host, struct waiter *waiter, enum error_code code, struct slice body);
 void answer_error(struct host *host, struct waiter *waiter, enum error_code code,
@@ -207,7 +212,7 @@ void forward_or_park(struct host *host, struct waiter *waiter);
 void forward_answered(struct host *host, const struct identity *from, uint64_t ticket,
                       const struct reply *reply);
 void forward_lost(struct host *host, const struct raft_id *id);
-void forward_reconsider(struct host *host); /* queries that are with a former leader */
+void forward_reconsider(struct host *host); /* what may be sent again and is with a former leader */
 
 /* ---- reads.c ---- */
 void reads_ask(struct host *host);

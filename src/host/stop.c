@@ -89,7 +89,7 @@ static void answer_the_rest(struct host *host)
         while (list->first != NULL) {
             struct waiter *waiter = list->first;
             bool may_be_done = (state == WAITER_PROPOSED || state == WAITER_FORWARDED) &&
-                               waiter->kind == REQUEST_COMMAND;
+                               waiter->kind != REQUEST_QUERY;
             answer_later(host, waiter, may_be_done ? ERROR_TIMEOUT : ERROR_SHUTTING_DOWN, NULL);
         }
     }

@@ -327,10 +327,13 @@ static int receive(lua_State *L)
 
 static struct request check_request(lua_State *L, int table)
 {
-    const char *kind = field_text(L, table, "kind");
-    bool query = strcmp(kind, "query") == 0, admin = strcmp(kind, "admin") == 0;
+    static const char *const kinds[] = {"command", "query", "session", "keyed", "admin"};
+    enum request_kind kind = REQUEST_COMMAND;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(field_text(L, table, "kind"), kinds[i]) == 0) kind = (enum request_kind)i;
+    }
     return (struct request){
-        .kind = query ? REQUEST_QUERY : admin ? REQUEST_ADMIN : REQUEST_COMMAND,
+        .kind = kind,
         .consistency = field_boolean(L, table, "stale") ? CONSISTENCY_STALE : CONSISTENCY_LINEARIZABLE,
         .session = field_u64(L, table, "session"),
         .sequence = field_u64(L, table, "sequence"),

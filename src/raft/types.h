@@ -32,11 +32,14 @@ enum raft_entry_type { /* frozen numbers */
     RAFT_INIT = 2,          /* payload: host/system.h: format level, settings, bundle, config */
     RAFT_DEPLOY = 3,
     RAFT_COMMAND = 4,       /* payload: [name, arguments] */
-    RAFT_SESSION = 5,
+    RAFT_SESSION = 5,       /* payload: session_body_write (base/request.h); `session`: which one */
     RAFT_SETTINGS = 6,
     RAFT_SKIP = 7,
 };
 #define RAFT_ENTRY_TYPES 8
+
+/* Flags of an entry (frozen bits). */
+#define RAFT_ENTRY_KEYED 1 /* COMMAND: (session, sequence) is the hash of an idempotency key */
 
 /* A payload: bytes within a blob that keeps them alive. Copying the struct does not take a reference. */
 struct raft_payload {
@@ -46,7 +49,7 @@ struct raft_payload {
 
 struct raft_entry {
     uint8_t type;        /* enum raft_entry_type */
-    uint16_t flags;      /* 0 for now */
+    uint16_t flags;      /* RAFT_ENTRY_* */
     raft_term term;
     raft_index index;
     uint64_t time_ms;    /* the leader's stamp, never less than the one before */
