@@ -34,8 +34,9 @@ endif
 CORE_DIRS    := base raft state wire store http script host sim
 PROGRAM_DIRS := net node cli
 CORE_SRC     := $(foreach d,$(CORE_DIRS),$(wildcard src/$(d)/*.c))
-PROGRAM_SRC  := $(filter-out $(wildcard src/sim/*.c),$(CORE_SRC)) \
-                $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
+# The modules that a command of the program needs (`moonclave sim`) are linked into it.
+LINKED_SRC   := src/module/simcore.c src/module/workers.c
+PROGRAM_SRC  := $(CORE_SRC) $(LINKED_SRC) $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
 MODULE_SRC   := $(wildcard src/module/*.c)
 CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)
 PROGRAM_OBJ  := $(PROGRAM_SRC:src/%.c=$(BUILD)/%.o)

@@ -10,11 +10,12 @@
 --     might as well not have happened.
 --
 -- References: Wing, Gong: Testing and Verifying Concurrent Objects (1993); Lowe: Testing for Linearizability (2017).
+-- Histories of a machine of one's own, by a model of it: linearizable/model.lua.
 local expectations = require "moonclave.linearizable.expectations"
+local timeline = require "moonclave.linearizable.timeline"
 
 local M = {}
 
-local WORD_BITS = 60
 local UNSEEN = expectations.UNSEEN -- stands for every value that nobody will see
 
 ---@class moonclave.operation
@@ -87,73 +88,10 @@ local function explain(key, best)
   return table.concat(lines, "\n")
 end
 
--- The completed operations as a list of their beginnings and ends in the order of time; equal times overlap.
-local function timeline(completed)
-  local nodes = {}
-  for id, op in ipairs(completed) do
-    local begin = { op = op, id = id, time = op.invoked }
-    local finish = { is_end = true, time = op.returned }
-    begin.finish = finish
-    nodes[#nodes + 1], nodes[#nodes + 2] = begin, finish
-    begin.order, finish.order = #nodes - 1, #nodes
-  end
-  table.sort(nodes, function(a, b)
-    if a.time ~= b.time then return a.time < b.time end
-    if a.is_end ~= b.is_end then return not a.is_end end
-    return a.order < b.order
-  end)
-  local head = {}
-  local last = head
-  for _, node in ipairs(nodes) do
-    last.next, node.previous = node, last
-    last = node
-  end
-  return head
-end
-
-local function unlink(node)
-  node.previous.next = node.next
-  if node.next then node.next.previous = node.previous end
-end
-
-local function relink(node)
-  node.previous.next = node
-  if node.next then node.next.previous = node end
-end
-
--- A set of numbers 1..n that can be written down as text: whole words that are full are only counted.
-local function bits(n)
-  local words, full = {}, (1 << WORD_BITS) - 1
-  local count = (n + WORD_BITS - 1) // WORD_BITS
-  for i = 1, count do words[i] = 0 end
-  local set = {}
-
-  function set.flip(id)
-    local word = (id - 1) // WORD_BITS + 1
-    words[word] = words[word] ~ (1 << (id - 1) % WORD_BITS)
-  end
-
-  local low = 1
-  function set.text()
-    while low <= count and words[low] == full do low = low + 1 end
-    while low > 1 and words[low - 1] ~= full do low = low - 1 end
-    local high = low
-    for i = count, low, -1 do
-      if words[i] ~= 0 then
-        high = i
-        break
-      end
-    end
-    return count == 0 and "" or low .. ":" .. table.concat(words, ",", low, math.min(high, count))
-  end
-
-  return set
-end
-
 -- true; false, explanation; nil, text when it took too long.
 local function search(key, completed, unknown, initial, steps_max)
-  local head = timeline(completed)
-  local done, done_unknown = bits(#completed), bits(#unknown)
+  local head = timeline.new(completed)
+  local done, done_unknown = timeline.set(#completed), timeline.set(#unknown)
   local taken, seen, stack = {}, {}, {}
   local left, used = #completed, 0
   local best = { depth = -1 }
@@ -185,8 +123,7 @@ local function search(key, completed, unknown, initial, steps_max)
     if guess > 0 then
       taken[guess] = true
     else
-      unlink(at)
-      unlink(at.finish)
+      timeline.take(at)
       left = left - 1
     end
     value, fresh = after, guess > 0
@@ -205,8 +142,7 @@ local function search(key, completed, unknown, initial, steps_max)
         done_unknown.flip(guess)
         guess = guess + 1
       else
-        relink(at.finish)
-        relink(at)
+        timeline.put_back(at)
         left = left + 1
         done.flip(at.id)
         at = at.next

@@ -295,6 +295,38 @@ describe("committed entries", function()
   end)
 end)
 
+describe("a machine that gets no memory", function()
+  -- What this node would answer the others may not: it ends, and nobody is told anything.
+  local function ends(ask)
+    local w <close> = world.new { nodes = 1 }
+    w.n1:start()
+    w:settle()
+    commands(w, 2)
+    local index = w.n1.host:applied()
+    local ticket = ask(w.n1)
+    local later = w.n1:submit "after it"
+    for _ = 1, 5 do
+      if w.n1.fatal then break end
+      w.n1:turn()
+      w:advance(10)
+    end
+    assert.are.equal("internal", w.n1.fatal.code)
+    assert.is_truthy(w.n1.fatal.text:find "no memory for the state machine at index %d+: this node stops")
+    assert.is_nil(w.n1:answer(ticket))
+    assert.is_nil(w.n1:answer(later))
+    assert.are.equal(index, (w.n1.host:applied()))
+    assert.is_false(w.n1.host:turn())
+  end
+
+  it("for a command stops the node, and there is no result", function()
+    ends(function(node) return node:submit "exhaust" end)
+  end)
+
+  it("for a query stops the node, and there is no answer", function()
+    ends(function(node) return node:query "exhaust" end)
+  end)
+end)
+
 describe("an entry that this program cannot apply", function()
   -- Starts a lone voter whose log holds, from `index` on, one entry of this type and payload.
   local function start_with(index, type, payload)

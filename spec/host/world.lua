@@ -66,11 +66,13 @@ local function machine_of(node)
       local other = node.on_apply and node.on_apply(entry, body)
       machine.commands[#machine.commands + 1] = { entry = entry, body = body }
       machine.hash_value = machine.hash_value * 31 + #body + entry.index
+      if body:match "^exhaust" then return "", "internal" end
       if body:match "^reject" then return "rejected " .. body, "rejected" end
       return other or ("done %d %s"):format(#machine.commands, body)
     end,
     query = function(body)
       if node.on_query then node.on_query(body) end
+      if body:match "^exhaust" then return "", "internal" end
       return ("answer %d %s"):format(#machine.commands, body)
     end,
     hash = function() return machine.hash_value end,

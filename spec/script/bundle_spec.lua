@@ -19,7 +19,7 @@ describe("a bundle", function()
     local root, remove = folder {
       ["fsm.lua"] = "return {}", ["api.lua"] = "x", ["lib/util.lua"] = "y", ["lib/deep/er.lua"] = "\0\255",
       ["README.md"] = "no", [".hidden.lua"] = "no", [".git/a.lua"] = "no", ["spec/fsm_spec.lua"] = "no",
-        ["lib/spec/a.lua"] = "yes",
+      ["sim.lua"] = "no", ["lib/spec/a.lua"] = "yes",
     }
     finally(remove)
     local bytes = assert(fsm.bundle(root))

@@ -1,4 +1,5 @@
 local support = require "script.fsm_support"
+local fsm = require "moonclave.fsm"
 
 local small = { command_steps_max = 1000000, command_memory_max = 8 * 1024 * 1024, block_bytes_max = 1024 * 1024 }
 local steps = "more than 1000000 steps %(command_steps_max%): is there an endless loop%?$"
@@ -136,6 +137,83 @@ describe("memory", function()
   it("bounds results", function()
     local message = spent("local s, t = ('x'):rep(100000), {} for i = 1, 20 do t[i] = s end return t", many_steps)
     assert.matches("the value is too large", message)
+  end)
+end)
+
+-- The system's refusal of memory is one node's alone. Here it comes at every single allocation in turn, from there on
+-- for good; what the others would say is what a machine says that was never refused.
+describe("exhaustion", function()
+  local app = support.app([[
+    state.list = state.list or {}
+    local t = {}
+    for i = 1, 40 do t[i] = { name = ("entry %d of a list"):format(i) } end
+    local fine, problem = pcall(function() t.more = table.concat({ t[1].name, t[2].name }, ", ") end)
+    state.list[#state.list + 1] = fine and t.more or "failed: " .. tostring(problem)
+    return { count = #state.list, last = state.list[#state.list] }]], "local big = ('x'):rep(2000)")
+
+  it("at any allocation of a command is never a result, and never lets go of the machine", function()
+    local sound = support.machine(app)
+    local _, expected = sound:apply({ index = 2 }, "run")
+    local refused, nth = 0, 0
+    repeat
+      nth = nth + 1
+      local machine = support.machine(app)
+      local before = machine:hash()
+      machine:fail_allocation(nth)
+      local code, reply = machine:apply({ index = 2 }, "run")
+      if code == "ok" then
+        assert.same(expected, reply)
+      else
+        assert.equal("internal", code, "allocation " .. nth)
+        assert.matches("no memory", reply.message)
+        assert.equal(before, machine:hash()) -- taken back
+        assert.equal("internal", (machine:apply({ index = 3 }, "run")))
+        assert.equal("internal", (machine:query "run"))
+        refused = refused + 1
+      end
+    until code == "ok"
+    assert.is_true(refused > 40, refused)
+  end)
+
+  it("at any allocation of a query is no answer", function()
+    local nth, code = 0, nil
+    repeat
+      nth = nth + 1
+      local machine = support.machine(app)
+      machine:apply({ index = 2 }, "run")
+      machine:fail_allocation(nth)
+      code = machine:query "nothing"
+      assert.is_true(code == "internal" or code == "no_such_command", code)
+    until code ~= "internal"
+    assert.is_true(nth > 1)
+  end)
+
+  it("at any allocation of loading is not taken for an app that does not load", function()
+    local nth, code = 0, nil
+    local bundle = fsm.bundle { ["fsm.lua"] = app }
+    repeat
+      nth = nth + 1
+      local machine = fsm.new()
+      machine:fail_allocation(nth)
+      local text
+      code, text = machine:load(bundle)
+      assert.is_true(code == "ok" or code == "internal", code)
+      if code == "internal" then assert.matches("no memory", text) end
+    until code == "ok"
+    assert.is_true(nth > 40, nth)
+  end)
+
+  it("is not confused by a block that was refused long before", function()
+    -- Many short strings make Lua ask for a larger table of all strings, past block_bytes_max here, and it gets over
+    -- that; when it does depends on the garbage of earlier commands, so what is said must not.
+    local limits = { command_steps_max = 100000000, command_memory_max = 8 * 1024 * 1024, block_bytes_max = 65536 }
+    assert.equal("more than 8388608 bytes of memory (command_memory_max)", spent([[
+      local t = {}
+      for i = 1, 1e9 do
+        local u = {}
+        for j = 1, 100 do u[j] = 'k' .. i .. ' ' .. j end
+        t = { u, t }
+      end]], limits))
   end)
 end)
 

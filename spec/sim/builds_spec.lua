@@ -21,9 +21,10 @@ local function hashes_of(build, options)
   local code = ([[
     local sim = require "moonclave.sim"
     for seed = 1, %d do
-      local r = sim.run { seed = seed, machine = %q, app = %s }
+      local r = sim.run { seed = seed, machine = %q, app = %s, disk = %q }
       print(r.ok, r.trace_hash, r.steps)
-    end]]):format(SEEDS, options.machine or "c", options.app and ("%q"):format(options.app) or "nil")
+    end]]):format(SEEDS, options.machine or "c", options.app and ("%q"):format(options.app) or "nil",
+    options.disk or "model")
   local preload = ""
   if build:find "sanitized" then
     preload = "ASAN_OPTIONS=detect_leaks=0 " ..
@@ -45,6 +46,11 @@ describe("a seed", function()
 
     it("gives the same run in the build " .. name .. ", with a state machine in Lua", function()
       local options = { machine = "lua", app = "spec/sim/app" }
+      assert.are.same(hashes_here(options), hashes_of(build, options))
+    end)
+
+    it("gives the same run in the build " .. name .. ", on the real store", function()
+      local options = { disk = "sqlite" }
       assert.are.same(hashes_here(options), hashes_of(build, options))
     end)
   end

@@ -61,6 +61,7 @@ describe("mutants", function()
 
   for _, mutant in ipairs(known_mutants(cpath)) do
     local tell = unreached[mutant] and pending or it
+    if mutant:find "^store_" then tell = function() end end -- those of the store: disk_spec.lua
     tell(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
       assert.is_truthy(kill(cpath, mutant, false), mutant .. " survives 2,000 seeds")
       assert.is_truthy(kill(cpath, mutant, true), mutant .. " breaks a rule but does no harm in 2,000 seeds")

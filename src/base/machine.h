@@ -38,7 +38,10 @@ struct machine {
 
     /* Applies one command: body is [name, arguments]. OK: reply holds the result, one msgpack value. Else the state
      * is as before and reply holds an error body (base/request.h): REJECTED with the app's own error, COMMAND_FAILED,
-     * NO_SUCH_COMMAND, BAD_REQUEST. */
+     * NO_SUCH_COMMAND, BAD_REQUEST.
+     *
+     * INTERNAL, from this as from load and query, is never a result: this node alone has no memory left, others may
+     * have had it. The machine cannot be used any more and the node must stop. */
     enum error_code (*apply)(void *context, const struct machine_entry *entry, struct slice body, struct buffer *reply);
 
     /* Answers one query on the state as it is; never changes it. Replies as apply does. */

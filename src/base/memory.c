@@ -38,6 +38,12 @@ void *memory_resize(void *memory, size_t count, size_t size)
     return resized;
 }
 
+/* For the one caller that can tell of it in an orderly way: a VM whose owner stops the node. */
+void *memory_try_resize(void *memory, size_t size)
+{
+    return realloc(memory, size ? size : 1);
+}
+
 char *memory_copy_text(const char *text)
 {
     size_t size = strlen(text) + 1;

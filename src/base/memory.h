@@ -10,6 +10,7 @@
 void *memory_alloc(size_t size);                               /* uninitialised */
 void *memory_zero(size_t count, size_t size);                  /* zeroed; overflow of the product stops too */
 void *memory_resize(void *memory, size_t count, size_t size);  /* realloc of count * size, overflow-checked */
+void *memory_try_resize(void *memory, size_t size);            /* may fail: null, and `memory` is as it was */
 char *memory_copy_text(const char *text);
 void memory_free(void *memory);
 

@@ -41,7 +41,12 @@
     X(TRANSFER_TO_LEARNER,      "transfer_to_learner",      "leadership is handed to one who cannot lead") \
     X(WORD_FORGOTTEN,           "word_forgotten",           "a restarted voter breaks the lease it granted") \
     X(WORD_DIES_WITH_TERM,      "word_dies_with_term",      "a voter that hears of a higher term breaks a lease") \
-    X(OLD_READ_INDEX,           "old_read_index",           "4: a late answer to another request serves a read")
+    X(OLD_READ_INDEX,           "old_read_index",           "4: a late answer to another request serves a read") \
+    /* of src/store: only runs on the real one can tell */ \
+    X(STORE_UNSYNCED,           "store_unsynced",           "a commit is said to be durable before it is synced") \
+    X(STORE_UNSCANNED,          "store_unscanned",          "the WAL is not looked at before SQLite forgets its damaged end") \
+    X(STORE_UNADOPTED,          "store_unadopted",          "what only the page cache held before a kill is believed at the next open") \
+    X(STORE_UNMARKED,           "store_unmarked",           "damage to the last transaction is taken for a torn write")
 /* clang-format on */
 
 enum mutant {

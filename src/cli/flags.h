@@ -26,7 +26,7 @@ struct flag {
     size_t offset;         /* of the field in the target */
     uint64_t least, most;  /* FLAG_INTEGER */
     const char *value;     /* how the help calls the value: "HOST:PORT"; null for booleans */
-    const char *help;      /* one line */
+    const char *help;      /* one line; null: not listed */
 };
 
 struct flags {

@@ -218,8 +218,22 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
     if (!sessions_admit(sessions, &host->settings, entry, &code, reply)) return code;
     struct machine_entry stamps = stamps_of(host, entry);
     code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes, reply);
-    sessions_keep(sessions, &host->settings, entry, code, buffer_slice(reply));
+    if (code == ERROR_INTERNAL)
+        machine_failed(host, entry->index);
+    else
+        sessions_keep(sessions, &host->settings, entry, code, buffer_slice(reply));
     return code;
+}
+
+/* Others may have had the memory: whatever this node could answer might differ from theirs. */
+void machine_failed(struct host *host, raft_index index)
+{
+    struct error error;
+    error_set(&error, ERROR_INTERNAL,
+              "no memory for the state machine at index %" PRIu64 ": this node stops, nothing is "
+              "lost: give the machine more memory or the state machine less to do",
+              index);
+    host_fatal(host, &error);
 }
 
 /* Where there is no app there are no replicated settings, and nobody to open a session for. */
@@ -282,6 +296,10 @@ static void load_app(struct host *host, const struct raft_entry *entry,
     warn_of_another_app(host);
     enum error_code code = host->machine.load(host->machine.context, &stamps, init->bundle,
                                               init->config, &apply->app_error);
+    if (code == ERROR_INTERNAL) {
+        machine_failed(host, entry->index);
+        return;
+    }
     if (code != ERROR_OK) {
         apply->app_error.code = code;
         host_log(host, LOG_LEVEL_ERROR, "the cluster's app does not load: %s",

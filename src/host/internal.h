@@ -226,6 +226,7 @@ void reads_deinit(struct host *host);
 bool apply_run(struct host *host, uint64_t until_us); /* true: more to do */
 void apply_log_read(struct host *host, const struct raft_entry *entries, size_t count);
 void apply_deinit(struct host *host);
+void machine_failed(struct host *host, raft_index index); /* fatal: the machine has said INTERNAL */
 #define APPLY_TOKEN (UINT64_C(1) << 63) /* marks log reads of the host among those of the core */
 
 /* ---- members.c: who is who ---- */

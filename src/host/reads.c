@@ -125,8 +125,10 @@ static struct round *round_find(struct reads *reads, uint64_t context)
 
 bool reads_run(struct host *host, uint64_t until_us)
 {
+    if (host->dead) return false; /* the machine may be what has failed */
     bool more = run_list(host, &host->waiters.lists[WAITER_STALE], until_us);
-    for (struct round *round = host->reads.first; round != NULL && !more; round = round->next) {
+    for (struct round *round = host->reads.first; round != NULL && !more && !host->dead;
+         round = round->next) {
         if (round->answered && round->index <= host->apply.applied)
             more = run_list(host, &round->waiters, until_us);
     }
@@ -157,6 +159,7 @@ static bool run_list(struct host *host, struct waiter_list *list, uint64_t until
 {
     while (list->first != NULL) {
         run_query(host, list->first);
+        if (host->dead) return false;
         if (until_us > 0 && host_now(host) >= until_us) break;
     }
     return list->first != NULL;
@@ -171,5 +174,8 @@ static void run_query(struct host *host, struct waiter *waiter)
     struct buffer *reply = &host->apply.reply;
     buffer_clear(reply);
     enum error_code code = host->machine.query(host->machine.context, waiter->body.bytes, reply);
-    answer(host, waiter, code, buffer_slice(reply));
+    if (code == ERROR_INTERNAL)
+        machine_failed(host, host->apply.applied);
+    else
+        answer(host, waiter, code, buffer_slice(reply));
 }

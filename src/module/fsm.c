@@ -340,6 +340,13 @@ static int machine_logged(lua_State *L)
     return 1;
 }
 
+/* machine:fail_allocation(nth): the system refuses the VM memory from that allocation on; 0: not */
+static int machine_fail_allocation(lua_State *L)
+{
+    fsm_fail_allocation(to_box(L, 1)->fsm, (uint64_t)luaL_checkinteger(L, 2));
+    return 0;
+}
+
 static int machine_gc(lua_State *L)
 {
     struct box *box = to_box(L, 1);
@@ -364,6 +371,7 @@ int luaopen_moonclave_fsm(lua_State *L)
         {"names", machine_names},
         {"has", machine_has},
         {"logged", machine_logged},
+        {"fail_allocation", machine_fail_allocation},
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {

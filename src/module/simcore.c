@@ -1,60 +1,289 @@
 /*
- * moonclave.simcore: one simulated run per call, for lua/moonclave/sim.lua, which is what people
- * require.
+ * moonclave.simcore: the simulator for lua/moonclave/sim.lua and what is under lua/moonclave/sim/, which is what
+ * people require. Times are virtual microseconds, nodes count from 0.
  *
- *   run{ seed=, nodes=, duration_us=, steps=, mutant=, outcome_only=, app=, trace= } -> result
- * table mutants() -> array of { name, bug }; empty in a build without mutants
+ *   run(options) -> result table, once the run is over
+ *   new(options) -> box, to be advanced and, if `manual`, driven by hand
+ *   mutants() -> array of { name, bug }; empty in a build without mutants
  *   states() -> the cells of the tables of states: name -> can today's code reach it?
+ *   faults(), calms() -> arrays of names: name i is bit i - 1 of the options kinds and calm
+ *   bundle(path) -> bytes; or nil, code, text
+ *   files(bundle) -> { path = contents }
+ *   names(bundle) -> { commands = array, queries = array }; or nil, code, text: the app's own error
+ *   body_text(msgpack) -> a request or reply in a few words
+ *   pack(value) -> bytes; unpack(bytes) -> value; json(value) -> text
  *
- * trace: true collects the lines in result.trace; a path writes them to that file as they come (a
- * run that an assert ends leaves them there).
+ * options: seed, nodes, clients, duration_us, steps, mutant, outcome_only, disk, manual; app (a path), bundle (bytes);
+ * kinds, calm (bits), faults, asks (arrays, ascending): what is left out, or with only_faults, only_asks what is not;
+ * trace (true: result.trace has the lines; a path: they go there as they come, and stay when an assert ends the run);
+ * record (true: result.record is simrecord.h's JSON); struck(number, kind, time, what). A workload:
+ *   next(client, random) -> nil, or kind, name, arguments, consistency, timeout_ms
+ *   ended(operation), applied(number, index), state(index, state) -> true or false, why; state_every
+ * What these raise, run and advance raise.
  */
-#include "base/buffer.h"
-#include "script/bundle.h"
-#include "sim/sim.h"
+#include "http/json.h"
+#include "module/sim_box.h"
+#include "module/sim_result.h"
+#include "module/simcore.h"
+#include "script/fsm.h"
 
-#include <inttypes.h>
-#include <lauxlib.h>
-#include <lua.h>
-#include <stdio.h>
-#include <string.h>
+/* ---- a box's life ---- */
 
-struct trace {
-    struct buffer lines;
-    FILE *file;
-};
+static struct box *to_box(lua_State *L)
+{
+    struct box *box = luaL_checkudata(L, 1, SIM_BOX);
+    if (!box->sim) luaL_error(L, "the cluster is closed");
+    return box;
+}
 
-static void read_options(lua_State *L, struct sim_options *options);
-static void read_app(lua_State *L, struct sim_options *options);
-static void open_trace(lua_State *L, struct sim_options *options, struct trace *trace);
-static void push_result(lua_State *L, const struct sim_options *options,
-                        const struct sim_result *result);
-static void push_coverage(lua_State *L, const struct sim_coverage *coverage);
-static void push_states(lua_State *L, const struct sim_coverage *coverage);
-static int states(lua_State *L);
-static void trace_line(void *context, const char *line);
-static void set_integer(lua_State *L, const char *name, uint64_t value);
-static void set_hex(lua_State *L, const char *name, uint64_t value);
+/* Before and after whatever may call back. */
+static struct box *box_enter(lua_State *L)
+{
+    struct box *box = to_box(L);
+    if (box->L) luaL_error(L, "the simulation is running: this cannot be called from its own functions");
+    box->L = L;
+    return box;
+}
 
-static int run(lua_State *L)
+static void box_leave(lua_State *L, struct box *box)
+{
+    box->L = NULL;
+    if (!box->failed) return;
+    lua_getiuservalue(L, 1, BOX_FAILURE);
+    lua_error(L);
+}
+
+static int box_new(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    struct sim_options options = {0};
-    struct sim_result result;
-    struct trace trace = {0};
-    read_options(L, &options);
-    read_app(L, &options); /* leaves the bundle, a string, on the stack while it is used */
-    open_trace(L, &options, &trace);
-    sim_run(&options, &result);
-    if (trace.file) fclose(trace.file);
-    push_result(L, &options, &result);
-    if (trace.lines.size > 0) {
-        lua_pushlstring(L, (const char *)trace.lines.data, trace.lines.size);
-        lua_setfield(L, -2, "trace");
-    }
-    buffer_deinit(&trace.lines);
+    lua_settop(L, 1);
+    struct box *box = lua_newuserdatauv(L, sizeof *box, BOX_VALUES);
+    memset(box, 0, sizeof *box);
+    luaL_setmetatable(L, SIM_BOX);
+    lua_insert(L, 1);
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, 1, BOX_OPTIONS);
+    box_read_options(L, box);
+    box->L = L;
+    box->sim = sim_new(&box->options);
+    box->L = NULL;
+    lua_settop(L, 1);
     return 1;
 }
+
+static void box_close(struct box *box, struct sim_result *result)
+{
+    if (box->sim) sim_finish(box->sim, result);
+    box->sim = NULL;
+    if (box->file) fclose(box->file);
+    box->file = NULL;
+    memory_free(box->faults);
+    memory_free(box->asks);
+    box->faults = box->asks = NULL;
+    buffer_deinit(&box->ask);
+}
+
+/* advance(until) -> does it go on? */
+static int box_advance(lua_State *L)
+{
+    struct box *box = box_enter(L);
+    bool on = sim_advance(box->sim, (uint64_t)luaL_checkinteger(L, 2));
+    box_leave(L, box);
+    lua_pushboolean(L, on);
+    return 1;
+}
+
+/* finish() -> result */
+static int box_finish(lua_State *L)
+{
+    struct box *box = box_enter(L);
+    struct sim_result result;
+    box_close(box, &result);
+    box_leave(L, box);
+    push_result(L, box->options.seed, &result);
+    if (box->lines.size > 0) set_slice(L, "trace", buffer_slice(&box->lines));
+    buffer_deinit(&box->lines);
+    if (box->options.moment) {
+        record_push(L, &box->record, result.nodes);
+        lua_setfield(L, -2, "record");
+    }
+    return 1;
+}
+
+/* Without callbacks: box->L is null. */
+static int box_gc(lua_State *L)
+{
+    struct box *box = luaL_checkudata(L, 1, SIM_BOX);
+    box_close(box, NULL);
+    buffer_deinit(&box->lines);
+    record_free(&box->record);
+    return 0;
+}
+
+/* In steps of virtual time, so that what a callback raises ends it soon. */
+static int run(lua_State *L)
+{
+    box_new(L);
+    struct box *box = box_enter(L);
+    while (!box->failed && sim_advance(box->sim, sim_now_us(box->sim) + 1000000)) {}
+    box_leave(L, box);
+    return box_finish(L);
+}
+
+/* ---- by hand ---- */
+
+static unsigned check_node(lua_State *L, const struct box *box, int at)
+{
+    lua_Integer node = luaL_checkinteger(L, at);
+    luaL_argcheck(L, node >= 0 && node < (lua_Integer)sim_nodes(box->sim), at, "there is no such node");
+    return (unsigned)node;
+}
+
+static uint64_t check_us(lua_State *L, int at)
+{
+    lua_Integer us = luaL_checkinteger(L, at);
+    luaL_argcheck(L, us >= 0, at, "a time is not negative");
+    return (uint64_t)us;
+}
+
+static int box_now(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)sim_now_us(to_box(L)->sim));
+    return 1;
+}
+
+static int box_nodes(lua_State *L)
+{
+    lua_pushinteger(L, sim_nodes(to_box(L)->sim));
+    return 1;
+}
+
+static int box_so_far(lua_State *L)
+{
+    struct box *box = to_box(L);
+    push_result(L, box->options.seed, sim_so_far(box->sim));
+    return 1;
+}
+
+/* violated() -> has an invariant failed? Cheap. */
+static int box_violated(lua_State *L)
+{
+    lua_pushboolean(L, !sim_so_far(to_box(L)->sim)->ok);
+    return 1;
+}
+
+/* ask(node, kind, name, arguments, consistency, timeout_ms) -> number, or nil: the node is down */
+static int box_ask(lua_State *L)
+{
+    struct box *box = box_enter(L);
+    box->L = NULL; /* asking calls nothing back, and may raise */
+    unsigned node = check_node(L, box, 2);
+    struct sim_ask ask = {0};
+    box_check_ask(L, 3, &box->ask, &ask);
+    uint64_t number = sim_ask(box->sim, node, &ask);
+    if (number == 0) return 0;
+    lua_pushinteger(L, (lua_Integer)number);
+    return 1;
+}
+
+/* crash, stop, start (node) */
+#define NODE_METHOD(name)                                  \
+    static int box_##name(lua_State *L)                    \
+    {                                                      \
+        struct box *box = to_box(L);                       \
+        unsigned node = check_node(L, box, 2);             \
+        box_enter(L);                                      \
+        sim_##name(box->sim, node);                        \
+        box_leave(L, box);                                 \
+        return 0;                                          \
+    }
+NODE_METHOD(crash)
+NODE_METHOD(stop)
+NODE_METHOD(start)
+NODE_METHOD(disk_fail)
+
+/* pause, disk_full, disk_slow (node, length) */
+#define LENGTH_METHOD(name)                                            \
+    static int box_##name(lua_State *L)                                \
+    {                                                                  \
+        struct box *box = to_box(L);                                   \
+        sim_##name(box->sim, check_node(L, box, 2), check_us(L, 3));   \
+        return 0;                                                      \
+    }
+LENGTH_METHOD(pause)
+LENGTH_METHOD(disk_full)
+LENGTH_METHOD(disk_slow)
+
+/* cut, mend (from, to): one way */
+#define PAIR_METHOD(name)                                                     \
+    static int box_##name(lua_State *L)                                       \
+    {                                                                         \
+        struct box *box = to_box(L);                                          \
+        sim_##name(box->sim, check_node(L, box, 2), check_node(L, box, 3));   \
+        return 0;                                                             \
+    }
+PAIR_METHOD(cut)
+PAIR_METHOD(mend)
+
+static int box_mend_all(lua_State *L)
+{
+    sim_mend_all(to_box(L)->sim);
+    return 0;
+}
+
+static int box_clock_jump(lua_State *L)
+{
+    struct box *box = to_box(L);
+    sim_clock_jump(box->sim, check_node(L, box, 2), luaL_checkinteger(L, 3));
+    return 0;
+}
+
+static int box_loss(lua_State *L)
+{
+    lua_Integer permille = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, permille >= 0 && permille <= 1000, 2, "a share of a thousand");
+    sim_loss(to_box(L)->sim, (unsigned)permille);
+    return 0;
+}
+
+static int box_up(lua_State *L)
+{
+    struct box *box = to_box(L);
+    lua_pushboolean(L, sim_up(box->sim, check_node(L, box, 2)));
+    return 1;
+}
+
+/* leader() -> node, or nil */
+static int box_leader(lua_State *L)
+{
+    int leader = sim_leader(to_box(L)->sim);
+    if (leader < 0) return 0;
+    lua_pushinteger(L, leader);
+    return 1;
+}
+
+static int box_settled(lua_State *L)
+{
+    lua_pushboolean(L, sim_settled(to_box(L)->sim));
+    return 1;
+}
+
+/* status, state (node) -> value, or nil: the node is down */
+#define LOOK_METHOD(name, look)                                                    \
+    static int name(lua_State *L)                                                  \
+    {                                                                              \
+        struct box *box = to_box(L);                                               \
+        struct buffer out = {0};                                                   \
+        if (!look(box->sim, check_node(L, box, 2), &out)) return 0;                \
+        push_buffer(L, &out);                                                      \
+        struct mp_reader reader = mp_reader_of(check_slice(L, -1));                \
+        if (!value_push(L, &reader)) return luaL_error(L, #name " gives no value"); \
+        return 1;                                                                  \
+    }
+LOOK_METHOD(box_status, sim_status)
+LOOK_METHOD(box_state_of, sim_state)
+
+/* ---- names, apps and values ---- */
 
 static int mutants(lua_State *L)
 {
@@ -62,168 +291,138 @@ static int mutants(lua_State *L)
     const char *name, *bug;
     for (unsigned i = 0; (name = sim_mutant_name(i, &bug)) != NULL; i++) {
         lua_newtable(L);
-        lua_pushstring(L, name);
-        lua_setfield(L, -2, "name");
-        lua_pushstring(L, bug);
-        lua_setfield(L, -2, "bug");
+        set_text(L, "name", name);
+        set_text(L, "bug", bug);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     return 1;
 }
 
-__attribute__((visibility("default"))) int luaopen_moonclave_simcore(lua_State *L);
-
-int luaopen_moonclave_simcore(lua_State *L)
-{
-    static const luaL_Reg functions[] = {{"run", run}, {"mutants", mutants}, {"states", states}, {NULL, NULL}};
-    luaL_newlib(L, functions);
-    return 1;
-}
-
-/* ---- options ---- */
-
-static lua_Integer option_integer(lua_State *L, const char *name)
-{
-    lua_getfield(L, 1, name);
-    lua_Integer value = luaL_optinteger(L, -1, 0);
-    lua_pop(L, 1);
-    return value;
-}
-
-static void read_options(lua_State *L, struct sim_options *options)
-{
-    options->seed = (uint64_t)option_integer(L, "seed");
-    lua_Integer nodes = option_integer(L, "nodes");
-    if (nodes < 0 || nodes > SIM_NODES_MAX)
-        luaL_error(L, "nodes: 1 to %d, or nil to draw", SIM_NODES_MAX);
-    options->nodes = (unsigned)nodes;
-    options->safety_us = (uint64_t)option_integer(L, "duration_us");
-    options->steps_max = (uint64_t)option_integer(L, "steps");
-    lua_getfield(L, 1, "outcome_only");
-    options->outcome_only = lua_toboolean(L, -1);
-    lua_getfield(L, 1, "mutant");
-    const char *mutant = luaL_optstring(L, -1, NULL);
-    if (mutant && !sim_mutant_find(mutant, &options->mutant))
-        luaL_error(L, "this build has no mutant '%s'", mutant);
-    lua_pop(L, 2);
-}
-
-static void read_app(lua_State *L, struct sim_options *options)
-{
-    lua_getfield(L, 1, "app");
-    const char *app = luaL_optstring(L, -1, NULL);
-    if (!app) return;
-    struct buffer bundle = {0};
-    struct error error;
-    if (bundle_read(app, &bundle, &error) != ERROR_OK) {
-        buffer_deinit(&bundle);
-        luaL_error(L, "%s", error.text);
-    }
-    lua_pushlstring(L, (const char *)bundle.data, bundle.size);
-    buffer_deinit(&bundle);
-    options->bundle.data = (const uint8_t *)lua_tolstring(L, -1, &options->bundle.size);
-}
-
-static void open_trace(lua_State *L, struct sim_options *options, struct trace *trace)
-{
-    lua_getfield(L, 1, "trace");
-    if (lua_toboolean(L, -1)) {
-        const char *path = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-        if (path && !(trace->file = fopen(path, "w")))
-            luaL_error(L, "cannot write the trace to %s", path);
-        options->trace = trace_line;
-        options->trace_context = trace;
-    }
-    lua_pop(L, 1);
-}
-
-static void trace_line(void *context, const char *line)
-{
-    struct trace *trace = context;
-    if (trace->file) {
-        fprintf(trace->file, "%s\n", line);
-        fflush(trace->file);
-        return;
-    }
-    buffer_append_text(&trace->lines, line);
-    buffer_append_byte(&trace->lines, '\n');
-}
-
-/* ---- the result ---- */
-
-static void push_result(lua_State *L, const struct sim_options *options,
-                        const struct sim_result *result)
-{
-    lua_newtable(L);
-    lua_pushboolean(L, result->ok);
-    lua_setfield(L, -2, "ok");
-    lua_pushboolean(L, result->cut);
-    lua_setfield(L, -2, "cut");
-    set_integer(L, "seed", options->seed);
-    set_integer(L, "nodes", result->nodes);
-    set_integer(L, "steps", result->steps);
-    set_integer(L, "events", result->events);
-    set_integer(L, "virtual_us", result->virtual_us);
-    set_integer(L, "election_us", result->election_us);
-    set_integer(L, "recovery_us", result->recovery_us);
-    set_hex(L, "trace_hash", result->trace_hash);
-    set_hex(L, "state_hash", result->state_hash);
-    push_coverage(L, &result->coverage);
-    lua_setfield(L, -2, "coverage");
-    push_states(L, &result->coverage);
-    lua_setfield(L, -2, "states");
-    if (result->ok) return;
-    lua_newtable(L);
-    lua_pushstring(L, result->invariant);
-    lua_setfield(L, -2, "invariant");
-    lua_pushstring(L, result->detail);
-    lua_setfield(L, -2, "detail");
-    set_integer(L, "time_us", result->violation_us);
-    set_integer(L, "step", result->violation_step);
-    lua_setfield(L, -2, "violation");
-}
-
-static void push_coverage(lua_State *L, const struct sim_coverage *coverage)
-{
-    lua_newtable(L);
-#define X(name) set_integer(L, #name, coverage->name);
-    SIM_COVERAGE_TABLE(X)
-#undef X
-}
-
-/* The cells of the tables of states, by name. */
-static void push_states(lua_State *L, const struct sim_coverage *coverage)
-{
-    char name[96];
-    bool expected;
-    lua_newtable(L);
-    for (unsigned cell = 0; sim_cell_name(cell, name, sizeof name, &expected); cell++)
-        set_integer(L, name, coverage->cells[cell]);
-}
-
-/* states() -> name -> can today's code reach it? */
 static int states(lua_State *L)
 {
     char name[96];
     bool expected;
     lua_newtable(L);
-    for (unsigned cell = 0; sim_cell_name(cell, name, sizeof name, &expected); cell++) {
-        lua_pushboolean(L, expected);
-        lua_setfield(L, -2, name);
+    for (unsigned cell = 0; sim_cell_name(cell, name, sizeof name, &expected); cell++) set_boolean(L, name, expected);
+    return 1;
+}
+
+static int push_names(lua_State *L, const char *(*name_of)(unsigned i))
+{
+    const char *name;
+    lua_newtable(L);
+    for (unsigned i = 0; (name = name_of(i)) != NULL; i++) {
+        lua_pushstring(L, name);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     return 1;
 }
 
-static void set_integer(lua_State *L, const char *name, uint64_t value)
+static int faults(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
+    return push_names(L, sim_fault_name);
 }
 
-static void set_hex(lua_State *L, const char *name, uint64_t value)
+static int calms(lua_State *L)
 {
-    char text[24];
-    snprintf(text, sizeof text, "%016" PRIx64, value);
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
+    return push_names(L, sim_calm_name);
+}
+
+static int bundle(lua_State *L)
+{
+    struct buffer out = {0};
+    struct error error;
+    if (bundle_read(luaL_checkstring(L, 1), &out, &error) == ERROR_OK) return push_buffer(L, &out);
+    buffer_deinit(&out);
+    return push_failure(L, &error);
+}
+
+static int files(lua_State *L)
+{
+    struct slice bytes = check_slice(L, 1), path, contents;
+    lua_newtable(L);
+    for (size_t i = 0; bundle_each(bytes, i, &path, &contents); i++) {
+        push_slice(L, path);
+        push_slice(L, contents);
+        lua_rawset(L, -3);
+    }
+    return 1;
+}
+
+/* Loads the app as a node would, without a config: what is wrong with it shows here. */
+static int names(lua_State *L)
+{
+    static const uint8_t no_config[] = {0x80};
+    const struct machine_entry entry = {.index = 1, .term = 1};
+    struct settings settings;
+    struct machine machine;
+    struct error error;
+    struct buffer out = {0};
+    struct slice bytes = check_slice(L, 1);
+    settings_init(&settings);
+    struct fsm *fsm = fsm_new(&settings, NULL, NULL);
+    fsm_machine(fsm, &machine);
+    enum error_code code =
+        machine.load(machine.context, &entry, bytes, slice_of(no_config, sizeof no_config), &error);
+    if (code == ERROR_OK) fsm_names(fsm, &out);
+    fsm_free(fsm);
+    if (code != ERROR_OK) return push_failure(L, &error);
+    push_buffer(L, &out);
+    struct mp_reader reader = mp_reader_of(check_slice(L, -1));
+    return value_push(L, &reader) ? 1 : 0;
+}
+
+static int pack(lua_State *L)
+{
+    struct buffer out = {0};
+    lua_settop(L, 1);
+    value_encode(L, 1, &out);
+    return push_buffer(L, &out);
+}
+
+static int unpack(lua_State *L)
+{
+    struct mp_reader reader = mp_reader_of(check_slice(L, 1));
+    if (!value_push(L, &reader)) return luaL_error(L, "these bytes are no value");
+    return 1;
+}
+
+static int json(lua_State *L)
+{
+    struct buffer value = {0}, text = {0};
+    struct error error;
+    lua_settop(L, 1);
+    value_encode(L, 1, &value);
+    enum error_code code = json_from_value(buffer_slice(&value), &text, &error);
+    buffer_deinit(&value);
+    if (code != ERROR_OK) return luaL_error(L, "%s", error.text);
+    return push_buffer(L, &text);
+}
+
+__attribute__((visibility("default"))) int luaopen_moonclave_simcore(struct lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"advance", box_advance}, {"finish", box_finish}, {"now", box_now}, {"nodes", box_nodes},
+        {"so_far", box_so_far}, {"violated", box_violated}, {"ask", box_ask}, {"crash", box_crash},
+        {"stop", box_stop}, {"start", box_start}, {"disk_fail", box_disk_fail}, {"pause", box_pause},
+        {"disk_full", box_disk_full}, {"disk_slow", box_disk_slow}, {"cut", box_cut}, {"mend", box_mend},
+        {"mend_all", box_mend_all}, {"clock_jump", box_clock_jump}, {"loss", box_loss}, {"up", box_up},
+        {"leader", box_leader}, {"settled", box_settled}, {"status", box_status}, {"state", box_state_of},
+        {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {
+        {"run", run}, {"new", box_new}, {"mutants", mutants}, {"states", states}, {"faults", faults}, {"calms", calms},
+        {"bundle", bundle}, {"files", files}, {"names", names}, {"pack", pack}, {"unpack", unpack},
+        {"json", json}, {"body_text", record_body_text}, {NULL, NULL},
+    };
+    luaL_newmetatable(L, SIM_BOX);
+    lua_pushcfunction(L, box_gc);
+    lua_setfield(L, -2, "__gc");
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    luaL_newlib(L, functions);
+    value_push_object_function(L);
+    lua_setfield(L, -2, "object");
+    return 1;
 }

@@ -6,12 +6,15 @@
 #include <lauxlib.h>
 
 #define BETWEEN_TICKS 2 /* times memory_max may be in use until the next tick looks */
+#define STRINGS_AT_FIRST 128 /* places in the table of all short strings, in every Lua 5.4 */
 #define SHORT_STRING_BYTES \
     96 /* block of a string that Lua may share; whether it is allocated depends on the past */
 
 static void tick(lua_State *L, lua_Debug *where);
 static int raise_spent(lua_State *L, const struct budget *budget);
-static bool fits(struct budget *budget, size_t before, size_t size);
+static bool fits(struct budget *budget, const void *block, size_t before, size_t size);
+static void note_strings(struct budget *budget, const void *block, void *grown, size_t size);
+static bool has_memory(struct budget *budget, size_t before, size_t size);
 static bool is_full(struct budget *budget);
 
 void *budget_allocate(void *context, void *block, size_t old_size, size_t size)
@@ -23,23 +26,51 @@ void *budget_allocate(void *context, void *block, size_t old_size, size_t size)
         budget->memory_used -= before;
         return NULL;
     }
-    if (size > before && !fits(budget, before, size)) return NULL;
+    if (size > before && !fits(budget, block, before, size)) return NULL;
+    void *grown = has_memory(budget, before, size) ? memory_try_resize(block, size) : NULL;
+    if (!grown) {
+        budget->exhausted = true;
+        return size <= before ? block : NULL; /* Lua relies on it that a block can always shrink */
+    }
     budget->memory_used = budget->memory_used - before + size;
-    if (block) return memory_resize(block, 1, size);
-    if (old_size == LUA_TSTRING && size > SHORT_STRING_BYTES) {
+    note_strings(budget, block, grown, size);
+    if (!block && old_size == LUA_TSTRING && size > SHORT_STRING_BYTES) {
         budget->steps_left -= (int64_t)(size / BYTES_PER_STEP);
         if (budget->steps_left < 0 && budget->L) lua_sethook(budget->L, tick, LUA_MASKCOUNT, 1);
     }
-    return memory_alloc(size);
+    return grown;
 }
 
-static bool fits(struct budget *budget, size_t before, size_t size)
+/* The first block of its size that a new VM asks for, and what becomes of it. */
+static void note_strings(struct budget *budget, const void *block, void *grown, size_t size)
 {
-    if (size > budget->block_max) {
-        budget->block_refused = true;
-        return false;
-    }
-    return (budget->memory_used - before + size) / BETWEEN_TICKS <= budget->memory_max;
+    bool first = !budget->L && !budget->strings && !block && size == STRINGS_AT_FIRST * sizeof(void *);
+    if (first || (block && block == budget->strings)) budget->strings = grown;
+}
+
+/* false: the system has none, or a test says so. */
+static bool has_memory(struct budget *budget, size_t before, size_t size)
+{
+    if (size <= before) return true;
+    if (budget->fail_in > 0 && --budget->fail_in == 0) budget->exhausted = true;
+    return !budget->exhausted;
+}
+
+enum budget_stop budget_memory_stop(const struct budget *budget)
+{
+    if (budget->exhausted) return BUDGET_EXHAUSTED;
+    return budget->block_refused ? BUDGET_BLOCK : BUDGET_MEMORY;
+}
+
+/* Lua's table of all short strings may be larger than a block: it asks for that again and again, with a full collection
+ * each time, and gets over it when it is refused; how large it is depends on the garbage of the past. memory_max holds
+ * for it as for everything. */
+static bool fits(struct budget *budget, const void *block, size_t before, size_t size)
+{
+    bool large = size > budget->block_max && !(block && block == budget->strings);
+    bool room = (budget->memory_used - before + size) / BETWEEN_TICKS <= budget->memory_max;
+    if (large || !room) budget->block_refused = large;
+    return !large && room;
 }
 
 void budget_begin(struct budget *budget)
@@ -85,7 +116,7 @@ void budget_rethrow(lua_State *L, int status)
 {
     struct budget *budget = budget_of(L);
     if (status == LUA_ERRMEM && budget->stop == BUDGET_RUNS) {
-        budget->stop = budget->block_refused ? BUDGET_BLOCK : BUDGET_MEMORY;
+        budget->stop = budget_memory_stop(budget);
         lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     }
     if (budget->stop != BUDGET_RUNS) lua_error(L);

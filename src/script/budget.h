@@ -12,6 +12,9 @@
  * command when what is left is still more: garbage left by earlier commands does not count. Between
  * ticks twice as much may be in use; past that allocations fail (Lua then collects and asks again
  * before it gives up).
+ *
+ * All that is the same on every node. That the system has no memory for a block within these limits is not: the VM then
+ * gets none ever again, and whoever called it must stop the node (`exhausted`), whatever the script has made of it.
  */
 #ifndef MOONCLAVE_SCRIPT_BUDGET_H
 #define MOONCLAVE_SCRIPT_BUDGET_H
@@ -24,7 +27,7 @@
 #define STEPS_PER_TICK 1000
 #define BYTES_PER_STEP 8
 
-enum budget_stop { BUDGET_RUNS, BUDGET_STEPS, BUDGET_MEMORY, BUDGET_BLOCK };
+enum budget_stop { BUDGET_RUNS, BUDGET_STEPS, BUDGET_MEMORY, BUDGET_BLOCK, BUDGET_EXHAUSTED };
 
 struct budget {
     lua_State *L;
@@ -32,7 +35,10 @@ struct budget {
     int64_t steps_left;
     uint64_t memory_used;
     enum budget_stop stop; /* why it is over; RUNS: it is not */
-    bool block_refused;    /* an allocation failed because of block_max */
+    bool block_refused;    /* the last allocation that failed did so because of block_max */
+    void *strings;         /* Lua's table of all short strings: no script's block */
+    bool exhausted;        /* the system has refused memory: for good */
+    uint64_t fail_in;      /* for tests: the allocation from now on that the system refuses; 0: none */
 };
 
 /* The VM keeps a pointer to its owner in its extra space; the budget is that owner's first field.
@@ -51,6 +57,8 @@ void budget_charge(lua_State *L, uint64_t steps);
 void budget_charge_bytes(lua_State *L, uint64_t bytes);
 /* The same without raising. false: not enough left, and nothing was taken. */
 bool budget_take(struct budget *budget, uint64_t steps);
+/* Why a call ended with LUA_ERRMEM. */
+enum budget_stop budget_memory_stop(const struct budget *budget);
 /* Ends the command: raises, now and until the top. */
 int budget_end(lua_State *L, enum budget_stop why);
 /* Behind every protected call: goes on raising what must not be caught. */

@@ -172,10 +172,10 @@ static bool is_lua(const char *name)
     return size > 4 && strcmp(name + size - 4, ".lua") == 0;
 }
 
-/* Hidden ones are editors' and version control's; spec/ is tests of the app, not the app. */
+/* Hidden ones are editors' and version control's; spec/ and sim.lua are tests of the app, not the app. */
 static bool is_ignored(const char *name, int depth)
 {
-    return name[0] == '.' || (depth == 0 && strcmp(name, "spec") == 0);
+    return name[0] == '.' || (depth == 0 && (strcmp(name, "spec") == 0 || strcmp(name, "sim.lua") == 0));
 }
 
 static enum error_code read_entry(const char *folder, const char *relative, const char *name,

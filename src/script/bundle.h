@@ -13,8 +13,8 @@
 
 #define BUNDLE_BYTES_MAX (4 * 1024 * 1024)
 
-/* Reads a folder (its .lua files, one level of subfolders and deeper, not hidden ones, not spec/)
- * or a single file, whose name may lack its .lua. NOT_FOUND, SCRIPT (no fsm.lua), TOO_LARGE, IO, with
+/* Reads a folder (its .lua files, one level of subfolders and deeper, not hidden ones, not spec/
+ * and sim.lua) or a single file, whose name may lack its .lua. NOT_FOUND, SCRIPT (no fsm.lua), TOO_LARGE, IO, with
  * the path and what to do. */
 enum error_code bundle_read(const char *path, struct buffer *out, struct error *error);
 

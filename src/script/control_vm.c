@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/mp.h"
 #include "script/bundle.h"
+#include "script/library.h"
 #include "script/values.h"
 
 #include <lauxlib.h>
@@ -21,10 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#define HOOK_STEPS     10000
-#define PATH_BYTES_MAX 4096
+#define HOOK_STEPS 10000
 
 static const char wait_mark; /* its address is what vm_wait yields */
 
@@ -344,7 +343,6 @@ static int print(lua_State *L)
 }
 
 static int search_bundle(lua_State *L);
-static void add_paths(lua_State *L);
 
 static void open_libraries(lua_State *L)
 {
@@ -375,7 +373,7 @@ static void open_libraries(lua_State *L)
     lua_pushcfunction(L, search_bundle);
     lua_rawseti(L, -2, 2);
     lua_pop(L, 1);
-    add_paths(L);
+    library_add_paths(L);
     lua_settop(L, 0);
 }
 
@@ -397,26 +395,4 @@ static int search_bundle(lua_State *L)
     }
     lua_pushfstring(L, "no file '%s.lua' in the app", name);
     return 1;
-}
-
-/* An ELF program has no wrapper that sets paths: its library is found beside it, installed or in
- * the source tree. */
-static void add_paths(lua_State *L)
-{
-    char program[PATH_BYTES_MAX];
-    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (size <= 0) return;
-    program[size] = '\0';
-    *strrchr(program, '/') = '\0';
-    lua_getfield(L, -1, "path");
-    lua_pushfstring(L,
-                    "%s/../share/lua/5.4/?.lua;%s/../share/lua/5.4/?/init.lua;%s/../lua/?.lua;%s/"
-                    "../lua/?/init.lua;%s",
-                    program, program, program, program, lua_tostring(L, -1));
-    lua_setfield(L, -3, "path");
-    lua_pop(L, 1);
-    lua_getfield(L, -1, "cpath");
-    lua_pushfstring(L, "%s/../lib/lua/5.4/?.so;%s", program, lua_tostring(L, -1));
-    lua_setfield(L, -3, "cpath");
-    lua_pop(L, 1);
 }

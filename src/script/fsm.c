@@ -62,6 +62,16 @@ void fsm_free(struct fsm *fsm)
     memory_free(fsm);
 }
 
+void fsm_fail_allocation(struct fsm *fsm, uint64_t nth)
+{
+    fsm->budget.fail_in = nth;
+}
+
+bool fsm_exhausted(const struct fsm *fsm)
+{
+    return fsm->budget.exhausted;
+}
+
 static void set_budget(struct fsm *fsm, const struct settings *settings)
 {
     fsm->budget.steps_max = settings->command_steps_max;
@@ -151,7 +161,7 @@ static enum error_code machine_load(void *context, const struct machine_entry *e
     if (code) {
         state_rollback(fsm->state);
         char text[FSM_MESSAGE_MAX];
-        return error_set(error, ERROR_SCRIPT, "%s", fsm_failure_text(fsm, text));
+        return error_set(error, code == ERROR_INTERNAL ? code : ERROR_SCRIPT, "%s", fsm_failure_text(fsm, text));
     }
     state_commit(fsm->state);
     fsm->loaded = true;
@@ -184,7 +194,7 @@ static enum error_code answer(struct fsm *fsm, struct slice body, struct buffer 
         return ERROR_BAD_REQUEST;
     }
     enum error_code code = run(fsm, run_named, &call, mode);
-    if (code == ERROR_COMMAND_FAILED) {
+    if (code == ERROR_COMMAND_FAILED || code == ERROR_INTERNAL) {
         reply->size = before;
         fsm_write_failure(fsm, reply);
     }
@@ -249,8 +259,8 @@ enum error_code fsm_check(struct slice bundle, struct slice config, const struct
 
 /* ---- one protected call ---- */
 
-/* OK, COMMAND_FAILED with the error on the Lua stack's top for fsm_failure_text, or what the
- * function has set. */
+/* OK, COMMAND_FAILED with the error on the Lua stack's top for fsm_failure_text, what the function has set; or
+ * INTERNAL, with that error too: no memory, and never a result. */
 static enum error_code run(struct fsm *fsm, lua_CFunction function, struct fsm_call *call,
                            enum fsm_mode mode)
 {
@@ -263,12 +273,13 @@ static enum error_code run(struct fsm *fsm, lua_CFunction function, struct fsm_c
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, call);
     int status = lua_pcall(L, 1, 0, 1);
-    if (status == LUA_ERRMEM && fsm->budget.stop == BUDGET_RUNS) {
-        fsm->budget.stop = fsm->budget.block_refused ? BUDGET_BLOCK : BUDGET_MEMORY;
-    }
+    if (status == LUA_ERRMEM && fsm->budget.stop == BUDGET_RUNS)
+        fsm->budget.stop = budget_memory_stop(&fsm->budget);
+    if (fsm->budget.exhausted) fsm->budget.stop = BUDGET_EXHAUSTED; /* whatever has come of it */
     fsm->mode = FSM_IDLE;
     budget_pause(&fsm->budget);
     fsm_end_handles(fsm);
+    if (fsm->budget.exhausted) return ERROR_INTERNAL;
     if (status != LUA_OK || fsm->budget.stop != BUDGET_RUNS) return ERROR_COMMAND_FAILED;
     return call->code;
 }

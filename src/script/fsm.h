@@ -24,6 +24,11 @@ bool fsm_has_query(const struct fsm *fsm, struct slice name);
 /* Both as one msgpack map {"commands": [...], "queries": [...]}, sorted. */
 void fsm_names(const struct fsm *fsm, struct buffer *out);
 
+/* For tests: the system refuses the VM memory from its nth allocation on (1: the next; 0: not). */
+void fsm_fail_allocation(struct fsm *fsm, uint64_t nth);
+/* It has got no memory: every call since has answered INTERNAL, and will. */
+bool fsm_exhausted(const struct fsm *fsm);
+
 /* Compiles and runs the app's modules once in a throw-away VM, makes its first state from config:
  * SCRIPT with file, line and reason when that fails. For `start`, before anything is opened. */
 enum error_code fsm_check(struct slice bundle, struct slice config, const struct settings *settings,

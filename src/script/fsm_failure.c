@@ -99,6 +99,10 @@ const char *fsm_failure_text(struct fsm *fsm, char text[FSM_MESSAGE_MAX])
                  "a string or table of more than %" PRIu64 " bytes (block_bytes_max)",
                  budget->block_max);
         break;
+    case BUDGET_EXHAUSTED:
+        snprintf(text, FSM_MESSAGE_MAX,
+                 "the system has no memory for the state machine, which is within its own limits");
+        break;
     }
     return text;
 }

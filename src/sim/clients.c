@@ -25,6 +25,7 @@ static void tell_workload(struct sim *sim, const struct sim_op *op, const struct
                           raft_index shown);
 static void count_outcome(struct sim *sim, const struct sim_op *op);
 static void look_at_state(struct sim_node *node, raft_index index);
+static void record_op(struct sim *sim, enum sim_moment_kind kind, uint64_t number);
 
 void clients_begin(struct sim *sim)
 {
@@ -97,7 +98,7 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
     struct sim_op *op = op_new(sim, &ask, client, node->number);
     const struct sim_trim *trim = &sim->options.trim;
     clients->waits_for[client] = clients->count;
-    if (trim_has(trim->asks, trim->ask_count, clients->count)) {
+    if (sim->phase == PHASE_SAFETY && trim_leaves_out(trim->asks, trim->ask_count, trim->only_asks, clients->count)) {
         op->outcome = OUTCOME_DEFINITE;
         memory_free(op->body);
         op->body = NULL;
@@ -125,7 +126,9 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
           op->kind == REQUEST_COMMAND ? "command" : "query",
           op->consistency == CONSISTENCY_STALE ? ", stale" : "", op->floor);
     op->submitted = true;
+    record_op(sim, MOMENT_ask, event->number);
     uint64_t patience = (uint64_t)op->timeout_ms * 1100 + sim->plan.election_us + 100000;
+    op->due_us = node_clock_us(node) + patience;
     struct sim_event *overdue = world_push(&sim->world, patience, EVENT_OVERDUE, node->number);
     overdue->number = event->number;
     overdue->lifetime = node->lifetime;
@@ -149,7 +152,13 @@ void clients_on_overdue(struct sim *sim, struct sim_event *event)
     const struct sim_op *op = &sim->clients.ops[event->number - 1];
     const struct sim_node *node = &sim->nodes[event->node];
     if (op->outcome != OUTCOME_PENDING) return;
-    uint64_t grace = sim->plan.election_us;
+    uint64_t grace = sim->plan.election_us, clock_us = node_clock_us(node);
+    if (clock_us < op->due_us) { /* its clock goes slowly, or did */
+        struct sim_event *again = world_push(&sim->world, op->due_us - clock_us, EVENT_OVERDUE, event->node);
+        again->number = event->number;
+        again->lifetime = event->lifetime;
+        return;
+    }
     if (node->paused_until_us > 0 && node->paused_until_us + grace > sim->world.now_us) {
         struct sim_event *again = world_push(&sim->world, grace, EVENT_OVERDUE, event->node);
         again->number = event->number;
@@ -171,6 +180,7 @@ void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *r
     trace_event(sim, TRACE_REPLY, node->number, ticket, (uint64_t)reply->code);
     trace_mix(sim, hash_bytes(reply->body.data, reply->body.size));
     TRACE(sim, node, "answers %" PRIu64 ": %s", ticket, error_name(reply->code));
+    record_reply(node, ticket, reply);
     if (!op || op->outcome != OUTCOME_PENDING || op->node != node->number ||
         op->lifetime != node->lifetime || !op->submitted || ticket == sim->clients.submitting) {
         violate(sim, node, "answered_once",
@@ -222,6 +232,7 @@ void clients_applied(struct sim_node *node, raft_index index, uint64_t number, s
     sim->clients.applied++;
     if (!sim->options.workload) workload_applied(sim, index, number, op->key);
     const struct sim_workload *workload = sim->options.workload;
+    if (workload && workload->applied) workload->applied(workload->context, number, index);
     if (workload && workload->state && workload->state_every > 0 &&
         sim->clients.applied % workload->state_every == 0) {
         look_at_state(node, index);
@@ -331,6 +342,7 @@ static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
     assert(op->outcome == OUTCOME_PENDING && outcome != OUTCOME_PENDING);
     op->outcome = outcome;
     clients->pending--;
+    record_op(sim, MOMENT_settle, number);
     if (!sim->options.manual && clients->waits_for[op->client] == number) {
         clients->waits_for[op->client] = 0;
         if (!clients->quiet) next_later(sim, op->client);
@@ -359,6 +371,18 @@ static void tell_workload(struct sim *sim, const struct sim_op *op, const struct
         .index = shown,
     };
     sim->options.workload->ended(sim->options.workload->context, &operation);
+}
+
+static void record_op(struct sim *sim, enum sim_moment_kind kind, uint64_t number)
+{
+    const struct sim_op *op = &sim->clients.ops[number - 1];
+    struct slice body = slice_of(op->body + SIM_ENVELOPE, op->body_size - SIM_ENVELOPE);
+    record_request(&sim->nodes[op->node], kind, number, kind == MOMENT_ask ? body : (struct slice){0},
+                   &(struct sim_moment_request){.client = op->client,
+                                                .kind = op->kind,
+                                                .consistency = op->consistency,
+                                                .outcome = op->outcome,
+                                                .invoked_us = op->invoked_us});
 }
 
 static void count_outcome(struct sim *sim, const struct sim_op *op)

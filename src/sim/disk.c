@@ -6,10 +6,12 @@
  * prefix of what was noted (each write whole or not at all) and loses the rest, so both a durable
  * write that was never reported and a noted one that was lost happen.
  *
- * Beside it, `intended` holds term and chain of every index as the log will be once all that was
+ * With the real store beside it (disk_real.c) the same queue feeds that one, and the model keeps what must be there.
+ *
+ * `intended` holds term and chain of every index as the log will be once all that was
  * noted is done: it is what the core believes it has written.
  */
-#include "sim/internal.h"
+#include "sim/disk.h"
 
 #include "base/hash.h"
 #include "base/memory.h"
@@ -18,30 +20,25 @@
 #include <inttypes.h>
 #include <string.h>
 
-struct disk_report {
-    enum sim_disk_op_kind kind;
-    enum error_code code;
-    uint64_t number; /* sequence, or token */
-    struct sim_log entries;
-};
-
 static struct sim_disk_op *note(struct sim_disk *disk, enum sim_disk_op_kind kind);
 static void kick(struct sim_node *node);
 static void take_batch(struct sim_node *node);
+static size_t model_batch(struct sim_node *node, struct disk_report *told);
 static void finish(struct sim_node *node, const struct sim_disk_op *op, struct disk_report *told);
+static void tidy(struct sim_node *node);
 static void carry_out(struct sim_node *node, const struct raft_persist *persist);
 static void drop_writes(struct sim_disk *disk);
 static void report(struct sim_node *node, struct disk_report *told);
 static void read_log(struct sim_node *node, const struct sim_disk_op *op, struct disk_report *told);
 static void intend_durable(struct sim_disk *disk);
 static uint64_t seal_of(const struct raft_persist *persist);
-static void log_push(struct sim_log *log, const struct raft_entry *entry);
 static void log_cut(struct sim_log *log, size_t count);
 static void forget_ops(struct sim_disk *disk);
 
-void disk_init(struct sim_disk *disk, uint64_t incarnation)
+void disk_init(struct sim *sim, struct sim_disk *disk, uint64_t incarnation)
 {
     *disk = (struct sim_disk){.incarnation = incarnation};
+    if (sim->options.disk == SIM_DISK_SQLITE) disk->real = real_new(hash_pair(incarnation, 0x646973));
 }
 
 void disk_deinit(struct sim_disk *disk)
@@ -52,13 +49,20 @@ void disk_deinit(struct sim_disk *disk)
     memory_free(disk->ops);
     memory_free(disk->intended);
     blob_drop(disk->configuration);
+    real_free(disk->real);
     *disk = (struct sim_disk){0};
 }
 
-void disk_begin(struct sim_node *node)
+bool disk_begin(struct sim_node *node)
 {
     struct sim_disk *disk = &node->disk;
     assert(disk->count == 0);
+    if (disk->real) {
+        if (!real_begin(node, node->sim->phase == PHASE_SAFETY && !node->sim->options.manual)) return false;
+    } else if (disk->rotten) {
+        disk_wreck(node); /* the checksums say so: it is never cut off, whatever it is */
+        return false;
+    }
     disk->batch = 0;
     disk->refusing = false;
     disk->retries = false;
@@ -66,6 +70,29 @@ void disk_begin(struct sim_node *node)
     disk->report_us = 0;
     disk->fail_next = false;
     intend_durable(disk);
+    return true;
+}
+
+const struct raft_durable *disk_found(const struct sim_node *node)
+{
+    return node->disk.real ? real_durable(node) : NULL;
+}
+
+void disk_heal(struct sim_node *node)
+{
+    node->disk.full_until_us = 0;
+    node->disk.slow_until_us = 0;
+    node->disk.fail_next = false;
+    if (node->disk.real) real_heal(node);
+}
+
+void disk_wreck(struct sim_node *node)
+{
+    COVER(node->sim, wrecks);
+    TRACE(node->sim, node, "its data is damaged: it stays down");
+    trace_event(node->sim, TRACE_ROT, node->number, 1, node->disk.rot_index);
+    node->disk.rotten = false;
+    node->wrecked = node->wiped = true;
 }
 
 /* The draws are weighed towards the ends: nothing of it, or all of it. */
@@ -78,21 +105,18 @@ void disk_crash(struct sim_node *node)
     if (kind == 2) keep = disk->count;
     if (kind == 3) keep = draw(sim, STREAM_DISK, disk->count + 1);
     if (disk->refusing) keep = 0;
+    if (disk->real) real_crash(node, keep);
     for (size_t i = 0; i < disk->count; i++) {
         const struct sim_disk_op *op = &disk->ops[disk->head + i];
-        if (op->kind == DISK_READ) continue;
+        if (op->kind == DISK_READ || disk->real) continue;
         if (i >= keep) {
             COVER(sim, lost_writes);
             continue;
         }
         COVER(sim, kept_writes);
-        if (op->kind == DISK_PERSIST) {
-            carry_out(node, &op->persist);
-        } else {
-            disk->configuration = blob_take(op->configuration);
-            disk->cluster = op->cluster;
-        }
+        disk_carry_out(node, op);
     }
+    record_node(node, MOMENT_kept, 0, keep, disk->count - keep, NULL);
     trace_event(sim, TRACE_DISK_CRASH, node->number, keep, disk->log.count);
     forget_ops(disk);
     disk->batch = 0;
@@ -172,8 +196,11 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     TRACE(sim, node, "disk: %s %" PRIu64 " %s, log %zu",
           told->kind == DISK_READ ? "read" : "persisted", told->number, error_name(told->code),
           node->disk.log.count);
+    record_node(node, MOMENT_reported, told->number, told->kind, node->disk.log.count, error_name(told->code));
     node_enter(node);
-    if (told->code == ERROR_DISK_FULL) {
+    if (told->kind == DISK_TIDY) {
+        node->dying = true; /* as src/node does it: the end of the process, whatever the host thinks */
+    } else if (told->code == ERROR_DISK_FULL) {
         node->disk.refusing = false;
         node->disk.retries = true;
         intend_durable(&node->disk);
@@ -182,7 +209,7 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
         host_persisted(node->host, told->number, told->code, &error);
     } else if (told->kind == DISK_BOOTSTRAP) {
         host_bootstrapped(node->host, told->code, &error);
-    } else {
+    } else if (told->kind == DISK_READ) {
         host_log_read(node->host, told->number, told->entries.entries, told->entries.count,
                       told->code, &error);
     }
@@ -279,24 +306,13 @@ static void kick(struct sim_node *node)
 
 static void take_batch(struct sim_node *node)
 {
-    struct sim *sim = node->sim;
     struct sim_disk *disk = &node->disk;
     struct sim_disk_op *first = &disk->ops[disk->head];
     struct disk_report *told = memory_zero(1, sizeof *told);
     bool writes = first->kind != DISK_READ;
     told->kind = first->kind;
     told->number = first->kind == DISK_READ ? first->token : first->persist.sequence;
-    size_t done = disk->batch;
-    if (writes && sim->world.now_us < disk->full_until_us) {
-        told->code = ERROR_DISK_FULL;
-        done = 0;
-        COVER(sim, refusals);
-    } else if (disk->fail_next) {
-        told->code = ERROR_IO; /* a failed transaction is there or not: nobody can say */
-        node->expects_fatal = true;
-        if (!writes || chance(sim, STREAM_DISK, 500)) done = 0;
-        COVER(sim, disk_errors);
-    }
+    size_t done = disk->real ? real_batch(node, told) : model_batch(node, told);
     for (size_t i = 0; i < done; i++) finish(node, &disk->ops[disk->head + i], told);
     for (size_t i = 0; i < disk->batch; i++) blob_drop(disk->ops[disk->head + i].configuration);
     disk->head += disk->batch;
@@ -304,29 +320,74 @@ static void take_batch(struct sim_node *node)
     if (disk->count == 0) disk->head = 0;
     disk->batch = 0;
     if (writes && told->code != ERROR_OK) drop_writes(disk);
+    if (disk->real && writes && told->code == ERROR_OK) real_said(node);
+    report(node, told);
+    if (disk->real) tidy(node);
+    if (disk->real && real_dead(disk->real)) node_crash(node);
+}
+
+/* How many of the batch are done. */
+static size_t model_batch(struct sim_node *node, struct disk_report *told)
+{
+    struct sim *sim = node->sim;
+    struct sim_disk *disk = &node->disk;
+    const struct sim_disk_op *first = &disk->ops[disk->head];
+    bool writes = told->kind != DISK_READ;
+    bool over_rot = disk->rotten && disk->rot_index >= first->first && disk->rot_index <= first->last;
+    if (writes && sim->world.now_us < disk->full_until_us) {
+        told->code = ERROR_DISK_FULL;
+        COVER(sim, refusals);
+        return 0;
+    }
+    if (disk->fail_next) {
+        told->code = ERROR_IO; /* a failed transaction is there or not: nobody can say */
+        node->expects_fatal = true;
+        COVER(sim, disk_errors);
+        return !writes || chance(sim, STREAM_DISK, 500) ? 0 : disk->batch;
+    }
+    if (!writes && over_rot) {
+        told->code = ERROR_CORRUPT;
+        node->expects_fatal = true;
+        COVER(sim, rots_read);
+        return 0;
+    }
+    return disk->batch;
+}
+
+/* What can wait until the reports are on their way; its failure is a report of its own. */
+static void tidy(struct sim_node *node)
+{
+    enum error_code code = real_tidy(node);
+    if (code == ERROR_OK) return;
+    struct disk_report *told = memory_zero(1, sizeof *told);
+    told->kind = DISK_TIDY;
+    told->code = code;
     report(node, told);
 }
 
 static void finish(struct sim_node *node, const struct sim_disk_op *op, struct disk_report *told)
 {
-    struct sim_disk *disk = &node->disk;
-    switch (op->kind) {
-    case DISK_READ:
+    if (op->kind == DISK_READ) {
         read_log(node, op, told);
         return;
-    case DISK_BOOTSTRAP:
-        disk->configuration = blob_take(op->configuration);
-        disk->cluster = op->cluster;
-        return;
-    case DISK_PERSIST:
-        break;
     }
-    carry_out(node, &op->persist);
+    disk_carry_out(node, op);
+    if (op->kind != DISK_PERSIST) return;
     if (told->code == ERROR_OK) told->number = op->persist.sequence;
     if (op->seal == seal_of(&op->persist)) return;
     violate(node->sim, node, "persist_memory",
             "what persist %" PRIu64 " gave was changed before it was reported",
             op->persist.sequence);
+}
+
+void disk_carry_out(struct sim_node *node, const struct sim_disk_op *op)
+{
+    if (op->kind == DISK_PERSIST) {
+        carry_out(node, &op->persist);
+    } else if (op->kind == DISK_BOOTSTRAP) {
+        node->disk.configuration = blob_take(op->configuration);
+        node->disk.cluster = op->cluster;
+    }
 }
 
 static void carry_out(struct sim_node *node, const struct raft_persist *persist)
@@ -337,7 +398,11 @@ static void carry_out(struct sim_node *node, const struct raft_persist *persist)
     if (persist->truncate_from > 0 && persist->truncate_from <= disk->log.count) {
         log_cut(&disk->log, persist->truncate_from - 1);
     }
-    for (size_t i = 0; i < persist->entry_count; i++) log_push(&disk->log, &persist->entries[i]);
+    if (!disk->real && disk->rotten) { /* what is written anew is sound again */
+        bool anew = disk->rot_index == 0 ? persist->has_hard_state : disk->rot_index > disk->log.count;
+        disk->rotten = !anew;
+    }
+    for (size_t i = 0; i < persist->entry_count; i++) disk_log_push(&disk->log, &persist->entries[i]);
     check_after_durable(node, persist);
 }
 
@@ -357,6 +422,7 @@ static void drop_writes(struct sim_disk *disk)
 static void report(struct sim_node *node, struct disk_report *told)
 {
     struct sim *sim = node->sim;
+    record_node(node, MOMENT_written, told->number, told->kind, node->disk.log.count, error_name(told->code));
     uint64_t at = sim->world.now_us + draw(sim, STREAM_DISK, sim->plan.report_most_us + 1);
     if (at < node->disk.report_us) at = node->disk.report_us;
     node->disk.report_us = at;
@@ -374,7 +440,7 @@ static void read_log(struct sim_node *node, const struct sim_disk_op *op, struct
         const struct raft_entry *entry = &log->entries[i - 1];
         bytes += 72 + entry->payload.bytes.size; /* entry.h: header and payload */
         if (told->entries.count > 0 && bytes > op->bytes_max) break;
-        log_push(&told->entries, entry);
+        disk_log_push(&told->entries, entry);
     }
 }
 
@@ -404,7 +470,7 @@ static uint64_t seal_of(const struct raft_persist *persist)
     return seal;
 }
 
-static void log_push(struct sim_log *log, const struct raft_entry *entry)
+void disk_log_push(struct sim_log *log, const struct raft_entry *entry)
 {
     if (log->count == log->capacity) {
         log->capacity = log->capacity ? log->capacity * 2 : 64;

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "script/fsm.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -25,28 +26,39 @@ static void say_cuts(struct sim *sim);
 static bool cuts(unsigned fault);
 static void cut(struct sim *sim, unsigned from, unsigned to);
 static void begin_partition(struct sim *sim);
+static bool may_lose(struct sim *sim, const struct sim_node *node);
+static void settle(struct sim *sim);
 static void schedule(struct sim *sim);
 
+#define SETTLE      1             /* the number of the FAULT that comes last */
+#define CLOCK_HEALS (1ULL << 32) /* a HEAL's number from there on: the clock of a node, not a partition */
+
+/* The last comes before the phase looks who is sound. */
 void faults_begin(struct sim *sim)
 {
+    world_push(&sim->world, sim->plan.safety_us, EVENT_FAULT, 0)->number = SETTLE;
     if (sim->plan.weights > 0) schedule(sim);
 }
 
 void faults_on_fault(struct sim *sim, struct sim_event *event)
 {
-    (void)event;
     if (sim->phase != PHASE_SAFETY) return;
+    if (event->number == SETTLE) {
+        settle(sim);
+        return;
+    }
     begin_strike(sim);
     uint64_t at = draw(sim, STREAM_FAULTS, sim->plan.weights);
     unsigned fault = 0;
     while (at >= sim->plan.weight[fault]) at -= sim->plan.weight[fault++];
     const struct sim_trim *trim = &sim->options.trim;
     bool left_out = (trim->kinds >> fault & 1) != 0 ||
-                    trim_has(trim->faults, trim->fault_count, sim->strikes);
+                    trim_leaves_out(trim->faults, trim->fault_count, trim->only_faults, sim->strikes);
     trace_event(sim, TRACE_FAULT, 0, fault, left_out);
     if (!left_out) {
         TRACE(sim, NULL, "--- fault %" PRIu64 ": %s", sim->strikes, sim_fault_name(fault));
         cover_fault(sim, fault);
+        record_fault(sim, sim_fault_name(fault));
         sim->struck[0] = '\0';
         strikes[fault](sim);
         if (sim->options.struck && cuts(fault)) say_cuts(sim);
@@ -66,9 +78,14 @@ static void begin_strike(struct sim *sim)
                 hash_pair(hash_pair(sim->options.seed, STREAM_FAULTS), sim->strikes));
 }
 
-/* The partition of that number is over; a later one stays. */
+/* The partition of that number is over, a later one stays; likewise a clock's rate. */
 void faults_on_heal(struct sim *sim, struct sim_event *event)
 {
+    if (event->number >= CLOCK_HEALS) {
+        struct sim_node *node = &sim->nodes[event->node];
+        if (event->number - CLOCK_HEALS == node->rate_change) node_clock_rate(node, 0);
+        return;
+    }
     if (sim->phase != PHASE_SAFETY || event->number != sim->network.partition) return;
     trace_event(sim, TRACE_HEAL, 0, event->number, 0);
     TRACE(sim, NULL, "--- the partition heals");
@@ -92,9 +109,9 @@ void faults_stop(struct sim_node *node)
 /* A pause ends by itself: what waits for the node has been put behind it. */
 void faults_heal_node(struct sim_node *node)
 {
-    node->disk.full_until_us = 0;
-    node->disk.slow_until_us = 0;
-    node->disk.fail_next = false;
+    disk_heal(node);
+    node_clock_rate(node, 0);
+    if (node->machine.fsm) fsm_fail_allocation(node->machine.fsm, 0);
     node->crash_after = 0;
     node->held = false;
     if (!node->host) node_start_after(node, draw_between(node->sim, STREAM_FAULTS, 100, 5000));
@@ -156,32 +173,53 @@ static void strike_pause(struct sim *sim)
     node->paused_until_us = sim->world.now_us + length;
 }
 
+/* What people and their time servers do to a wall clock: forward, and backward too. */
 static void strike_clock_jump(struct sim *sim)
 {
     COVER(sim, clock_jumps);
     struct sim_node *node = any_node(sim); /* drawn first: C leaves the order of both sides open */
-    node->wall_offset_ms = draw(sim, STREAM_FAULTS, 3600000);
+    node->wall_offset_ms = (int64_t)draw(sim, STREAM_FAULTS, 7200000) - 3600000;
     says(sim, "%s by %.3f s", node->id.text, (double)node->wall_offset_ms / 1e3);
 }
 
-/* A node loses its disk and comes back under its old id. Only once all have joined, and only while
- * the others, each with its disk, still are a majority: nothing is promised beyond that. */
+/* A monotonic clock never goes back, but how fast it goes is another matter: a quarter to four times. */
+static void strike_clock_rate(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    uint64_t rate = draw_between(sim, STREAM_FAULTS, 250000, 1000000);
+    if (chance(sim, STREAM_FAULTS, 500)) rate = 1000000000000 / rate;
+    uint64_t length = elections(sim, 10);
+    COVER(sim, clock_rates);
+    says(sim, "%s goes %.2f times as fast for %.3f s", node->id.text, (double)rate / 1e6, (double)length / 1e6);
+    node_clock_rate(node, rate);
+    world_push(&sim->world, length, EVENT_HEAL, node->number)->number = CLOCK_HEALS + node->rate_change;
+}
+
+/*
+ * The state machine's VM gets no more memory, at some allocation from here on. The rest of the program aborts when
+ * there is none (base/memory.c), which from outside is a crash between two effects: strike_crash_midway is that.
+ */
+static void strike_no_memory(struct sim *sim)
+{
+    struct sim_node *node = leader_or_any(sim);
+    uint64_t allocations = 1 + draw(sim, STREAM_FAULTS, 300);
+    if (!node->host || !node->machine.fsm) return;
+    says(sim, "%s, %" PRIu64 " allocations from now", node->id.text, allocations);
+    fsm_fail_allocation(node->machine.fsm, allocations);
+}
+
+/* A node loses its disk and comes back under its old id. */
 static void strike_wipe(struct sim *sim)
 {
     struct sim_node *node = any_node(sim);
-    unsigned wiped = 1;
-    for (unsigned n = 0; n < sim->plan.nodes; n++) {
-        if (!sim->nodes[n].disk.configuration && !sim->nodes[n].wiped) return;
-        if (sim->nodes[n].wiped) wiped++;
-    }
-    if (node->wiped || wiped > (sim->plan.nodes - 1) / 2) return;
+    if (!may_lose(sim, node)) return;
     COVER(sim, wipes);
     says(sim, "%s", node->id.text);
     if (node->host) node_crash(node);
     node->ghost = memory_alloc(sizeof *node->ghost);
     *node->ghost = node->disk;
     node->wiped = true;
-    disk_init(&node->disk, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
+    disk_init(sim, &node->disk, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
 }
 
 /* ---- network ---- */
@@ -296,6 +334,28 @@ static void strike_disk_error(struct sim *sim)
     if (node->host) node->disk.fail_next = true;
 }
 
+/* The same promise as for a wipe: a node whose disk has rotted counts as one without until it is known better. */
+static void strike_bit_rot(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    if (!may_lose(sim, node)) return;
+    if (node->host && chance(sim, STREAM_FAULTS, 500)) node_crash(node); /* often one comes with the other */
+    if (!disk_rot(node)) return;
+    COVER(sim, rots);
+    says(sim, "%s", node->id.text);
+}
+
+/* A disk that lied: what it had synced is not there after a crash. */
+static void strike_lost_tail(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    if (!may_lose(sim, node)) return;
+    if (node->host) node_crash(node);
+    if (!disk_lose_tail(node)) return;
+    COVER(sim, lost_tails);
+    says(sim, "%s", node->id.text);
+}
+
 static void (*const strikes[FAULTS])(struct sim *sim) = {
 #define X(name) [FAULT_##name] = strike_##name,
     SIM_FAULT_TABLE(X)
@@ -303,6 +363,25 @@ static void (*const strikes[FAULTS])(struct sim *sim) = {
 };
 
 /* ---- helpers ---- */
+
+/* Only once all have joined, and only while the others, each with its disk, still are a majority: nothing is promised
+ * beyond that. */
+static bool may_lose(struct sim *sim, const struct sim_node *node)
+{
+    unsigned lost = 1;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        const struct sim_node *other = &sim->nodes[n];
+        if (!other->disk.configuration && !other->wiped) return false;
+        if (other->wiped || other->disk.rotten) lost++;
+    }
+    return !node->wiped && !node->disk.rotten && lost <= (sim->plan.nodes - 1) / 2;
+}
+
+/* Whoever chooses a majority next must know which disks are lost. */
+static void settle(struct sim *sim)
+{
+    for (unsigned n = 0; n < sim->plan.nodes; n++) disk_settle(&sim->nodes[n]);
+}
 
 static struct sim_node *any_node(struct sim *sim)
 {

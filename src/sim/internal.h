@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "host/host.h"
+#include "sim/record.h"
 #include "sim/sim.h"
 
 #define SIM_KEYS 8
@@ -108,6 +109,8 @@ enum sim_trace {
     TRACE_FAULT,
     TRACE_HEAL,
     TRACE_PHASE,
+    TRACE_STORE,
+    TRACE_ROT,
 };
 
 void trace_mix(struct sim *sim, uint64_t value);
@@ -124,7 +127,8 @@ void trace_line(struct sim *sim, const struct sim_node *node, const char *format
 #define SIM_FAULT_TABLE(X) \
     X(crash) X(crash_midway) X(crash_all) X(crash_leader) X(stop) X(pause) X(partition) X(one_way) \
     X(bridge) X(isolate_leader) X(strand_leader) \
-    X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe)
+    X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe) \
+    X(bit_rot) X(lost_tail) X(clock_rate) X(no_memory)
 /* clang-format on */
 
 enum sim_fault {
@@ -148,6 +152,9 @@ struct sim_plan {
     /* disk */
     uint64_t write_least_us, write_most_us, report_most_us;
     unsigned slow_write; /* permille */
+    unsigned store_dies; /* permille of writes, in the middle of which the machine dies */
+    unsigned open_fails; /* permille: dies, or meets an I/O error, while it opens its store */
+    uint32_t page_size, checkpoint_pages;
     /* nodes */
     uint64_t turn_most_us;     /* between a completion and the end of the turn; 0: at once */
     uint64_t reading_clock_us; /* what reading the clock may take: makes slices end */
@@ -166,9 +173,10 @@ struct sim_plan {
 };
 
 void plan_draw(struct sim *sim);
-bool trim_has(const uint32_t *numbers, size_t count, uint64_t number); /* ascending numbers */
+/* Is this number left out: listed, or `only` the listed ones are not? */
+bool trim_leaves_out(const uint32_t *numbers, size_t count, bool only, uint64_t number);
 
-/* ---- disk.c: what survives a crash ---- */
+/* ---- disk.c: what survives a crash (its parts: disk.h) ---- */
 
 struct sim_log { /* entry i at index i + 1; payload references are owned */
     struct raft_entry *entries;
@@ -181,7 +189,9 @@ struct sim_mark { /* an index as it will be once every write noted is done */
     uint64_t time_ms;
 };
 
-enum sim_disk_op_kind { DISK_PERSIST, DISK_BOOTSTRAP, DISK_READ };
+enum sim_disk_op_kind { DISK_PERSIST, DISK_BOOTSTRAP, DISK_READ, DISK_TIDY /* of the disk itself */ };
+
+struct sim_real;
 
 struct sim_disk_op {
     enum sim_disk_op_kind kind;
@@ -214,11 +224,21 @@ struct sim_disk {
     /* faults */
     uint64_t full_until_us, slow_until_us;
     bool fail_next;
+    bool rotten;          /* something on it is damaged, and nobody has noticed yet */
+    raft_index rot_index; /* of the model: the damaged entry; 0: the hard state */
+    struct sim_real *real; /* the store itself; null: the model is all there is */
 };
 
-void disk_init(struct sim_disk *disk, uint64_t incarnation);
+void disk_init(struct sim *sim, struct sim_disk *disk, uint64_t incarnation);
 void disk_deinit(struct sim_disk *disk);
-void disk_begin(struct sim_node *node); /* a lifetime begins */
+bool disk_begin(struct sim_node *node); /* a lifetime begins; false: it cannot start from this disk now */
+void disk_heal(struct sim_node *node);  /* its faults are over, but for what has rotted */
+/* Damages something durable; false: there is nothing to damage. */
+bool disk_rot(struct sim_node *node);
+/* The node is down: what was written last, and said to be durable, is not there. false: there is nothing to lose. */
+bool disk_lose_tail(struct sim_node *node);
+/* What has rotted comes to light: the node is wrecked, or the damage means nothing. */
+void disk_settle(struct sim_node *node);
 void disk_crash(
     struct sim_node *node); /* any prefix of the outstanding writes is done, the rest is lost */
 void disk_note_persist(struct sim_node *node, const struct raft_persist *persist);
@@ -228,9 +248,9 @@ void disk_note_read(struct sim_node *node, uint64_t token, raft_index first, raf
 void disk_on_done(struct sim *sim, struct sim_event *event);
 void disk_on_report(struct sim *sim, struct sim_event *event);
 void disk_report_free(void *report);
-/* Fills what START needs; the arrays belong to the caller (memory_free on runs and configurations).
- */
+/* Fills what START needs from the model; the arrays belong to the caller (memory_free on runs and configurations). */
 void disk_durable(const struct sim_disk *disk, struct raft_durable *durable);
+const struct raft_durable *disk_found(const struct sim_node *node); /* what the real store says; null: the model */
 raft_term disk_term(const struct sim_disk *disk, raft_index index); /* durable; 0: not there */
 
 /* ---- network.c ---- */
@@ -315,13 +335,15 @@ struct sim_node {
     uint64_t stop_began_us; /* on its own clock */
     bool held;              /* is to stay down: a START does nothing */
     bool wiped;             /* lost its disk: permanently lost to the cluster */
+    bool wrecked;           /* wiped, for its disk is damaged and the store refuses to open: it stays down */
     uint64_t crash_after;   /* port calls until it crashes; 0: not armed */
     uint64_t paused_until_us;
     bool expects_fatal; /* its disk has failed: it must stop by itself */
     /* the clock: local = base + (now - born) * rate / 10^6 + spent */
     uint64_t clock_base_us, clock_born_us, clock_rate_ppm, clock_spent_us;
-    uint64_t wall_offset_ms;
-    uint64_t timer_generation;
+    int64_t wall_offset_ms;
+    uint64_t timer_generation, timer_at_us; /* on its own clock; 0: none is set */
+    uint64_t usual_rate_ppm, rate_change;   /* the rate it goes back to; counts the changes */
     bool turn_scheduled;
     struct sim_machine machine;
     struct sim_disk disk;
@@ -351,6 +373,7 @@ void node_enter(struct sim_node *node); /* before every call of the host ... */
 void node_leave(struct sim_node *node);
 void node_crash(struct sim_node *node); /* at once, from outside a call */
 uint64_t node_clock_us(const struct sim_node *node);
+void node_clock_rate(struct sim_node *node, uint64_t rate_ppm); /* from now on; 0: its usual one */
 struct sim_node *node_find(struct sim *sim, const struct raft_id *id); /* null: none */
 struct sim_node *node_leading(struct sim *sim); /* of the highest term; null: none */
 
@@ -372,6 +395,7 @@ struct sim_op { /* ticket and number are its place in the array + 1 */
     uint64_t key; /* of the own workload */
     uint32_t timeout_ms;
     uint64_t invoked_us;
+    uint64_t due_us; /* by the node's own clock, whatever its rate: then it is overdue */
     uint8_t *body; /* what is submitted, with the envelope; null once the outcome is known */
     size_t body_size;
     uint64_t body_hash; /* of the body proper */
@@ -386,12 +410,12 @@ struct sim_clients {
     struct sim_op *ops;
     size_t count, capacity;
     raft_index floor;                   /* newest index that any finished request has shown */
-    unsigned target[SIM_NODES_MAX * 4]; /* each client's node */
-    bool scheduled[SIM_NODES_MAX * 4];  /* a CLIENT event is on its way */
+    unsigned target[SIM_CLIENTS_MAX]; /* each client's node */
+    bool scheduled[SIM_CLIENTS_MAX];  /* a CLIENT event is on its way */
     bool quiet;                         /* no new requests */
     uint64_t ok_since_phase;            /* commands invoked and acknowledged in this phase */
     uint64_t phase_us;
-    uint64_t waits_for[SIM_NODES_MAX * 4]; /* each client's ticket; 0: none */
+    uint64_t waits_for[SIM_CLIENTS_MAX]; /* each client's ticket; 0: none */
     uint64_t pending;    /* operations whose outcome is not known */
     uint64_t submitting; /* the ticket being submitted: no answer may come from within */
     uint64_t applied;    /* commands that took effect */
@@ -552,6 +576,7 @@ struct sim {
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_clients clients;
     struct sim_ledger ledger;
+    struct sim_recorder recorder;
     struct buffer bundle;
     uint64_t strikes; /* faults so far, those left out too */
     char struck[160]; /* what the one under way does */

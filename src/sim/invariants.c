@@ -404,6 +404,7 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
     struct sim_record *record = ledger_record(&sim->ledger, entry->index);
     trace_event(sim, TRACE_APPLY, node->number, entry->index, state_hash);
     TRACE(sim, node, "applies %" PRIu64 ", state %016" PRIx64, entry->index, state_hash);
+    record_apply(node, entry->index, state_hash, body);
     if (entry->index <= node->machine.applied || entry->time_ms < node->machine.time_ms) {
         violate(sim, node, "apply_once",
                 "applies index %" PRIu64 " at %" PRIu64 " ms after %" PRIu64 " at %" PRIu64 " ms",
@@ -527,4 +528,5 @@ static void fail(struct sim *sim, const struct sim_node *node, const char *invar
                         node ? ": " : "");
     vsnprintf(result->detail + size, sizeof result->detail - (size_t)size, format, arguments);
     TRACE(sim, node, "VIOLATES %s: %s", invariant, result->detail);
+    record_violation(sim, node, invariant, result->detail);
 }

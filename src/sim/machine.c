@@ -58,6 +58,7 @@ static enum error_code watch_apply(void *context, const struct machine_entry *en
         violate(sim, machine->node, "init_first", "a command is applied before INIT");
     uint64_t number = take_envelope(&body);
     enum error_code code = machine->inner.apply(machine->inner.context, entry, body, reply);
+    if (machine->fsm && fsm_exhausted(machine->fsm)) return code; /* no result: the host must stop the node */
     struct slice told = slice_of(reply->data + before, reply->size - before);
     check_apply(machine->node, entry, number, body, machine_reply_hash(code, told),
                 machine->inner.hash(machine->inner.context));

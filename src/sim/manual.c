@@ -54,7 +54,7 @@ void sim_pause(struct sim *sim, unsigned node, uint64_t length_us)
 
 void sim_clock_jump(struct sim *sim, unsigned node, int64_t wall_ms)
 {
-    node_at(sim, node)->wall_offset_ms += (uint64_t)wall_ms;
+    node_at(sim, node)->wall_offset_ms += wall_ms;
 }
 
 /* ---- network ---- */

@@ -28,6 +28,7 @@ struct sim_packet {
     uint64_t incarnation; /* of the sender */
     bool trickles; /* held up on the way to a stranded node: a cut does not stop it any more */
     uint64_t ticket;
+    uint64_t number; /* in the record */
     struct request request;
     struct reply reply;
     struct buffer body;
@@ -44,6 +45,8 @@ static void push_packet(struct sim *sim, struct sim_packet *packet, bool calm);
 static bool strands(const struct sim *sim, const struct sim_packet *packet);
 static bool receivable(struct sim *sim, const struct sim_packet *packet);
 static void trace_packet(struct sim *sim, const struct sim_packet *packet, bool sent);
+static void record_way(struct sim *sim, const struct sim_packet *packet, enum sim_moment_kind kind, const char *text);
+static void record_unsent(struct sim_node *node, unsigned to, const struct raft_message *message, const char *text);
 static void dial(struct sim_node *node, unsigned to, uint64_t delay_us);
 static void hello_later(struct sim_node *node, unsigned to);
 static bool handshake(struct sim *sim, struct sim_node *a, struct sim_node *b);
@@ -63,6 +66,7 @@ void network_send(struct sim_node *node, const struct raft_message *message)
     sim->result->coverage.message_entries += count;
     if (!connected(sim, node->number, to->number)) {
         COVER(sim, dropped);
+        record_unsent(node, to->number, message, NULL);
         return;
     }
     struct sim_packet *packet = packet_new(node, to->number, PACKET_MESSAGE, count);
@@ -82,7 +86,10 @@ void network_forward(struct sim_node *node, const struct raft_id *to, uint64_t t
     const struct sim_node *peer = node_find(sim, to);
     assert(peer && peer != node);
     COVER(sim, forwards);
-    if (!connected(sim, node->number, peer->number)) return;
+    if (!connected(sim, node->number, peer->number)) {
+        record_unsent(node, peer->number, NULL, "forward");
+        return;
+    }
     struct sim_packet *packet = packet_new(node, peer->number, PACKET_FORWARD, 0);
     packet->ticket = ticket;
     packet->request = *request;
@@ -98,7 +105,10 @@ void network_forward_reply(struct sim_node *node, const struct raft_id *to, uint
     const struct sim_node *peer = node_find(sim, to);
     assert(peer && peer != node);
     COVER(sim, forward_replies);
-    if (!connected(sim, node->number, peer->number)) return;
+    if (!connected(sim, node->number, peer->number)) {
+        record_unsent(node, peer->number, NULL, "forward_reply");
+        return;
+    }
     struct sim_packet *packet = packet_new(node, peer->number, PACKET_REPLY, 0);
     packet->ticket = ticket;
     packet->reply = *reply;
@@ -141,10 +151,12 @@ void network_on_deliver(struct sim *sim, struct sim_event *event)
     }
     if (!receivable(sim, packet)) {
         COVER(sim, dropped);
+        record_way(sim, packet, MOMENT_lost, "not taken in");
         network_packet_drop(packet);
         return;
     }
     trace_packet(sim, packet, false);
+    record_way(sim, packet, MOMENT_receive, NULL);
     if (packet->to_lifetime != node->lifetime ||
         packet->from_lifetime != sim->nodes[packet->from].lifetime) {
         COVER(sim, across_restarts);
@@ -288,6 +300,7 @@ static struct sim_packet *packet_new(struct sim_node *from, unsigned to, enum pa
         .from_lifetime = from->lifetime,
         .to_lifetime = from->sim->nodes[to].lifetime,
         .incarnation = from->disk.incarnation,
+        .number = record_message_number(from->sim),
     };
     return packet;
 }
@@ -297,15 +310,19 @@ static void dispatch(struct sim *sim, struct sim_packet *packet)
 {
     bool calm = sim->network.calm[packet->from] && sim->network.calm[packet->to];
     trace_packet(sim, packet, true);
+    record_way(sim, packet, MOMENT_send, NULL);
     if (sim->network.blocked[packet->from][packet->to] ||
         (!calm && chance(sim, STREAM_NETWORK, sim->plan.drop))) {
         COVER(sim, dropped);
+        record_way(sim, packet, MOMENT_lost,
+                   sim->network.blocked[packet->from][packet->to] ? "cut off" : "dropped");
         network_packet_drop(packet);
         return;
     }
     if (!calm && packet->kind == PACKET_MESSAGE &&
         chance(sim, STREAM_NETWORK, sim->plan.duplicate)) {
         COVER(sim, duplicated);
+        record_way(sim, packet, MOMENT_double, NULL);
         packet->references++;
         push_packet(sim, packet, calm);
     }
@@ -354,6 +371,22 @@ static void trace_packet(struct sim *sim, const struct sim_packet *packet, bool 
           forward ? "forward" : "reply", packet->ticket,
           forward ? (packet->request.kind == REQUEST_COMMAND ? "command" : "query")
                   : error_name(packet->reply.code));
+}
+
+static void record_way(struct sim *sim, const struct sim_packet *packet, enum sim_moment_kind kind, const char *text)
+{
+    static const char *const names[] = {[PACKET_FORWARD] = "forward", [PACKET_REPLY] = "forward_reply"};
+    bool message = packet->kind == PACKET_MESSAGE;
+    record_packet(sim, kind, packet->from, packet->to, packet->number, message ? &packet->message : NULL,
+                  kind == MOMENT_send && !message ? names[packet->kind] : text);
+}
+
+/* There is no connection: what is sent goes nowhere. */
+static void record_unsent(struct sim_node *node, unsigned to, const struct raft_message *message, const char *text)
+{
+    uint64_t number = record_message_number(node->sim);
+    record_packet(node->sim, MOMENT_send, node->number, to, number, message, text);
+    record_packet(node->sim, MOMENT_lost, node->number, to, number, message, "no connection");
 }
 
 static void dial(struct sim_node *node, unsigned to, uint64_t delay_us)
@@ -415,6 +448,7 @@ static bool say_hello(struct sim_node *from, struct sim_node *to)
     trace_event(sim, TRACE_HELLO, from->number << 8 | to->number, hello.identity.cluster, code);
     TRACE(sim, to, "hears hello of %s cluster %" PRIx64 ": %s %s", from->id.text,
           hello.identity.cluster, error_name(code), code == ERROR_OK ? "" : error.text);
+    record_pair(to, MOMENT_hello, from->number, code == ERROR_OK ? "accepted" : error.text);
     if (code == ERROR_OK) return true;
     COVER(sim, hellos_refused);
     if (node_up(from)) {
@@ -432,6 +466,7 @@ static void tell_lost(struct sim_node *node, unsigned other)
     node->owed[other] = false;
     trace_event(sim, TRACE_PEER_LOST, node->number, other, 0);
     TRACE(sim, node, "loses the connection to %s", sim->nodes[other].id.text);
+    record_pair(node, MOMENT_parted, other, NULL);
     node_enter(node);
     host_peer_lost(node->host, &sim->nodes[other].id);
     node_leave(node);

@@ -9,6 +9,7 @@
 #include "sim/internal.h"
 
 #include "base/memory.h"
+#include "script/fsm.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -22,6 +23,8 @@ static void begin_clock(struct sim_node *node);
 static void turn(struct sim_node *node);
 static void end_of_call(struct sim_node *node);
 static void bury(struct sim_node *node);
+static void restart(struct sim_node *node);
+static void set_timer(struct sim_node *node);
 static void make_ports(struct sim_node *node, struct host_ports *ports);
 static struct sim_node *port(void *context);
 
@@ -33,7 +36,7 @@ void node_init(struct sim *sim, unsigned number)
     *node = (struct sim_node){.sim = sim, .number = number};
     node->id = raft_id_of(id);
     snprintf(node->address, sizeof node->address, "10.0.0.%u:5001", number + 1);
-    disk_init(&node->disk, random_next(&sim->world.random[STREAM_NODES]) | 1);
+    disk_init(sim, &node->disk, random_next(&sim->world.random[STREAM_NODES]) | 1);
 }
 
 void node_deinit(struct sim_node *node)
@@ -53,15 +56,20 @@ void node_start_after(struct sim_node *node, uint64_t delay_us)
 void node_on_start(struct sim *sim, struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
-    if (node->host || node->held) return;
-    COVER(sim, starts);
+    if (node->host || node->held || node->wrecked) return;
     node->lifetime++;
     node->watch = (struct sim_watch){0};
     begin_clock(node);
-    disk_begin(node);
+    if (!disk_begin(node)) {
+        TRACE(sim, node, "does not come up");
+        restart(node);
+        return;
+    }
+    COVER(sim, starts);
     trace_event(sim, TRACE_START, node->number, node->lifetime, node->disk.log.count);
     TRACE(sim, node, "starts for the %u. time, term %" PRIu64 ", log %zu", node->lifetime,
           node->disk.hard_state.term, node->disk.log.count);
+    record_node(node, MOMENT_start, node->lifetime, node->disk.hard_state.term, node->disk.log.count, NULL);
 
     const char *peers[SIM_NODES_MAX];
     for (unsigned n = 0; n < sim->plan.nodes; n++) peers[n] = sim->nodes[n].address;
@@ -88,7 +96,8 @@ void node_on_start(struct sim *sim, struct sim_event *event)
     struct raft_durable durable;
     disk_durable(&node->disk, &durable);
     node_enter(node);
-    host_start(node->host, &durable);
+    const struct raft_durable *found = disk_found(node);
+    host_start(node->host, found ? found : &durable);
     node_leave(node);
     memory_free((void *)(uintptr_t)durable.runs);
     memory_free((void *)(uintptr_t)durable.configurations);
@@ -107,6 +116,7 @@ void node_on_timer(struct sim *sim, struct sim_event *event)
     struct sim_node *node = &sim->nodes[event->node];
     if (event->number != node->timer_generation) return; /* another one was set since */
     trace_event(sim, TRACE_TIMER, node->number, node_clock_us(node), 0);
+    node->timer_at_us = 0;
     node_enter(node);
     host_timer(node->host);
     node_leave(node);
@@ -162,6 +172,18 @@ uint64_t node_clock_us(const struct sim_node *node)
     return node->clock_base_us + lived * node->clock_rate_ppm / 1000000 + node->clock_spent_us;
 }
 
+/* What the clock says now it goes on saying; what was to come at a time on it comes sooner or later than it would. */
+void node_clock_rate(struct sim_node *node, uint64_t rate_ppm)
+{
+    node->rate_change++;
+    if (node->clock_rate_ppm == 0) return; /* it has never been up */
+    uint64_t now = node_clock_us(node);
+    node->clock_base_us = now - node->clock_spent_us;
+    node->clock_born_us = node->sim->world.now_us;
+    node->clock_rate_ppm = rate_ppm ? rate_ppm : node->usual_rate_ppm;
+    if (node->host && node->timer_at_us) set_timer(node);
+}
+
 struct sim_node *node_find(struct sim *sim, const struct raft_id *id)
 {
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
@@ -191,6 +213,7 @@ static void begin_clock(struct sim_node *node)
     if (node->clock_rate_ppm == 0) {
         uint64_t drift = sim->plan.clock_drift_ppm;
         node->clock_rate_ppm = 1000000 - drift + draw(sim, STREAM_NODES, 2 * drift + 1);
+        node->usual_rate_ppm = node->clock_rate_ppm;
     }
     node->clock_base_us = draw(sim, STREAM_NODES, 1000000000);
     node->clock_born_us = sim->world.now_us;
@@ -215,6 +238,7 @@ static void end_of_call(struct sim_node *node)
         return;
     }
     check_node(node);
+    record_state(node);
 }
 
 /* The disk first: what it was given still lies in the host's memory. */
@@ -223,6 +247,8 @@ static void bury(struct sim_node *node)
     struct sim *sim = node->sim;
     trace_event(sim, TRACE_CRASH, node->number, node->lifetime, node->stopped);
     TRACE(sim, node, "%s", node->stopped ? "has stopped" : "is dead");
+    record_node(node, node->stopped ? MOMENT_stopped : MOMENT_crash, node->lifetime, 0, 0,
+                node->dying && !node->expects_fatal ? "in the middle of its effects" : NULL);
     disk_crash(node);
     clients_node_died(node);
     network_node_died(node);
@@ -236,11 +262,17 @@ static void bury(struct sim_node *node)
     node->crash_after = 0;
     node->paused_until_us = 0;
     node->timer_generation++;
+    node->timer_at_us = 0;
     if (sim->options.manual) node->held = true;
-    if (!node->held && sim->phase != PHASE_OVER) {
-        node_start_after(
-            node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, sim->plan.restart_most_us));
-    }
+    restart(node);
+}
+
+/* Whoever watches over the process starts it again, after a while; never one whose data is damaged. */
+static void restart(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    if (node->held || node->wrecked || sim->phase == PHASE_OVER) return;
+    node_start_after(node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, sim->plan.restart_most_us));
 }
 
 /* ---- the ports ---- */
@@ -272,7 +304,7 @@ static uint64_t port_now_us(void *context)
 static uint64_t port_wall_ms(void *context)
 {
     const struct sim_node *node = context;
-    return WALL_BEGAN_MS + node->sim->world.now_us / 1000 + node->wall_offset_ms;
+    return WALL_BEGAN_MS + node->sim->world.now_us / 1000 + (uint64_t)node->wall_offset_ms;
 }
 
 static void port_persist(void *context, const struct raft_persist *persist)
@@ -285,6 +317,7 @@ static void port_persist(void *context, const struct raft_persist *persist)
           persist->has_hard_state ? "term and vote " : "",
           persist->has_hard_state ? persist->hard_state.vote.text : "", persist->truncate_from,
           persist->entry_count);
+    record_persist(node, persist);
     check_persist(node, persist);
     disk_note_persist(node, persist);
 }
@@ -295,6 +328,7 @@ static void port_bootstrap(void *context, struct slice configuration, uint64_t c
     if (!node) return;
     trace_event(node->sim, TRACE_BOOTSTRAP, node->number, cluster, configuration.size);
     TRACE(node->sim, node, "bootstraps cluster %" PRIx64, cluster);
+    record_node(node, MOMENT_bootstrap, 0, 0, 0, NULL);
     check_bootstrap(node, configuration);
     disk_note_bootstrap(node, configuration, cluster);
 }
@@ -339,9 +373,15 @@ static void port_timer(void *context, uint64_t at_us)
 {
     struct sim_node *node = context;
     if (node->dying) return;
+    node->timer_at_us = at_us;
     node->timer_generation++;
-    if (at_us == 0) return;
-    uint64_t now = node_clock_us(node);
+    if (at_us != 0) set_timer(node);
+}
+
+static void set_timer(struct sim_node *node)
+{
+    node->timer_generation++;
+    uint64_t now = node_clock_us(node), at_us = node->timer_at_us;
     uint64_t delay = at_us <= now ? 0 : (at_us - now) * 1000000 / node->clock_rate_ppm + 1;
     struct sim_event *event = world_push(&node->sim->world, delay, EVENT_TIMER, node->number);
     event->lifetime = node->lifetime;
@@ -362,6 +402,7 @@ static void port_role(void *context, enum raft_role role, raft_term term,
     trace_event(node->sim, TRACE_ROLE, node->number, (uint64_t)role, term);
     TRACE(node->sim, node, "is %s of term %" PRIu64 ", leader %s", raft_role_name(role), term,
           leader->text);
+    record_role(node, role, term, leader);
     check_role(node, role, term);
 }
 
@@ -397,7 +438,10 @@ static void port_fatal(void *context, const struct error *error)
     if (node->dying) return;
     trace_event(node->sim, TRACE_FATAL, node->number, error->code, 0);
     TRACE(node->sim, node, "gives up: %s", error->text);
-    if (!node->expects_fatal)
+    record_node(node, MOMENT_fatal, (uint64_t)error->code, 0, 0, error->text);
+    bool exhausted = node->machine.fsm && fsm_exhausted(node->machine.fsm);
+    if (exhausted) COVER(node->sim, fsm_exhausted);
+    if (!node->expects_fatal && !exhausted)
         violate(node->sim, node, "fatal", "%s: %s", error_name(error->code), error->text);
     node->dying = true;
 }
@@ -406,6 +450,7 @@ static void port_log(void *context, enum log_level level, const char *text)
 {
     struct sim_node *node = context;
     TRACE(node->sim, node, "log %s: %s", log_level_name(level), text);
+    record_node(node, MOMENT_log, 0, (uint64_t)level, 0, text);
 }
 
 static void make_ports(struct sim_node *node, struct host_ports *ports)

@@ -8,6 +8,8 @@
 
 #include <assert.h>
 
+#define APP_ELECTION_FACTOR 5
+
 static void draw_settings(struct sim *sim);
 static void draw_network(struct sim *sim);
 static void draw_disk_and_nodes(struct sim *sim);
@@ -42,6 +44,10 @@ static const struct {
     [FAULT_disk_error] = {"disk_error", 150, 2},
     [FAULT_clock_jump] = {"clock_jump", 200, 3},
     [FAULT_wipe] = {"wipe", 80, 1},
+    [FAULT_bit_rot] = {"bit_rot", 200, 3},
+    [FAULT_lost_tail] = {"lost_tail", 100, 2},
+    [FAULT_clock_rate] = {"clock_rate", 250, 4},
+    [FAULT_no_memory] = {"no_memory", 200, 3},
 };
 
 const char *sim_fault_name(unsigned fault)
@@ -62,12 +68,15 @@ const char *sim_calm_name(unsigned calm)
 void plan_draw(struct sim *sim)
 {
     struct sim_plan *plan = &sim->plan;
-    plan->nodes = sim->options.nodes ? sim->options.nodes : (unsigned)ONE_OF(sim, 3, 3, 3, 5, 5);
+    plan->nodes = (unsigned)ONE_OF(sim, 3, 3, 3, 5, 5);
+    if (sim->options.nodes) plan->nodes = sim->options.nodes; /* the rest is drawn alike */
     assert(plan->nodes <= SIM_NODES_MAX);
     draw_settings(sim);
     draw_network(sim);
     draw_disk_and_nodes(sim);
     draw_clients(sim);
+    if (sim->options.clients) plan->clients = sim->options.clients;
+    assert(plan->clients <= SIM_CLIENTS_MAX);
     draw_faults(sim);
     plan->safety_us =
         plan->election_us * draw_between(sim, STREAM_PLAN, 20, ONE_OF(sim, 60, 150, 500));
@@ -77,7 +86,7 @@ void plan_draw(struct sim *sim)
     }
 }
 
-bool trim_has(const uint32_t *numbers, size_t count, uint64_t number)
+bool trim_leaves_out(const uint32_t *numbers, size_t count, bool only, uint64_t number)
 {
     size_t low = 0, high = count;
     while (low < high) {
@@ -87,7 +96,8 @@ bool trim_has(const uint32_t *numbers, size_t count, uint64_t number)
         else
             high = middle;
     }
-    return low < count && numbers[low] == number;
+    bool listed = low < count && numbers[low] == number;
+    return listed != only;
 }
 
 /* Limits below what settings_check allows are wanted here: they reach the same code sooner. */
@@ -96,6 +106,8 @@ static void draw_settings(struct sim *sim)
     struct settings *settings = &sim->plan.settings;
     settings_init(settings);
     uint64_t election_ms = ONE_OF(sim, 20, 50, 100, 300);
+    /* Apps know time (leases, expiry): theirs passes as in the field. Nearly all else is drawn in election timeouts. */
+    if (sim->options.workload) election_ms *= APP_ELECTION_FACTOR;
     sim->plan.election_us = election_ms * 1000;
     settings->election_timeout_ms = election_ms;
     settings->heartbeat_ms = election_ms / ONE_OF(sim, 3, 4, 5, 10);
@@ -130,6 +142,10 @@ static void draw_disk_and_nodes(struct sim *sim)
         plan->write_least_us + draw(sim, STREAM_PLAN, plan->election_us / ONE_OF(sim, 3, 8, 8, 50));
     plan->report_most_us = ONE_OF(sim, 0, 20, plan->election_us / 20);
     plan->slow_write = (unsigned)ONE_OF(sim, 0, 0, 10, 100);
+    plan->store_dies = (unsigned)ONE_OF(sim, 0, 1, 5);
+    plan->open_fails = (unsigned)ONE_OF(sim, 0, 0, 50, 200);
+    plan->page_size = (uint32_t)ONE_OF(sim, 512, 1024, 4096);
+    plan->checkpoint_pages = (uint32_t)ONE_OF(sim, 4, 16, 60);
     plan->turn_most_us = ONE_OF(sim, 0, 0, 50, plan->election_us / 40);
     plan->reading_clock_us = ONE_OF(sim, 0, 0, 3);
     plan->apply_slice_us = ONE_OF(sim, 0, 1, 500);

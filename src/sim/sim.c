@@ -52,10 +52,12 @@ struct sim *sim_new(const struct sim_options *options)
 bool sim_advance(struct sim *sim, uint64_t until_us)
 {
     switch_mutant(sim->options.mutant);
+    record_look(sim); /* what was done by hand */
     struct sim_event event;
     while (!sim->over && world_pop(&sim->world, until_us, &event)) {
         sim->result->events++;
         dispatch(sim, &event);
+        record_look(sim);
         if (sim->options.steps_max && (sim->result->events & 63) == 0 &&
             sim_steps(sim) >= sim->options.steps_max) {
             sim->result->cut = true;
@@ -83,6 +85,7 @@ const struct sim_result *sim_so_far(struct sim *sim)
     result->steps = sim_steps(sim);
     result->virtual_us = sim->world.now_us;
     result->election_us = sim->plan.election_us;
+    result->safety_us = sim->plan.safety_us;
     result->trace_hash = sim->world.trace_hash;
     return result;
 }
@@ -164,6 +167,7 @@ static void sim_begin(struct sim *sim)
 static void sim_end(struct sim *sim)
 {
     sim->over = true;
+    record_look(sim);
     clients_end(sim);
     sim_so_far(sim);
     sim->phase = PHASE_OVER;

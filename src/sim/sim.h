@@ -15,11 +15,12 @@
 #include "base/error.h"
 #include "base/mutant.h"
 #include "base/request.h"
+#include "sim/moment.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SIM_NODES_MAX 7
+#define SIM_CLIENTS_MAX 28
 
 /* ---- the workload: what clients ask ---- */
 
@@ -63,6 +64,8 @@ struct sim_workload {
     bool (*next)(void *context, unsigned client, uint64_t random, struct sim_ask *ask);
     /* Once for each request: its outcome is known, or the run is over (UNKNOWN). */
     void (*ended)(void *context, const struct sim_operation *operation);
+    /* A command takes effect, on the first node to get there; its own `ended` may come before or after. May be null. */
+    void (*applied)(void *context, uint64_t number, uint64_t index);
     /* The state after `index`, in canonical bytes: every `state_every` commands, on the first node to get there, and
      * at the end. false: an invariant of the app does not hold; `why` ("name: text") says which. May be null. */
     bool (*state)(void *context, uint64_t index, struct slice state, char *why, size_t why_size);
@@ -77,8 +80,9 @@ struct sim_trim {
     uint32_t calm;          /* bit of enum sim_calm: that part of the plan is as in a calm world */
     const uint32_t *faults; /* strikes that do not happen, by their number from 1, ascending */
     size_t fault_count;
-    const uint32_t *asks; /* requests that are not made, by their number from 1, ascending */
+    const uint32_t *asks; /* requests of the safety phase that are not made, by their number from 1, ascending */
     size_t ask_count;
+    bool only_faults, only_asks; /* the lists are what is not left out: the short way to write down a few */
 };
 
 /* clang-format off */
@@ -108,6 +112,7 @@ enum sim_disk_kind {
 struct sim_options {
     uint64_t seed;
     unsigned nodes;      /* 0: drawn, 3 or 5 */
+    unsigned clients;    /* 0: drawn, 1 to 20 */
     uint64_t safety_us;  /* virtual length of the safety phase; 0: drawn */
     enum sim_disk_kind disk;
     const struct sim_workload *workload; /* null: the simulator's own, with the contract of machine.c */
@@ -126,6 +131,8 @@ struct sim_options {
     const char *lua_release;
     void (*trace)(void *context, const char *line); /* a readable line per event; null: none */
     void *trace_context;
+    void (*moment)(void *context, const struct sim_moment *moment); /* moment.h; null: none, and it costs nothing */
+    void *moment_context;
 };
 
 /* What a run has met: one row per thing counted. */
@@ -144,11 +151,21 @@ struct sim_options {
     X(kept_writes)      /* durable when the node crashed, not reported */ \
     X(hellos) X(hellos_refused) X(resets) \
     X(starts) X(crashes) X(crashes_midway) X(crashes_all) X(stops) X(pauses) X(wipes) X(clock_jumps) \
-    X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks)
+    X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks) \
+    X(lost_tails) X(rots) X(rots_read) /* noticed by a running node */ X(wrecks) /* nodes that stay down for it */ \
+    X(clock_rates) \
+    /* of the real store only */ \
+    X(store_crashes)       /* in the middle of a write or a checkpoint */ \
+    X(store_failed_opens)  /* by a crash or an I/O error within */ \
+    X(store_kept_doubts)   /* there after all, though nobody was told */ \
+    X(store_checkpoints) X(store_power_cuts) \
+    X(store_rots_refused) X(store_rots_harmless) X(store_rots_untold) \
+    /* of the fsm VM only */ \
+    X(fsm_exhausted)
 /* clang-format on */
 
-/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role by
- * configuration by log, faults by whether there was a leader. */
+/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role
+ * by configuration by log, faults by whether there was a leader. */
 #define SIM_CELLS 192
 
 struct sim_coverage {
@@ -173,6 +190,7 @@ struct sim_result {
     uint64_t events; /* of the world */
     uint64_t virtual_us;
     uint64_t election_us; /* its election timeout, drawn */
+    uint64_t safety_us;   /* the length of its safety phase */
     uint64_t recovery_us; /* from the healing of a majority to its first new commit */
     uint64_t trace_hash;
     uint64_t state_hash; /* in which all nodes agreed at the end */

@@ -14,6 +14,7 @@
 #include "store/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "store/walscan.h"
 
 static enum error_code open_parts(struct store *store, const struct store_options *options,
@@ -150,7 +151,7 @@ static enum error_code look_first(struct store *store, struct error *error)
     }
     if (!wal && store->mark.frames)
         return refuse_missing(store->names.wal, "the WAL is missing or empty", error);
-    return wal ? look_at_wal(store, error) : ERROR_OK;
+    return GUARD(STORE_UNSCANNED, !wal) ? ERROR_OK : look_at_wal(store, error);
 }
 
 static enum error_code look_at_wal(struct store *store, struct error *error)

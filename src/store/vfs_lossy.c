@@ -88,6 +88,18 @@ struct vfs_lossy *vfs_lossy_new(const char *name, uint64_t seed)
     return disk;
 }
 
+/* SQLite's own words for it: after a call for no bytes the next one asks the default VFS for a new seed. */
+void vfs_lossy_chance(struct vfs_lossy *disk)
+{
+    char first;
+    sqlite3_vfs *usual = sqlite3_vfs_find(NULL);
+    sqlite3_randomness(0, NULL);
+    if (!disk) return;
+    sqlite3_vfs_register(&disk->vfs, 1);
+    sqlite3_randomness(1, &first);
+    sqlite3_vfs_register(usual, 1);
+}
+
 uint64_t vfs_lossy_calls(const struct vfs_lossy *disk)
 {
     return disk->calls;

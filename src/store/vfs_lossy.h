@@ -64,5 +64,13 @@ bool vfs_lossy_file_read(const struct vfs_lossy *disk, const char *name,
 /* Replaces a file's content, durably; makes it where it is missing. */
 void vfs_lossy_file_write(struct vfs_lossy *disk, const char *name, struct slice content);
 bool vfs_lossy_file_remove(struct vfs_lossy *disk, const char *name); /* durably */
+/* Replaces bytes of a file wherever they are kept, on the platter and on their way there; nothing else becomes durable
+ * by it. What lies past an end is left out. false: no such file. */
+bool vfs_lossy_damage(struct vfs_lossy *disk, const char *name, uint64_t at, struct slice bytes);
+
+/* What SQLite itself draws (salts, nonces) comes from one stream for the whole process, seeded by its default VFS.
+ * Called before a call of the store: from here on it comes from this disk's seed, so that what is written depends on
+ * nothing else. Null: from the system again. */
+void vfs_lossy_chance(struct vfs_lossy *disk);
 
 #endif

@@ -16,6 +16,7 @@ static void replay_some(struct vfs_lossy *disk, struct lossy_file *file);
 static void forget_changes(struct lossy_file *file);
 static void lose_names(struct vfs_lossy *disk, enum vfs_lossy_loss loss);
 static void drop_unlinked(struct vfs_lossy *disk);
+static void overlay(uint8_t *data, uint64_t from, uint64_t size, uint64_t at, struct slice bytes);
 static void copy_content(struct buffer *to, const struct buffer *from);
 static void free_file(struct lossy_file *file);
 
@@ -269,6 +270,20 @@ void vfs_lossy_file_write(struct vfs_lossy *disk, const char *name, struct slice
     copy_content(&file->durable, &file->content);
 }
 
+bool vfs_lossy_damage(struct vfs_lossy *disk, const char *name, uint64_t at, struct slice bytes)
+{
+    struct lossy_file *file = lossy_find(disk, name);
+    if (!file) return false;
+    overlay(file->content.data, 0, file->content.size, at, bytes);
+    overlay(file->durable.data, 0, file->durable.size, at, bytes);
+    for (size_t i = 0; i < file->change_count; i++) {
+        const struct lossy_change *change = &file->changes[i];
+        uint8_t *data = file->unsynced.data;
+        if (!change->truncate) overlay(data + change->bytes_at, change->at, change->size, at, bytes);
+    }
+    return true;
+}
+
 bool vfs_lossy_file_remove(struct vfs_lossy *disk, const char *name)
 {
     struct lossy_file *file = lossy_find(disk, name);
@@ -286,6 +301,14 @@ void vfs_lossy_free(struct vfs_lossy *disk)
     memory_free(disk->files);
     memory_free(disk->name);
     memory_free(disk);
+}
+
+/* `data` are the `size` bytes of a file from `from` on: those that `bytes` from `at` on covers are replaced. */
+static void overlay(uint8_t *data, uint64_t from, uint64_t size, uint64_t at, struct slice bytes)
+{
+    uint64_t first = at > from ? at : from;
+    uint64_t end = at + bytes.size < from + size ? at + bytes.size : from + size;
+    if (first < end) memcpy(data + (first - from), bytes.data + (first - at), (size_t)(end - first));
 }
 
 static void copy_content(struct buffer *to, const struct buffer *from)

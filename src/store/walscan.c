@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 
@@ -82,6 +83,7 @@ enum error_code store_wal_adopt(struct store_file *wal, const struct store_walsc
                                 const struct store_mark *mark, struct error *error)
 {
     assert(scan->valid && scan->page_size > 0);
+    if (GUARD(STORE_UNADOPTED, false)) return ERROR_OK;
     bool same = store_generation_equal(&scan->generation, &mark->generation);
     uint64_t from = same ? frame_at(scan, mark->frames + 1) : 0;
     uint64_t end = frame_at(scan, scan->frames + 1);
@@ -154,7 +156,7 @@ static enum error_code check_mark(const struct scanner *scanner, const struct st
                                   struct error *error)
 {
     const struct store_walscan *scan = scanner->scan;
-    if (mark->frames == 0) return ERROR_OK;
+    if (GUARD(STORE_UNMARKED, mark->frames == 0)) return ERROR_OK;
     if (store_generation_equal(&scan->generation, &mark->generation)) {
         if (scan->frames >= mark->frames) return ERROR_OK;
         return refuse(scanner->wal, frame_at(scan, scanner->valid + 1),
