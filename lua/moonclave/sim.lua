@@ -91,7 +91,9 @@ function M.run(options)
   end
   if options.app and not options.machine then return run_app(options) end
   local disk = options.disk or "model"
-  if disk ~= "model" and disk ~= "sqlite" then error("disk is 'model' or 'sqlite', not '" .. tostring(disk) .. "'", 2) end
+  if disk ~= "model" and disk ~= "sqlite" then
+    error("disk is 'model' or 'sqlite', not '" .. tostring(disk) .. "'", 2)
+  end
   local machine = options.machine or "c"
   if machine ~= "c" and machine ~= "lua" then error("machine is 'c' or 'lua'", 2) end
   if (machine == "lua") ~= (options.app ~= nil) then error("machine 'lua' and an app belong together", 2) end

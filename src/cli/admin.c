@@ -88,7 +88,7 @@ const struct cli_command add_command = {
     .summary = "lets a server into the cluster",
     .usage = "ID HOST:PORT [--learner] [--label zone=a] [flags]",
     .help = "The server must be running with --join and an empty data folder. It gets the log as a learner first and\n"
-            "votes once it has caught up; this command waits until then. (A server started with --join asks by itself:\n"
+            "votes once it has caught up; this command waits until then. (Started with --join it asks by itself:\n"
             "`add` is for labels, for learners, and where the policy lets nobody in unasked.)\n"
             "\n"
             "  moonclave add n4 127.0.0.1:5004 --label zone=b\n",
@@ -116,7 +116,7 @@ const struct cli_command demote_command = {
     .name = "demote",
     .summary = "makes a voter a learner",
     .usage = "ID [--yes] [flags]",
-    .help = "It still gets the log and answers, and does not vote. Says what will be left, and on a terminal asks first.\n",
+    .help = "It still gets the log and answers, and does not vote. Says what is left, and on a terminal asks first.\n",
     .flags = &demote_flags,
     .run = demote_run,
 };

@@ -80,8 +80,8 @@ const struct cli_command start_command = {
     .usage = "[APP] --id ID --addr HOST:PORT (--peers A,B,C | --join A,B,C) [flags]",
     .help = "Runs one node of a cluster until SIGTERM or Ctrl-C. APP is a folder with fsm.lua, or a .lua file;\n"
             "without one it is the key-value example. A blank cluster begins when every node of --peers has\n"
-            "answered with the same list; later starts need only --id and --addr, the rest is in the data folder. With --join\n"
-            "a blank node enters a running cluster: it needs no app, which comes with the log.\n"
+            "answered with the same list; later starts need only --id and --addr, the rest is in the data folder.\n"
+            "With --join a blank node enters a running cluster: it needs no app, which comes with the log.\n"
             "\n"
             "  moonclave start examples/kv --id n1 --addr 127.0.0.1:5001 --http-port 9091 --data data/n1 \\\n"
             "      --peers n1=127.0.0.1:5001,n2=127.0.0.1:5002,n3=127.0.0.1:5003\n"
