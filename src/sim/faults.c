@@ -169,25 +169,19 @@ static void strike_clock_jump(struct sim *sim)
 static void strike_wipe(struct sim *sim)
 {
     struct sim_node *node = any_node(sim);
-    unsigned wiped = 1;
-    for (unsigned n = 0; n < sim->plan.nodes; n++) {
-        if (!sim->nodes[n].disk.configuration && !sim->nodes[n].wiped) return;
-        if (sim->nodes[n].wiped) wiped++;
-    }
-    if (node->wiped || wiped > (sim->plan.nodes - 1) / 2) return;
+    if (!operators_spare(sim, node)) return;
     COVER(sim, wipes);
     says(sim, "%s", node->id.text);
     if (node->host) node_crash(node);
-    node->ghost = memory_alloc(sizeof *node->ghost);
-    *node->ghost = node->disk;
+    life_begin(node, STREAM_FAULTS);
     node->wiped = true;
-    disk_init(&node->disk, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
 }
 
 /* ---- network ---- */
 
 static void strike_partition(struct sim *sim)
 {
+    if (sim->plan.nodes < 2) return;
     COVER(sim, partitions);
     begin_partition(sim);
     uint64_t side = draw_between(sim, STREAM_FAULTS, 1, (1u << sim->plan.nodes) - 2);
@@ -260,6 +254,16 @@ static void strike_strand_leader(struct sim *sim)
     clients_prefer(sim, leader);
 }
 
+void faults_deafen(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    COVER(sim, one_way_partitions);
+    begin_partition(sim);
+    for (unsigned other = 0; other < sim->plan.nodes; other++) {
+        if (other != node->number) sim->network.blocked[other][node->number] = true;
+    }
+}
+
 static void strike_reset(struct sim *sim)
 {
     unsigned a = any_node(sim)->number;
@@ -304,9 +308,14 @@ static void (*const strikes[FAULTS])(struct sim *sim) = {
 
 /* ---- helpers ---- */
 
+/* But spares that nobody has started. */
 static struct sim_node *any_node(struct sim *sim)
 {
-    return &sim->nodes[draw(sim, STREAM_FAULTS, sim->plan.nodes)];
+    unsigned started[SIM_NODES_MAX], count = 0;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        if (!sim->nodes[n].idle) started[count++] = n;
+    }
+    return &sim->nodes[count > 0 ? started[draw(sim, STREAM_FAULTS, count)] : 0];
 }
 
 static struct sim_node *leader_or_any(struct sim *sim)

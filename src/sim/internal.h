@@ -124,7 +124,8 @@ void trace_line(struct sim *sim, const struct sim_node *node, const char *format
 #define SIM_FAULT_TABLE(X) \
     X(crash) X(crash_midway) X(crash_all) X(crash_leader) X(stop) X(pause) X(partition) X(one_way) \
     X(bridge) X(isolate_leader) X(strand_leader) \
-    X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe)
+    X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe) \
+    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority)
 /* clang-format on */
 
 enum sim_fault {
@@ -135,7 +136,9 @@ enum sim_fault {
 };
 
 struct sim_plan {
-    unsigned nodes, clients;
+    unsigned founders; /* the first members: nodes 0 ... founders - 1 */
+    unsigned nodes;    /* with the spares, which are down until an operator starts them */
+    unsigned clients;
     uint64_t safety_us;
     struct settings settings;
     uint64_t election_us;
@@ -156,7 +159,7 @@ struct sim_plan {
     uint64_t restart_most_us;
     /* clients */
     uint64_t think_most_us;
-    unsigned queries, stale, cancels; /* permille */
+    unsigned queries, stale, lease, cancels; /* permille */
     size_t padding_most;
     unsigned large; /* permille of commands with a large padding */
     /* faults */
@@ -292,12 +295,31 @@ void machine_bundle(struct buffer *out); /* a well-formed one, for the C machine
 
 /* ---- node.c: one server: its process, clock and ports ---- */
 
+struct sim_ballot {   /* one node in one term: candidate + 1; 0: none */
+    uint8_t promised; /* told to anyone, or durable */
+    uint8_t durable;
+    raft_index match; /* longest durable prefix of that term's leader's log, noted before the node
+                         left the term */
+};
+
+struct sim_ballots { /* by term */
+    struct sim_ballot *items;
+    size_t count, capacity;
+};
+
+struct sim_life { /* what a server was before it lost its disk: lives.c */
+    struct sim_disk disk;
+    struct sim_ballots ballots;
+};
+
 struct sim_watch { /* what the checks saw last of this lifetime */
     raft_term term;
     raft_index commit, applied, durable, last;
     enum raft_role role;
     raft_index match[SIM_NODES_MAX];
+    uint64_t match_of[SIM_NODES_MAX]; /* the incarnation that is believed to have it; 0: not known */
     raft_index configuration; /* index of the effective one */
+    bool stays_voter;         /* in it */
     bool configuration_known;
     uint64_t steps;
 };
@@ -315,6 +337,8 @@ struct sim_node {
     uint64_t stop_began_us; /* on its own clock */
     bool held;              /* is to stay down: a START does nothing */
     bool wiped;             /* lost its disk: permanently lost to the cluster */
+    bool spare;             /* starts with --join: no first member, or not any more */
+    bool idle;              /* a spare that nobody has started: a START does nothing */
     uint64_t crash_after;   /* port calls until it crashes; 0: not armed */
     uint64_t paused_until_us;
     bool expects_fatal; /* its disk has failed: it must stop by itself */
@@ -325,8 +349,8 @@ struct sim_node {
     bool turn_scheduled;
     struct sim_machine machine;
     struct sim_disk disk;
-    struct sim_disk
-        *ghost; /* the disk it lost when it was wiped: still counts for what was durable once */
+    struct sim_life *former; /* oldest first: they still count for what was durable once */
+    size_t former_count;
     bool wants[SIM_NODES_MAX];             /* whom its host wants to be connected with */
     bool dialing[SIM_NODES_MAX];           /* a CONNECT is scheduled */
     bool owed[SIM_NODES_MAX];              /* a connection broke, and it has not noticed yet */
@@ -451,6 +475,7 @@ void faults_on_fault(struct sim *sim, struct sim_event *event);
 void faults_on_heal(struct sim *sim, struct sim_event *event);
 void faults_stop(struct sim_node *node); /* asks it to stop, as an operator would */
 void faults_heal_node(struct sim_node *node); /* its own faults end: paused, full, slow, crashed */
+void faults_deafen(struct sim_node *node); /* a partition: it hears nobody, and may still be heard */
 
 /* ---- invariants.c, promises.c, ledger.c: what must hold ---- */
 
@@ -472,19 +497,19 @@ struct sim_record {           /* all that is known of one index */
     uint64_t host_chain; /* host_applied's; 0: not seen */
 };
 
+struct sim_configuration { /* as an entry; the first one is at index 0 */
+    raft_index index;
+    raft_term term;
+    bool committed;
+    struct raft_configuration parsed;
+};
+
 struct sim_reign {   /* one term */
     uint32_t leader; /* its node; NOBODY: none seen */
     uint32_t lifetime;
     raft_index last; /* of its log when it was elected: what follows is of its term */
     struct raft_term_run *runs;
     size_t run_count;
-};
-
-struct sim_ballot {   /* one node in one term: candidate + 1; 0: none */
-    uint8_t promised; /* told to anyone, or durable */
-    uint8_t durable;
-    raft_index match; /* longest durable prefix of that term's leader's log, noted before the node
-                         left the term */
 };
 
 struct sim_ledger {
@@ -494,13 +519,13 @@ struct sim_ledger {
     size_t version_count, version_capacity;
     struct sim_reign *reigns; /* by term */
     size_t reign_count, reign_capacity;
-    struct {
-        struct sim_ballot *items; /* by term */
-        size_t count, capacity;
-    } ballots[SIM_NODES_MAX];
+    struct sim_ballots ballots[SIM_NODES_MAX]; /* of the present incarnations: lives.c has the former */
     raft_index committed;        /* highest announced */
     raft_index applied;          /* highest applied anywhere */
     uint64_t configuration_hash; /* of the first configuration; 0: none yet */
+    struct sim_configuration *configurations; /* all that were seen, the first one first */
+    size_t configuration_count, configuration_capacity;
+    size_t configuration_committed; /* the place of the newest that is */
 };
 
 void ledger_deinit(struct sim_ledger *ledger);
@@ -526,7 +551,6 @@ void check_before_durable(struct sim_node *node, const struct raft_persist *pers
 void check_after_durable(struct sim_node *node, const struct raft_persist *persist);
 void check_send(struct sim_node *node, const struct raft_message *message);
 void promises_see_entry(struct sim_node *node, const struct raft_entry *entry);
-raft_index promises_match(const struct sim_node *node, raft_term term);
 void check_role(struct sim_node *node, enum raft_role role, raft_term term);
 void check_node(struct sim_node *node); /* after every call of its host */
 void check_apply(struct sim_node *node, const struct machine_entry *entry, uint64_t number,
@@ -537,6 +561,117 @@ void violate(struct sim *sim, const struct sim_node *node, const char *invariant
              const char *format, ...) __attribute__((format(printf, 4, 5)));
 void breach(struct sim *sim, const struct sim_node *node, const char *invariant, const char *format,
             ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- membership.c: what must hold of leaders and configurations ---- */
+
+void check_elected(struct sim_node *node, const struct raft *raft, const struct raft_status *status);
+void check_standing(struct sim_node *node, const struct raft *raft, const struct raft_status *status);
+bool check_is_durable(struct sim_node *node, const struct raft *raft, const struct raft_status *status,
+                      raft_index index); /* on a quorum of the configuration that it was committed by */
+void check_removed(struct sim_node *node); /* it has stopped by itself */
+
+/* ---- lives.c: one id, several disks ---- */
+
+/* It loses its disk, and what it promised with it; its next life has another incarnation. Its process is dead. */
+void life_begin(struct sim_node *node, enum sim_stream stream);
+void lives_deinit(struct sim_node *node);
+/* The disk that a configuration means by this incarnation; null: nobody ever had it. */
+const struct sim_disk *life_disk(const struct sim_node *node, uint64_t incarnation);
+/* How much of a term's leader's log it has or had durable while it was in that term. 0: the longest of all its lives. */
+raft_index life_match(const struct sim_node *node, uint64_t incarnation, raft_term term);
+/* Whom it voted for in a term, durably: candidate + 1; 0: nobody. */
+unsigned life_vote(const struct sim_node *node, uint64_t incarnation, raft_term term);
+
+/* ---- electorate.c: configurations, and who must be there for what ---- */
+
+void configuration_first(struct sim *sim, struct slice bytes);
+void configuration_seen(struct sim *sim, const struct raft_entry *entry); /* for the first time */
+void configuration_decided(struct sim *sim, raft_index index, raft_term term);
+void configurations_deinit(struct sim_ledger *ledger);
+/* Null: none was seen there. */
+const struct sim_configuration *configuration_at(const struct sim *sim, raft_index index, raft_term term);
+/* The newest that is committed; null: no node has a configuration yet. */
+const struct sim_configuration *configuration_now(const struct sim *sim);
+/* The one before the effective one, in that core's log; null: it is the first. */
+const struct sim_configuration *configuration_before(const struct sim *sim, const struct raft *raft,
+                                                     raft_index index);
+const struct raft_server *configuration_names(const struct raft_configuration *configuration,
+                                              const struct sim_node *node); /* by id and incarnation */
+
+/* Bits by node: voters, all servers, and those that have lost the disk which this configuration means. */
+struct sim_electorate {
+    uint32_t voters, named, dead;
+};
+#define SIM_ELECTORATES 256
+struct sim_electorates {
+    struct sim_electorate items[SIM_ELECTORATES];
+    size_t count;
+};
+struct sim_order;
+/* Every electorate that may decide something from now on: those in force, and what they may become by what operators
+ * have asked for so far, and `next` (or null). */
+void electorates_draw_up(struct sim *sim, const struct sim_order *next, struct sim_electorates *out);
+/* Are these nodes, as far as they have their disks, a majority of each? */
+bool electorates_have(const struct sim_electorates *electorates, uint32_t nodes);
+
+/* ---- operators.c, orders.c: operators, what they ask for and what they are told ---- */
+
+enum sim_action {
+    ACTION_ADD,
+    ACTION_REMOVE,
+    ACTION_PROMOTE,
+    ACTION_DEMOTE,
+    ACTION_SET,
+    ACTION_TRANSFER,
+    ACTION_PRIORITY,
+    ACTIONS
+};
+const char *action_name(enum sim_action action);
+
+struct sim_order { /* a REQUEST_ADMIN; its ticket is its place + 1 + SIM_ORDERS */
+    enum sim_action action;
+    unsigned subject;    /* the node it is about; NOBODY: none */
+    uint32_t set;        /* SET: the voters, as bits */
+    uint32_t priority;
+    bool forced, learner, expects;
+    raft_index expected;
+    unsigned node;       /* asked there */
+    uint32_t lifetime;
+    uint32_t timeout_ms;
+    enum sim_outcome outcome;
+    bool submitted;
+    uint64_t invoked_us;
+    uint64_t until_us;   /* it may be carried out until then, whatever has been told */
+};
+#define SIM_ORDERS ((uint64_t)1 << 62)
+
+struct sim_operators {
+    struct sim_order *orders;
+    size_t count, capacity;
+    uint64_t pending, submitting;
+    uint64_t settled_us;   /* by then nothing that was asked for can be carried out any more */
+    bool deafens;          /* the next leader that hands over hears nobody from then on */
+};
+
+void strike_join(struct sim *sim);
+void strike_rejoin(struct sim *sim);
+void strike_remove(struct sim *sim);
+void strike_promote(struct sim *sim);
+void strike_demote(struct sim *sim);
+void strike_replace(struct sim *sim);
+void strike_transfer(struct sim *sim);
+void strike_priority(struct sim *sim);
+bool operators_spare(struct sim *sim, const struct sim_node *node); /* may it lose its disk? */
+void operators_handover(struct sim_node *node); /* it tells another one to campaign */
+unsigned operators_doors(struct sim_node *node, const char **doors); /* 1 or 2 addresses for --join */
+void operators_retire(struct sim_node *node); /* removed and stopped: an empty disk, and it is a spare again */
+
+void order_give(struct sim *sim, const struct sim_order *order);
+void order_on_submit(struct sim *sim, struct sim_event *event);
+void order_on_overdue(struct sim *sim, struct sim_event *event);
+void order_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply);
+void orders_node_died(struct sim_node *node);
+void orders_end(struct sim *sim);
 
 /* ---- sim.c ---- */
 
@@ -551,6 +686,7 @@ struct sim {
     struct sim_network network;
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_clients clients;
+    struct sim_operators operators;
     struct sim_ledger ledger;
     struct buffer bundle;
     uint64_t strikes; /* faults so far, those left out too */
@@ -562,6 +698,7 @@ struct sim {
     unsigned calm_leader;
     raft_term calm_term;
     bool healthy[SIM_NODES_MAX]; /* the majority that must make progress */
+    char waits_for[160];          /* what sim_agrees found missing */
     bool over;
     size_t blobs_before;
 };
@@ -573,6 +710,7 @@ struct sim {
 void cover_received(struct sim_node *node, const struct raft_message *message);
 void cover_node(struct sim_node *node, const struct raft_status *status);
 void cover_fault(struct sim *sim, unsigned fault);
+void cover_order(struct sim *sim, const struct sim_order *order);
 
 uint64_t sim_steps(const struct sim *sim);
 void sim_on_phase(struct sim *sim, struct sim_event *event);

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A cluster driven by hand is a healthy one: what is to go wrong is asked for. */
@@ -21,13 +22,19 @@ static void switch_mutant(enum mutant mutant);
 static void dispatch(struct sim *sim, struct sim_event *event);
 static void discard(const struct sim_event *event);
 static void begin_majority(struct sim *sim);
+static uint32_t draw_healthy(struct sim *sim);
 static void begin_convergence(struct sim *sim);
 static void go_on_with_majority(struct sim *sim, bool late);
+static bool is_preferred(struct sim *sim, const struct sim_node *leader);
 static void note_leader(struct sim *sim, const struct sim_node *leader);
 static void begin_calm(struct sim *sim);
 static void check_calm(struct sim *sim);
+static bool missing(struct sim *sim, const struct sim_node *node, const char *what);
+static bool has_all(const struct sim_node *node, raft_index last);
+static bool stays_out(const struct sim_node *node, const struct raft_configuration *now);
 static void check_end(struct sim *sim);
-static void check_status(struct sim_node *node);
+static void check_status(struct sim_node *node, bool member);
+static const struct raft_configuration *led_by(struct sim *sim);
 static uint64_t patience_us(const struct sim *sim);
 static void poll_again(struct sim *sim);
 
@@ -79,7 +86,7 @@ void sim_finish(struct sim *sim, struct sim_result *result)
 const struct sim_result *sim_so_far(struct sim *sim)
 {
     struct sim_result *result = sim->result;
-    result->nodes = sim->plan.nodes;
+    result->nodes = sim->plan.founders;
     result->steps = sim_steps(sim);
     result->virtual_us = sim->world.now_us;
     result->election_us = sim->plan.election_us;
@@ -118,8 +125,8 @@ void sim_on_phase(struct sim *sim, struct sim_event *event)
             sim->over = true;
         } else if (late) {
             violate(sim, NULL, "convergence",
-                    "all is healed for %" PRIu64 " us, and the nodes do not agree yet",
-                    sim->world.now_us - sim->clients.phase_us);
+                    "all is healed for %" PRIu64 " us, and the nodes do not agree yet: %s",
+                    sim->world.now_us - sim->clients.phase_us, sim->waits_for);
         } else {
             poll_again(sim);
         }
@@ -152,7 +159,7 @@ static void sim_begin(struct sim *sim)
         machine_bundle(&sim->bundle);
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
         node_init(sim, n);
-        node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
+        if (n < sim->plan.founders) node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
     }
     sim->network.stranded = NOBODY;
     if (options->manual) return;
@@ -173,6 +180,7 @@ static void sim_end(struct sim *sim)
     sim->result->trace_hash = sim->world.trace_hash;
     world_deinit(&sim->world);
     clients_deinit(sim);
+    orders_end(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
     /* Another cluster may be alive beside this one, and hold some of its own. */
@@ -240,17 +248,9 @@ static void discard(const struct sim_event *event)
  */
 static void begin_majority(struct sim *sim)
 {
-    unsigned order[SIM_NODES_MAX], count = 0, nodes = sim->plan.nodes;
-    for (unsigned n = 0; n < nodes; n++) {
-        if (!sim->nodes[n].wiped) order[count++] = n;
-    }
-    for (unsigned i = count - 1; i > 0; i--) {
-        unsigned j = (unsigned)draw(sim, STREAM_FAULTS, i + 1), held = order[i];
-        order[i] = order[j];
-        order[j] = held;
-    }
-    unsigned size = (unsigned)draw_between(sim, STREAM_FAULTS, nodes / 2 + 1, count);
-    for (unsigned i = 0; i < size; i++) sim->healthy[order[i]] = sim->network.calm[order[i]] = true;
+    unsigned nodes = sim->plan.nodes;
+    uint32_t healthy = draw_healthy(sim);
+    for (unsigned n = 0; n < nodes; n++) sim->healthy[n] = sim->network.calm[n] = healthy >> n & 1;
 
     sim->phase = PHASE_MAJORITY;
     sim->network.stranded = NOBODY;
@@ -292,9 +292,11 @@ static void go_on_with_majority(struct sim *sim, bool late)
     } else if (sim->settled_us == 0) {
         sim->result->recovery_us = now_us - sim->clients.phase_us;
         sim->settled_us = now_us + 4 * sim->plan.election_us + sim->plan.late_most_us;
+    } else if (now_us < sim->operators.settled_us && sim->calm_term == 0) {
+        sim->settled_us = now_us; /* what operators have asked for may yet be done */
     } else if (now_us >= sim->settled_us && sim->calm_term == 0) {
         const struct sim_node *leader = node_leading(sim);
-        if (leader && sim->healthy[leader->number])
+        if (leader && sim->healthy[leader->number] && is_preferred(sim, leader))
             note_leader(sim, leader);
         else
             begin_convergence(sim);
@@ -307,11 +309,48 @@ static void go_on_with_majority(struct sim *sim, bool late)
     if (sim->phase == PHASE_MAJORITY) poll_again(sim);
 }
 
+/* A majority by every configuration that may decide something from now on, and perhaps some more. */
+static uint32_t draw_healthy(struct sim *sim)
+{
+    unsigned order[SIM_NODES_MAX], count = 0, least = 0;
+    struct sim_electorates electorates;
+    uint32_t healthy = 0;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        if (!sim->nodes[n].wiped && !sim->nodes[n].idle) order[count++] = n;
+    }
+    for (unsigned i = count - 1; i > 0; i--) {
+        unsigned j = (unsigned)draw(sim, STREAM_FAULTS, i + 1), held = order[i];
+        order[i] = order[j];
+        order[j] = held;
+    }
+    electorates_draw_up(sim, NULL, &electorates);
+    while (least < count && !electorates_have(&electorates, healthy)) healthy |= 1u << order[least++];
+    unsigned size = (unsigned)draw_between(sim, STREAM_FAULTS, least, count);
+    for (unsigned i = least; i < size; i++) healthy |= 1u << order[i];
+    return healthy;
+}
+
 static void note_leader(struct sim *sim, const struct sim_node *leader)
 {
     sim->calm_leader = leader->number;
     sim->calm_term = leader->watch.term;
     TRACE(sim, leader, "--- leads, and is to stay so");
+}
+
+/* Nobody else is to be offered leadership. */
+static bool is_preferred(struct sim *sim, const struct sim_node *leader)
+{
+    struct raft_status status;
+    raft_status(host_raft(leader->host), &status);
+    const struct raft_configuration *now = status.configuration;
+    const struct raft_server *own = raft_configuration_find(now, &leader->id);
+    for (size_t i = 0; own && i < now->server_count; i++) {
+        const struct raft_server *server = &now->servers[i];
+        const struct sim_node *node = node_find(sim, &server->id);
+        bool there = configuration_names(now, node) != NULL;
+        if (there && server->role == RAFT_VOTER && server->priority > own->priority) return false;
+    }
+    return own != NULL;
 }
 
 static void begin_convergence(struct sim *sim)
@@ -320,8 +359,11 @@ static void begin_convergence(struct sim *sim)
     sim->clients.quiet = true;
     memset(sim->network.blocked, 0, sizeof sim->network.blocked);
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        struct sim_node *node = &sim->nodes[n];
+        bool joins = node->spare && !node->disk.configuration && !node->wiped;
         sim->network.calm[n] = true;
-        faults_heal_node(&sim->nodes[n]);
+        if (joins) node_crash(node); /* started again, it is told who is a member now */
+        faults_heal_node(node);
     }
     TRACE(sim, NULL, "--- convergence phase");
     sim->clients.phase_us = sim->world.now_us;
@@ -353,26 +395,72 @@ static void check_calm(struct sim *sim)
             sim->nodes[sim->calm_leader].id.text, sim->calm_term);
 }
 
-/* There is a leader, everyone who kept its disk (or, unless `all`, who is up) has applied all there
- * is, and all requests are answered. */
+/* There is a leader, every member that kept its disk (or, unless `all`, that is up) has applied all
+ * there is, and all requests are answered. In the end nothing is left to be changed, either: the preferred one leads,
+ * whoever was to vote does, and whoever was to join has; nobody else is there. */
 bool sim_agrees(struct sim *sim, bool all)
 {
     const struct sim_node *leader = node_leading(sim);
-    if (sim->clients.pending > 0 || !leader) return false;
+    if (!leader) return missing(sim, NULL, "nobody leads");
+    if (sim->clients.pending > 0 || sim->operators.pending > 0)
+        return missing(sim, NULL, "a request is not answered");
     struct raft_status status;
     raft_status(host_raft(leader->host), &status);
+    const struct raft_configuration *now = status.configuration;
     raft_index last = status.last_index;
-    if (last < sim->ledger.committed) return false;
+    if (last == 0 || last < sim->ledger.committed) return missing(sim, leader, "leads, and lacks entries");
+    if (all && status.configuration_pending) return missing(sim, leader, "has a configuration under way");
+    if (all && !is_preferred(sim, leader)) return missing(sim, leader, "leads, and another one is preferred");
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
         const struct sim_node *node = &sim->nodes[n];
-        if (node->wiped || (!all && !node_up(node))) continue;
-        if (!node_up(node) || !host_raft(node->host) || node_paused(node)) return false;
-        raft_status(host_raft(node->host), &status);
-        if (host_applied(node->host).index != last || status.commit_index != last ||
-            status.last_index != last)
-            return false;
+        const struct raft_server *server = configuration_names(now, node);
+        if (!server || node->wiped) {
+            if (all && !stays_out(node, now)) return missing(sim, node, "is no member, and goes on");
+            continue;
+        }
+        if (!all && !node_up(node)) continue;
+        if (!has_all(node, last)) return missing(sim, node, "has not applied everything");
+        if (all && server->role == RAFT_LEARNER && server->label_count > 0)
+            return missing(sim, node, "is to be a voter, and is none");
     }
-    return last > 0;
+    return true;
+}
+
+static bool missing(struct sim *sim, const struct sim_node *node, const char *what)
+{
+    snprintf(sim->waits_for, sizeof sim->waits_for, "%s %s", node ? node->id.text : "", what);
+    return false;
+}
+
+static bool has_all(const struct sim_node *node, raft_index last)
+{
+    struct raft_status status;
+    if (!node_up(node) || !host_raft(node->host) || node_paused(node)) return false;
+    raft_status(host_raft(node->host), &status);
+    return host_applied(node->host).index == last && status.commit_index == last &&
+           status.last_index == last;
+}
+
+/*
+ * No member, for good: it is down, or wiped, or waits in vain because its former self still is a member. Who has joined
+ * and has been removed before it heard of either waits for somebody to tell it; so does who was away until nobody was
+ * left of all those that it knows.
+ */
+static bool stays_out(const struct sim_node *node, const struct raft_configuration *now)
+{
+    struct sim *sim = node->sim;
+    struct raft_status status;
+    if (node->wiped || node->idle) return true;
+    if (!node->disk.configuration) return raft_configuration_find(now, &node->id) != NULL;
+    if (!node_up(node) || !host_raft(node->host)) return false;
+    raft_status(host_raft(node->host), &status);
+    if (!configuration_names(status.configuration, node)) return true;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        const struct sim_node *other = &sim->nodes[n];
+        const struct raft_server *known = configuration_names(status.configuration, other);
+        if (known && configuration_names(now, other)) return false;
+    }
+    return true;
 }
 
 /* The promises, once all is quiet: one state everywhere, everyone ready, and nothing acknowledged
@@ -381,10 +469,12 @@ static void check_end(struct sim *sim)
 {
     struct buffer first = {0}, other = {0};
     const struct sim_node *reference = NULL;
+    const struct raft_configuration *now = led_by(sim);
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
         struct sim_node *node = &sim->nodes[n];
-        if (node->host) check_status(node);
-        if (node->wiped) continue;
+        bool member = !node->wiped && configuration_names(now, node);
+        if (node->host) check_status(node, member);
+        if (!member) continue;
         struct buffer *out = reference ? &other : &first;
         buffer_clear(out);
         node->machine.inner.encode(node->machine.inner.context, out);
@@ -409,8 +499,16 @@ static void check_end(struct sim *sim)
     buffer_deinit(&other);
 }
 
+/* The effective configuration of whoever leads. */
+static const struct raft_configuration *led_by(struct sim *sim)
+{
+    struct raft_status status;
+    raft_status(host_raft(node_leading(sim)->host), &status);
+    return status.configuration;
+}
+
 /* What status pages show is well-formed, and says the truth about being ready. */
-static void check_status(struct sim_node *node)
+static void check_status(struct sim_node *node, bool member)
 {
     static const struct mp_limits limits = {
         .depth = VALUE_DEPTH_MAX, .elements = 100000, .bytes = 1 << 20};
@@ -423,9 +521,9 @@ static void check_status(struct sim_node *node)
         mp_check(buffer_slice(&members), &limits, &error) != ERROR_OK) {
         violate(sim, node, "status_sound", "its status is malformed: %s", error.text);
     }
-    if (host_ready(node->host) == node->wiped) {
+    if (host_ready(node->host) != member) {
         violate(sim, node, "ready", "%s, and all is well for long",
-                node->wiped ? "wiped but ready" : "not ready");
+                member ? "not ready" : "no member but ready");
     }
     buffer_deinit(&status);
     buffer_deinit(&members);

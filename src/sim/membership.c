@@ -1,0 +1,130 @@
+/*
+ * What must hold of leaders and configurations while servers come and go: whose votes and whose disks count.
+ */
+#include "sim/internal.h"
+
+#include <inttypes.h>
+
+/* Asked of each voter of one configuration: by the incarnation that it means. */
+struct question {
+    struct sim *sim;
+    const struct raft_configuration *configuration;
+    const struct sim_node *leader;
+    raft_index index;
+    raft_term term;
+};
+
+static const struct sim_node *server_of(const struct question *question, const struct raft_id *id,
+                                        uint64_t *incarnation)
+{
+    const struct raft_server *server = raft_configuration_find(question->configuration, id);
+    *incarnation = server ? server->incarnation : 0;
+    return node_find(question->sim, id);
+}
+
+static bool holds_durably(void *context, const struct raft_id *id)
+{
+    const struct question *question = context;
+    uint64_t incarnation;
+    const struct sim_node *node = server_of(question, id, &incarnation);
+    const struct sim_disk *disk = life_disk(node, incarnation);
+    return disk && disk_term(disk, question->index) == question->term;
+}
+
+static bool voted_durably(void *context, const struct raft_id *id)
+{
+    const struct question *question = context;
+    uint64_t incarnation;
+    const struct sim_node *node = server_of(question, id, &incarnation);
+    return life_vote(node, incarnation, question->term) == question->leader->number + 1;
+}
+
+static bool durable_by(struct sim *sim, const struct raft *raft, raft_index index,
+                       const struct raft_configuration *configuration)
+{
+    struct question question = {
+        .sim = sim, .configuration = configuration, .index = index, .term = raft_log_term(raft, index)};
+    return raft_quorum_has(configuration, holds_durably, &question);
+}
+
+/*
+ * A leader may have appended another configuration since it counted, within the call that is looked at: then it was the
+ * one before that decided. And who announces a commit first need not be who counted: the leader may have died in the
+ * middle of telling it, with a configuration that this node has not got or has gone past. Any from the one before its
+ * own on may have been the leader's.
+ */
+bool check_is_durable(struct sim_node *node, const struct raft *raft, const struct raft_status *status,
+                      raft_index index)
+{
+    struct sim *sim = node->sim;
+    if (durable_by(sim, raft, index, status->configuration)) return true;
+    bool changed = !node->watch.configuration_known ||
+                   node->watch.configuration != status->configuration_index;
+    if (status->role == RAFT_LEADER && !changed) return false;
+    const struct sim_configuration *before = configuration_before(sim, raft, status->configuration_index);
+    if (status->role == RAFT_LEADER) return before && durable_by(sim, raft, index, &before->parsed);
+    for (size_t i = 0; i < sim->ledger.configuration_count; i++) {
+        const struct sim_configuration *it = &sim->ledger.configurations[i];
+        if (before && it->index < before->index) continue;
+        if (durable_by(sim, raft, index, &it->parsed)) return true;
+    }
+    return false;
+}
+
+/*
+ * The votes that are durable for it are a majority of its own configuration, of both halves while that is joint. And it
+ * is one of its voters; or one of those before, where the configuration that takes its vote away may yet be undone
+ * (Ongaro 4.2.2).
+ */
+void check_elected(struct sim_node *node, const struct raft *raft, const struct raft_status *status)
+{
+    struct sim *sim = node->sim;
+    struct question question = {
+        .sim = sim, .configuration = status->configuration, .leader = node, .term = status->term};
+    if (!raft_quorum_has(status->configuration, voted_durably, &question)) {
+        breach(sim, node, "elected_by_quorum",
+               "leads term %" PRIu64 " without a majority of the configuration at %" PRIu64, status->term,
+               status->configuration_index);
+    }
+    if (raft_configuration_is_voter(status->configuration, &node->id)) return;
+    const struct sim_configuration *before = configuration_before(sim, raft, status->configuration_index);
+    if (status->configuration_index > status->commit_index && before &&
+        raft_configuration_is_voter(&before->parsed, &node->id))
+        return;
+    breach(sim, node, "voters_lead", "leads term %" PRIu64 ", and is no voter of the configuration at %" PRIu64,
+           status->term, status->configuration_index);
+}
+
+/* Once the configuration that takes a leader's vote away is committed, it leads no more; and a joint one that is
+ * committed is left for the next. Both by a leader that has committed in its own term: before that, it does not know. */
+void check_standing(struct sim_node *node, const struct raft *raft, const struct raft_status *status)
+{
+    if (status->role != RAFT_LEADER || status->configuration_index > status->commit_index ||
+        (node->watch.stays_voter && status->configuration->outgoing_count == 0) ||
+        raft_log_term(raft, status->commit_index) != status->term)
+        return;
+    breach(node->sim, node, "standing", "%s at %" PRIu64 " is committed, and it leads on",
+           status->configuration->outgoing_count > 0 ? "the joint configuration"
+                                                     : "the configuration without it",
+           status->configuration_index);
+}
+
+/* It stopped by itself: a configuration that is committed names it no more, and one before did. */
+void check_removed(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    bool named = false;
+    for (raft_index from = 0;;) { /* in the order of the log */
+        const struct sim_configuration *next = NULL;
+        for (size_t i = 0; i < sim->ledger.configuration_count; i++) {
+            const struct sim_configuration *it = &sim->ledger.configurations[i];
+            if (it->committed && it->index >= from && (!next || it->index < next->index)) next = it;
+        }
+        if (!next) break;
+        bool here = configuration_names(&next->parsed, node) != NULL;
+        if (named && !here) return;
+        named = named || here;
+        from = next->index + 1;
+    }
+    violate(sim, node, "removed", "stops as if it had been removed");
+}
