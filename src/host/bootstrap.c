@@ -34,6 +34,7 @@ static int compare_candidates(const void *a, const void *b);
 static uint64_t hash_of_list(const struct bootstrap *bootstrap);
 static struct candidate *find_candidate(struct bootstrap *bootstrap, const char *address);
 static enum error_code adopt(struct host *host, const struct hello *hello, struct error *error);
+static struct candidate *add_candidate(struct bootstrap *bootstrap, const char *address);
 static void try_another(struct bootstrap *bootstrap);
 static enum error_code meet(struct host *host, const struct hello *hello, struct error *error);
 static enum error_code count_peer(struct host *host, const struct hello *hello,
@@ -333,13 +334,27 @@ static enum error_code meet(struct host *host, const struct hello *hello, struct
     bootstrap->cluster = hello->identity.cluster;
     buffer_clear(&host->first_configuration);
     buffer_append_slice(&host->first_configuration, hello->configuration);
+    /* It may be the leader, who calls because it was asked on our behalf: it will not say hello again. */
     struct candidate *candidate = find_candidate(bootstrap, hello->address);
+    if (candidate == NULL) candidate = add_candidate(bootstrap, hello->address);
     if (candidate != NULL) candidate->id = raft_id_of(hello->identity.id);
     if (raft_id_none(&bootstrap->door)) {
         bootstrap->door = raft_id_of(hello->identity.id);
         bootstrap->ask_us = host_now(host);
     }
     return ERROR_OK;
+}
+
+/* Null: there are too many. The others move. */
+static struct candidate *add_candidate(struct bootstrap *bootstrap, const char *address)
+{
+    if (bootstrap->count >= CONTACTS_MAX * 4) return NULL;
+    bootstrap->candidates =
+        memory_resize(bootstrap->candidates, bootstrap->count + 1, sizeof *bootstrap->candidates);
+    struct candidate *candidate = &bootstrap->candidates[bootstrap->count++];
+    *candidate = (struct candidate){0};
+    snprintf(candidate->address, sizeof candidate->address, "%s", address);
+    return candidate;
 }
 
 /* Who was asked last has not answered: the next one that has said hello. */
@@ -436,12 +451,7 @@ static void follow_leader(struct host *host, struct slice body)
         bootstrap->ask_us = host->now_us;
         return;
     }
-    if (bootstrap->count >= CONTACTS_MAX * 4) return;
-    bootstrap->candidates =
-        memory_resize(bootstrap->candidates, bootstrap->count + 1, sizeof *bootstrap->candidates);
-    candidate = &bootstrap->candidates[bootstrap->count++];
-    *candidate = (struct candidate){0};
-    memcpy(candidate->address, address, sizeof candidate->address);
+    if (add_candidate(bootstrap, address) == NULL) return;
     bootstrap->door = (struct raft_id){{0}}; /* asked as soon as it has said hello */
     tell_candidates(host);
 }

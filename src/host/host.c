@@ -250,7 +250,8 @@ enum error_code host_receive_hello(struct host *host, const struct hello *hello,
         member->lost_until_us = 0;
         host->route_again = true;
     }
-    if (code == ERROR_OK && member == NULL && host->identity.cluster != 0) contact_note(host, hello);
+    bool known = member != NULL && member->incarnation == hello->identity.incarnation;
+    if (code == ERROR_OK && !known && host->identity.cluster != 0) contact_note(host, hello);
     leave(host);
     return code;
 }
@@ -262,7 +263,8 @@ void host_refused(struct host *host, const struct raft_id *by, enum error_code c
     (void)text;                               /* the transport has logged it */
     bool blank = host->identity.cluster == 0; /* a member knows better than one that refuses it */
     if (code == ERROR_REMOVED && host->member_until > 0) host_removed(host, by->text);
-    if (code == ERROR_WIPED && blank)
+    /* One that asks to join asks on: whoever refuses it may not have heard yet that its former self was removed. */
+    if (code == ERROR_WIPED && blank && !host->bootstrap.joining)
         host_lost_its_data(host, raft_id_none(by) ? "another node" : by->text);
     leave(host);
 }
@@ -273,7 +275,7 @@ void host_receive(struct host *host, const struct identity *from,
     if (!enter(host)) return;
     bool for_us = strcmp(message->to.text, host->identity.id) == 0 &&
                   strcmp(message->from.text, from->id) == 0;
-    if (for_us && host_runs(host) && member_speaks(host, from)) {
+    if (for_us && host_runs(host) && member_says(host, from, message->type)) {
         contact_heard(host, from->id);
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_RECEIVE, .message = message});
     }

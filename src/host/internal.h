@@ -227,6 +227,7 @@ struct member *member_find(const struct host *host, const char *id); /* null: no
 void members_set(struct host *host, const struct raft_configuration *configuration);
 void members_tell(struct host *host); /* the transport: whom to be connected with */
 bool member_speaks(struct host *host, const struct identity *from); /* may its messages count? */
+bool member_says(struct host *host, const struct identity *from, enum raft_message_type type);
 enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error);
 void host_lost_its_data(struct host *host, const char *by);
 uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
