@@ -19,7 +19,9 @@ struct contact *contact_find(struct host *host, const char *id)
     return NULL;
 }
 
-/* The hello of somebody who is not a member as far as is known here, and who may speak. */
+/* The hello of somebody who is not a member as far as is known here, and who may speak. One that is blank itself keeps
+ * them in mind: the first configuration, once it is stored, may mean others by those ids, and they will not say hello
+ * again. */
 void contact_note(struct host *host, const struct hello *hello)
 {
     struct contact *contact = contact_find(host, hello->identity.id);
@@ -30,7 +32,7 @@ void contact_note(struct host *host, const struct hello *hello)
     contact->guest = hello->joining;
     contact->until_us = host_now(host) + CONTACT_US;
     memcpy(contact->address, hello->address, sizeof contact->address);
-    if (!same) members_tell(host);
+    if (!same && host->identity.cluster != 0) members_tell(host);
 }
 
 /* Where all places are taken, whoever has been silent longest goes. */

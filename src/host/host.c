@@ -251,7 +251,8 @@ enum error_code host_receive_hello(struct host *host, const struct hello *hello,
         host->route_again = true;
     }
     bool known = member != NULL && member->incarnation == hello->identity.incarnation;
-    if (code == ERROR_OK && !known && host->identity.cluster != 0) contact_note(host, hello);
+    bool speaks = host->identity.cluster != 0 || (host->bootstrap.joining && hello->identity.cluster != 0);
+    if (code == ERROR_OK && !known && speaks) contact_note(host, hello);
     leave(host);
     return code;
 }

@@ -19,6 +19,7 @@
 
 static void say(struct sim *sim, const char *what, const struct sim_node *node);
 static unsigned a_server(struct sim *sim, bool voter);
+static bool has_data(struct sim *sim, uint32_t nodes);
 static unsigned leader_or(struct sim *sim, unsigned otherwise);
 static bool too_many(const struct sim *sim);
 static void order(struct sim *sim, struct sim_order order);
@@ -125,7 +126,7 @@ void strike_promote(struct sim *sim)
         subject = node_find(sim, &server->id)->number;
         break;
     }
-    bool forced = chance(sim, STREAM_FAULTS, 300);
+    bool forced = chance(sim, STREAM_FAULTS, 300) && has_data(sim, 1u << subject);
     order(sim, (struct sim_order){.action = ACTION_PROMOTE, .subject = subject, .forced = forced});
 }
 
@@ -145,7 +146,7 @@ void strike_replace(struct sim *sim)
         bool there = configuration_names(&now->parsed, node) != NULL;
         if (there && chance(sim, STREAM_FAULTS, 600)) set |= 1u << node->number;
     }
-    bool forced = chance(sim, STREAM_FAULTS, 500);
+    bool forced = chance(sim, STREAM_FAULTS, 500) && has_data(sim, set);
     if (set == 0) return;
     order(sim, (struct sim_order){.action = ACTION_SET, .subject = NOBODY, .set = set, .forced = forced});
 }
@@ -197,6 +198,16 @@ static unsigned a_server(struct sim *sim, bool voter)
         at = (at + 1) % now->parsed.server_count;
     }
     return node_find(sim, &now->parsed.servers[at].id)->number;
+}
+
+/* By force only those who are there: one that is still blank cannot vote, and to be let in it needs a leader, which may
+ * need its vote. */
+static bool has_data(struct sim *sim, uint32_t nodes)
+{
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        if ((nodes >> n & 1) && !sim->nodes[n].disk.configuration) return false;
+    }
+    return true;
 }
 
 static unsigned leader_or(struct sim *sim, unsigned otherwise)
