@@ -385,11 +385,12 @@ static void leave(struct host *host)
     host->inside = false;
 }
 
-/* Ready: it has applied what was committed when it first knew both a leader and the app. */
+/* Ready: a member, as far as it knows, that has applied what was committed when it first knew both a leader and the
+ * app. */
 static void update_ready(struct host *host)
 {
     bool able = host_runs(host) && !raft_id_none(&host->leader) && host->apply.app_loaded &&
-                host->stop.stage == STOP_NONE;
+                host->named && host->stop.stage == STOP_NONE;
     if (able && !host->ready_armed) host->ready_floor = host->apply.committed;
     host->ready_armed = able;
     host->ready = able && host->apply.applied >= host->ready_floor;
