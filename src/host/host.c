@@ -115,6 +115,7 @@ bool host_turn(struct host *host)
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
     members_leave(host);
+    members_reintroduce(host);
     stop_turn(host);
     admin_transfers(host);
     submit_tell(host);

@@ -146,6 +146,7 @@ struct host {
     bool named;                     /* ... which names this node */
     bool transfer_failed;    /* noted by an effect, for those who wait */
     raft_index member_until; /* of the newest configuration that names this node, + 1; 0: none */
+    uint64_t alone_since_us; /* no leader is known since then; 0: one is */
     struct buffer first_configuration; /* at index 0, encoded */
     bool ready;
     bool ready_armed;
@@ -233,6 +234,7 @@ void host_lost_its_data(struct host *host, const char *by);
 uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
 
 void members_leave(struct host *host); /* where this node was removed */
+void members_reintroduce(struct host *host); /* where it may have been, and has not heard of it */
 void host_removed(struct host *host, const char *by);
 void members_look_for_self(struct host *host); /* is this node still one? */
 void members_remember(struct host *host, const struct raft_durable *durable);

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define REINTRODUCE_TIMEOUTS 8 /* election timeouts without a leader */
+
 static enum error_code check_program(struct host *host, const struct hello *hello,
                                      struct error *error);
 static enum error_code check_member(struct host *host, const struct hello *hello,
@@ -117,6 +119,20 @@ void members_leave(struct host *host)
                 host->apply.applied >= host->configuration_index && host->apply.applied > 0 &&
                 host->role != RAFT_LEADER;
     if (gone) host_removed(host, "the configuration");
+}
+
+/* Who has no leader for long may have been removed while it was cut off. Over a connection that has lived through that
+ * nobody would tell it so; but a hello is answered. */
+void members_reintroduce(struct host *host)
+{
+    bool alone = host_runs(host) && raft_id_none(&host->leader) && host->stop.stage == STOP_NONE;
+    uint64_t patience_us = REINTRODUCE_TIMEOUTS * host->settings.election_timeout_ms * 1000;
+    if (!alone || host->alone_since_us == 0) {
+        host->alone_since_us = alone ? host->now_us : 0;
+    } else if (host->now_us >= host->alone_since_us + patience_us) {
+        host->alone_since_us = host->now_us;
+        members_tell(host);
+    }
 }
 
 void host_removed(struct host *host, const char *by)

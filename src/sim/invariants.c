@@ -336,7 +336,8 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 }
 
 /* The effective configuration is a pure function of the log: its newest CONFIGURATION entry, or what stands at the
- * log's beginning. Looked at when it, or the log's end, may have been changed by other than appending. */
+ * log's beginning. Looked at when it, or the log's end, may have been changed by other than appending. An entry in a
+ * write that a full disk refuses, and that has not been sent either, nobody has seen: then it is looked at again. */
 static void check_configuration(struct sim_node *node, const struct raft *raft,
                                 const struct raft_status *status)
 {
@@ -349,7 +350,12 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
     watch->configuration = status->configuration_index;
     watch->stays_voter = raft_configuration_stays_voter(status->configuration, &node->id);
     raft_index index = status->last_index;
-    while (index >= status->first_index && !is_configuration(sim, raft, index)) index--;
+    while (index >= status->first_index && !is_configuration(sim, raft, index)) {
+        bool seen = ledger_version(&sim->ledger, index, raft_log_term(raft, index)) != NULL;
+        if (!seen) watch->configuration_known = false;
+        if (!seen) return;
+        index--;
+    }
     if (index < status->first_index) index = 0;
     if (index != status->configuration_index) {
         violate(sim, node, "configuration_recomputed",
