@@ -51,6 +51,7 @@ struct candidate {
     struct raft_id id;       /* heard; "" : not yet */
     uint64_t incarnation;
     uint64_t complained; /* hash of what was last complained about: said once */
+    bool leads;          /* was told to; asked as soon as it says hello */
 };
 
 struct bootstrap {
