@@ -280,6 +280,7 @@ void host_receive(struct host *host, const struct identity *from,
     if (for_us && host_runs(host) && member_says(host, from, message->type)) {
         contact_heard(host, from->id);
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_RECEIVE, .message = message});
+        if (message->type == RAFT_APPEND) host->heard_us = host->now_us;
     }
     leave(host);
 }
@@ -409,6 +410,7 @@ static void arm_timer(struct host *host)
             ? host->bootstrap.ask_us
             : 0,
         host->stop.stage != STOP_NONE ? host->stop.deadline_us : 0,
+        host_runs(host) ? host->introduce_us : 0,
     };
     uint64_t at_us = 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

@@ -147,7 +147,8 @@ struct host {
     bool named;                     /* ... which names this node */
     bool transfer_failed;    /* noted by an effect, for those who wait */
     raft_index member_until; /* of the newest configuration that names this node, + 1; 0: none */
-    uint64_t alone_since_us; /* no leader is known since then; 0: one is */
+    uint64_t heard_us;       /* an append came last */
+    uint64_t introduce_us;   /* says hello again then, if it hears none until then; 0: no need */
     struct buffer first_configuration; /* at index 0, encoded */
     bool ready;
     bool ready_armed;

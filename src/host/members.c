@@ -121,16 +121,21 @@ void members_leave(struct host *host)
     if (gone) host_removed(host, "the configuration");
 }
 
-/* Who has no leader for long may have been removed while it was cut off. Over a connection that has lived through that
- * nobody would tell it so; but a hello is answered. */
+/*
+ * Who hears no leader for long may have been removed while it was cut off. Over a connection that has lived through that
+ * nobody would tell it so, and one without a vote does not even ask; but a hello is answered.
+ */
 void members_reintroduce(struct host *host)
 {
-    bool alone = host_runs(host) && raft_id_none(&host->leader) && host->stop.stage == STOP_NONE;
     uint64_t patience_us = REINTRODUCE_TIMEOUTS * host->settings.election_timeout_ms * 1000;
-    if (!alone || host->alone_since_us == 0) {
-        host->alone_since_us = alone ? host->now_us : 0;
-    } else if (host->now_us >= host->alone_since_us + patience_us) {
-        host->alone_since_us = host->now_us;
+    if (!host_runs(host) || host->role == RAFT_LEADER || host->stop.stage != STOP_NONE) {
+        host->introduce_us = 0;
+    } else if (host->introduce_us == 0) {
+        host->introduce_us = host->now_us + patience_us;
+    } else if (host->now_us >= host->introduce_us && host->heard_us + patience_us > host->now_us) {
+        host->introduce_us = host->heard_us + patience_us;
+    } else if (host->now_us >= host->introduce_us) {
+        host->introduce_us = host->now_us + patience_us;
         members_tell(host);
     }
 }

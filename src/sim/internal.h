@@ -642,6 +642,7 @@ struct sim_order { /* a REQUEST_ADMIN; its ticket is its place + 1 + SIM_ORDERS 
     bool submitted;
     uint64_t invoked_us;
     uint64_t until_us;   /* it may be carried out until then, whatever has been told */
+    size_t told;         /* the place + 1 of the configuration that is said to have done it; 0: none */
 };
 #define SIM_ORDERS ((uint64_t)1 << 62)
 
@@ -671,6 +672,7 @@ void order_on_submit(struct sim *sim, struct sim_event *event);
 void order_on_overdue(struct sim *sim, struct sim_event *event);
 void order_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply);
 void orders_node_died(struct sim_node *node);
+void orders_check_end(struct sim *sim);
 void orders_end(struct sim *sim);
 
 /* ---- sim.c ---- */

@@ -23,11 +23,10 @@ static const struct {
 static struct sim_order *find(struct sim *sim, uint64_t ticket);
 static void settle(struct sim *sim, struct sim_order *order, enum sim_outcome outcome);
 static void write_body(const struct sim *sim, const struct sim_order *order, struct buffer *out);
-static void judge(struct sim_node *node, const struct sim_order *order, const struct reply *reply);
+static void judge(struct sim_node *node, struct sim_order *order, const struct reply *reply);
 static void judge_error(struct sim_node *node, const struct sim_order *order, const struct reply *reply);
 static bool done(const struct sim *sim, const struct sim_order *order,
                  const struct raft_configuration *configuration);
-static raft_term committed_term(const struct sim_node *node, raft_index index);
 
 const char *action_name(enum sim_action action)
 {
@@ -192,7 +191,7 @@ static void write_body(const struct sim *sim, const struct sim_order *order, str
 
 /* ---- is it true? ---- */
 
-static void judge(struct sim_node *node, const struct sim_order *order, const struct reply *reply)
+static void judge(struct sim_node *node, struct sim_order *order, const struct reply *reply)
 {
     struct sim *sim = node->sim;
     struct slice found;
@@ -215,22 +214,28 @@ static void judge(struct sim_node *node, const struct sim_order *order, const st
     uint64_t index = 0;
     bool told = mp_map_get(reply->body, "index", &found) &&
                 mp_read_u64(&(struct mp_reader){found.data, found.data + found.size}, &index);
-    raft_term term = told ? committed_term(node, index) : 0;
-    const struct sim_configuration *it = told ? configuration_at(sim, index, term) : NULL;
-    if (it && done(sim, order, &it->parsed)) return;
-    violate(sim, node, "order_true", "%s is said to be done at %" PRIu64 "; %s", actions[order->action].name, index,
-            it ? "the configuration there does not say so" : "no configuration is committed there");
+    bool there = false;
+    for (size_t i = 0; told && i < sim->ledger.configuration_count; i++) {
+        const struct sim_configuration *it = &sim->ledger.configurations[i];
+        if (it->index != index || !done(sim, order, &it->parsed)) continue;
+        there = true;
+        order->told = i + 1;
+        if (it->committed) break;
+    }
+    if (there) return;
+    violate(sim, node, "order_true", "%s is said to be done at %" PRIu64 "; no configuration there says so",
+            actions[order->action].name, index);
 }
 
-/* By whoever answers, where it is committed in this very call, and is judged when that is over. */
-static raft_term committed_term(const struct sim_node *node, raft_index index)
+/* What was told, often in the very call in which it was committed, by one who may have died in it, was decided. */
+void orders_check_end(struct sim *sim)
 {
-    const struct sim_ledger *ledger = &node->sim->ledger;
-    if (index < ledger->record_count && ledger->records[index].committed_term)
-        return ledger->records[index].committed_term;
-    struct raft_status status;
-    raft_status(host_raft(node->host), &status);
-    return index <= status.commit_index ? raft_log_term(host_raft(node->host), index) : 0;
+    for (size_t i = 0; i < sim->operators.count; i++) {
+        const struct sim_order *order = &sim->operators.orders[i];
+        if (order->told == 0 || sim->ledger.configurations[order->told - 1].committed) continue;
+        violate(sim, NULL, "order_true", "%s was said to be done at %" PRIu64 ", and never was",
+                actions[order->action].name, sim->ledger.configurations[order->told - 1].index);
+    }
 }
 
 /* A learner that is to become a voter when it has caught up is said to be one later. */

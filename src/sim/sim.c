@@ -495,6 +495,7 @@ static void check_end(struct sim *sim)
         }
     }
     clients_check_end(sim);
+    orders_check_end(sim);
     buffer_deinit(&first);
     buffer_deinit(&other);
 }
