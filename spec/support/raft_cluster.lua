@@ -217,7 +217,7 @@ function Server:start()
   self.transfer_failed = nil
   self.applied, self.deadline_us = 0, nil
   self.cluster.seed = self.cluster.seed + 1
-  return self:event { type = "start", seed = self.cluster.seed, durable = {
+  return self:event { type = "start", seed = self.cluster.seed, incarnation = disk.incarnation or 0, durable = {
     term = disk.term, vote = disk.vote,
     snapshot = { configuration = disk.configuration },
     last_index = #disk.log, last_chain = last and last.chain, last_time_ms = last and last.time_ms,
@@ -252,7 +252,7 @@ function Cluster.new(options)
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
       disk = { term = disk.term or 0, vote = disk.vote or "", log = table.move(log, 1, #log, 1, {}),
-        configuration = configuration } }, Server)
+        configuration = configuration, incarnation = disk.incarnation } }, Server)
     local last = server.disk.log[#server.disk.log]
     if last and server.disk.term < last.term then server.disk.term = last.term end
     self[id], self.servers[#self.servers + 1], self.ids[id] = server, server, true
