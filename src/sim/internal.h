@@ -569,6 +569,7 @@ void check_standing(struct sim_node *node, const struct raft *raft, const struct
 bool check_is_durable(struct sim_node *node, const struct raft *raft, const struct raft_status *status,
                       raft_index index); /* on a quorum of the configuration that it was committed by */
 void check_removed(struct sim_node *node); /* it has stopped by itself */
+bool check_stays_voter(const struct raft_configuration *configuration, const struct sim_node *node);
 
 /* ---- lives.c: one id, several disks ---- */
 

@@ -348,7 +348,7 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
     if (same) return;
     watch->configuration_known = true;
     watch->configuration = status->configuration_index;
-    watch->stays_voter = raft_configuration_stays_voter(status->configuration, &node->id);
+    watch->stays_voter = check_stays_voter(status->configuration, node);
     raft_index index = status->last_index;
     while (index >= status->first_index && !is_configuration(sim, raft, index)) {
         bool seen = ledger_version(&sim->ledger, index, raft_log_term(raft, index)) != NULL;
