@@ -173,7 +173,7 @@ static void strike_wipe(struct sim *sim)
     COVER(sim, wipes);
     says(sim, "%s", node->id.text);
     if (node->host) node_crash(node);
-    life_begin(node, STREAM_FAULTS);
+    life_begin(node, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
     node->wiped = true;
 }
 

@@ -209,6 +209,7 @@ void check_node(struct sim_node *node)
     check_applied(node, &status);
     check_configuration(node, raft, &status);
     check_standing(node, raft, &status);
+    check_transfer(node, &status);
     cover_node(node, &status);
     watch->term = status.term;
     watch->role = status.role;

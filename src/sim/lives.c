@@ -17,14 +17,14 @@
 
 #include "base/memory.h"
 
-void life_begin(struct sim_node *node, enum sim_stream stream)
+void life_begin(struct sim_node *node, uint64_t incarnation)
 {
     struct sim *sim = node->sim;
     struct sim_ballots *ballots = &sim->ledger.ballots[node->number];
     node->former = memory_resize(node->former, node->former_count + 1, sizeof *node->former);
     node->former[node->former_count++] = (struct sim_life){node->disk, *ballots};
     *ballots = (struct sim_ballots){0};
-    disk_init(&node->disk, random_next(&sim->world.random[stream]) | 1);
+    disk_init(&node->disk, incarnation);
 }
 
 void lives_deinit(struct sim_node *node)

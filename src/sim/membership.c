@@ -137,6 +137,35 @@ void check_standing(struct sim_node *node, const struct raft *raft, const struct
            status->configuration_index);
 }
 
+/* A transfer is a leader's, and ends with its leadership. */
+void check_transfer(struct sim_node *node, const struct raft_status *status)
+{
+    if (status->role == RAFT_LEADER || raft_id_none(&status->transfer_target)) return;
+    breach(node->sim, node, "transfer_ends", "hands leadership to %s, and does not lead",
+           status->transfer_target.text);
+}
+
+/* Told to campaign is a voter, as far as the leader knows. */
+void check_timeout_now(struct sim_node *node, const struct raft_message *message)
+{
+    struct raft_status status;
+    raft_status(host_raft(node->host), &status);
+    const struct sim_node *to = node_find(node->sim, &message->to);
+    if (check_stays_voter(status.configuration, to)) return;
+    breach(node->sim, node, "transfer_to_voter", "tells %s to campaign, which has no vote", to->id.text);
+}
+
+/* ... and does so only for the leader of its own term. `before` is the term it was in. */
+void check_told(struct sim_node *node, const struct raft_message *message, raft_term before)
+{
+    struct raft_status status;
+    if (!node_up(node) || message->term >= before) return;
+    raft_status(host_raft(node->host), &status);
+    if (status.term == before) return;
+    breach(node->sim, node, "old_timeout_now", "campaigns in term %" PRIu64 " because the leader of term %" PRIu64
+           " said so, in term %" PRIu64, status.term, message->term, before);
+}
+
 /* It stopped by itself: a configuration that is committed names it no more, and one before did. */
 void check_removed(struct sim_node *node)
 {

@@ -90,7 +90,7 @@ void operators_retire(struct sim_node *node)
 {
     COVER(node->sim, retirements);
     TRACE(node->sim, node, "is gone; its disk is emptied");
-    life_begin(node, STREAM_NODES);
+    life_begin(node, random_next(&node->sim->world.random[STREAM_NODES]) | 1);
     node->spare = node->idle = true;
 }
 

@@ -37,6 +37,7 @@ void check_send(struct sim_node *node, const struct raft_message *message)
         check_append_result(node, message);
         break;
     case RAFT_TIMEOUT_NOW:
+        check_timeout_now(node, message);
         operators_handover(node);
         /* fall through */
     case RAFT_READ_INDEX_RESULT:
