@@ -519,6 +519,7 @@ static void check_entries(struct sim_node *node, const struct raft_persist *pers
                     last, entry->term);
         }
         promises_see_entry(node, entry);
+        check_changes(node, entry);
         if (entry->type == RAFT_CONFIGURATION) check_one_configuration(node, entry);
         previous = (struct sim_mark){entry->term, entry->chain, entry->time_ms};
     }

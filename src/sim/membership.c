@@ -145,6 +145,28 @@ void check_transfer(struct sim_node *node, const struct raft_status *status)
            status->transfer_target.text);
 }
 
+/*
+ * What a leader appends: no configuration before it has committed an entry of its term (Ongaro 2015), and no command
+ * while it hands leadership over.
+ */
+void check_changes(struct sim_node *node, const struct raft_entry *entry)
+{
+    if (entry->type != RAFT_CONFIGURATION && entry->type != RAFT_COMMAND) return;
+    const struct raft *raft = host_raft(node->host);
+    struct raft_status status;
+    raft_status(raft, &status);
+    if (status.role != RAFT_LEADER || entry->term != status.term) return;
+    if (entry->type == RAFT_CONFIGURATION && raft_log_term(raft, status.commit_index) != status.term) {
+        breach(node->sim, node, "changed_early",
+               "changes the configuration at %" PRIu64 " before it has committed an entry of its term %" PRIu64,
+               entry->index, status.term);
+    }
+    if (entry->type == RAFT_COMMAND && !raft_id_none(&status.transfer_target)) {
+        breach(node->sim, node, "transfer_stills", "appends a command at %" PRIu64 " while %s is to take over",
+               entry->index, status.transfer_target.text);
+    }
+}
+
 /* Told to campaign is a voter, as far as the leader knows. */
 void check_timeout_now(struct sim_node *node, const struct raft_message *message)
 {

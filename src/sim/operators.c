@@ -151,20 +151,17 @@ void strike_replace(struct sim *sim)
     order(sim, (struct sim_order){.action = ACTION_SET, .subject = NOBODY, .set = set, .forced = forced});
 }
 
-/* Sometimes the target is held up just then, or the leader that hands over hears nobody from that moment on: what it
- * still believes is out of date, and clients still ask it. */
+/* Sometimes all conspires against a leader that trusts its lease (operators_handover). */
 void strike_transfer(struct sim *sim)
 {
     unsigned target = a_server(sim, false);
     if (chance(sim, STREAM_FAULTS, 300)) target = NOBODY;
-    uint64_t pause_us = 1 + draw(sim, STREAM_FAULTS, 2 * sim->plan.election_us);
-    bool pauses = chance(sim, STREAM_FAULTS, 300);
-    bool deafens = chance(sim, STREAM_FAULTS, 400);
+    bool holds_up = chance(sim, STREAM_FAULTS, 300);
+    uint64_t held_us = 1 + draw(sim, STREAM_FAULTS, 2 * sim->plan.election_us);
+    bool deafens = chance(sim, STREAM_FAULTS, 500);
     order(sim, (struct sim_order){.action = ACTION_TRANSFER, .subject = target});
-    if (deafens) sim->operators.deafens = true;
-    if (target == NOBODY || !pauses) return;
-    struct sim_node *node = &sim->nodes[target];
-    if (node->host && !node_paused(node)) node->paused_until_us = sim->world.now_us + pause_us;
+    sim->operators.holds_up_us = holds_up ? held_us : 0;
+    sim->operators.deafens = deafens;
 }
 
 void strike_priority(struct sim *sim)
@@ -174,13 +171,25 @@ void strike_priority(struct sim *sim)
     order(sim, (struct sim_order){.action = ACTION_PRIORITY, .subject = subject, .priority = priority});
 }
 
-void operators_handover(struct sim_node *node)
+/* Who is told to campaign is held up, perhaps until the leader that told it has given up and trusts its lease again. */
+void operators_handover(struct sim_node *to)
 {
-    struct sim *sim = node->sim;
-    if (!sim->operators.deafens || sim->phase != PHASE_SAFETY) return;
+    struct sim *sim = to->sim;
+    uint64_t held_us = sim->operators.holds_up_us;
+    sim->operators.holds_up_us = 0;
+    if (held_us == 0 || sim->phase != PHASE_SAFETY || !to->host || node_paused(to)) return;
+    to->paused_until_us = sim->world.now_us + held_us;
+}
+
+/* And when it does campaign, that leader hears nobody from then on; clients still ask it. */
+void operators_takeover(struct sim_node *candidate)
+{
+    struct sim *sim = candidate->sim;
+    struct sim_node *leader = node_leading(sim);
+    if (!sim->operators.deafens || sim->phase != PHASE_SAFETY || !leader || leader == candidate) return;
     sim->operators.deafens = false;
-    faults_deafen(node);
-    clients_prefer(sim, node->number);
+    faults_deafen(leader);
+    clients_prefer(sim, leader->number);
 }
 
 /* ---- helpers ---- */

@@ -29,6 +29,7 @@ bool check_is_durable(struct sim_node *node, const struct raft *raft, const stru
                       raft_index index); /* on a quorum of the configuration that it was committed by */
 void check_removed(struct sim_node *node); /* it has stopped by itself */
 void check_transfer(struct sim_node *node, const struct raft_status *status);
+void check_changes(struct sim_node *node, const struct raft_entry *entry); /* written */
 void check_timeout_now(struct sim_node *node, const struct raft_message *message); /* sent */
 void check_told(struct sim_node *node, const struct raft_message *message, raft_term before); /* received */
 bool check_stays_voter(const struct raft_configuration *configuration, const struct sim_node *node);
@@ -114,7 +115,8 @@ struct sim_operators {
     size_t count, capacity;
     uint64_t pending, submitting;
     uint64_t settled_us;   /* by then nothing that was asked for can be carried out any more */
-    bool deafens;          /* the next leader that hands over hears nobody from then on */
+    uint64_t holds_up_us;  /* for so long whoever is told to campaign next is paused; 0: not at all */
+    bool deafens;          /* when it campaigns, its leader hears nobody any more */
 };
 
 void strike_join(struct sim *sim);
@@ -126,7 +128,8 @@ void strike_replace(struct sim *sim);
 void strike_transfer(struct sim *sim);
 void strike_priority(struct sim *sim);
 bool operators_spare(struct sim *sim, const struct sim_node *node); /* may it lose its disk? */
-void operators_handover(struct sim_node *node); /* it tells another one to campaign */
+void operators_handover(struct sim_node *to);        /* it is told to campaign */
+void operators_takeover(struct sim_node *candidate); /* it does so, having been told */
 unsigned operators_doors(struct sim_node *node, const char **doors); /* 1 or 2 addresses for --join */
 void operators_retire(struct sim_node *node); /* removed and stopped: an empty disk, and it is a spare again */
 

@@ -150,6 +150,7 @@ static void draw_disk_and_nodes(struct sim *sim)
     plan->apply_slice_us = ONE_OF(sim, 0, 1, 500);
     plan->clock_drift_ppm = (unsigned)ONE_OF(sim, 0, 200, 30000);
     plan->restart_most_us = plan->election_us * draw_between(sim, STREAM_PLAN, 1, 5) + 1000;
+    if (chance(sim, STREAM_PLAN, 300)) plan->restart_most_us = plan->election_us / 8 + 1000;
     draw_leases(sim);
 }
 

@@ -38,7 +38,7 @@ void check_send(struct sim_node *node, const struct raft_message *message)
         break;
     case RAFT_TIMEOUT_NOW:
         check_timeout_now(node, message);
-        operators_handover(node);
+        operators_handover(node_find(sim, &message->to));
         /* fall through */
     case RAFT_READ_INDEX_RESULT:
         if (message->type == RAFT_TIMEOUT_NOW || message->read_index_result.success) {
@@ -77,6 +77,7 @@ static void check_request_vote(struct sim_node *node, const struct raft_message 
         return;
     }
     COVER(sim, request_votes);
+    if (message->request_vote.transfer) operators_takeover(node);
     promise(node, message->term, node);
     if (ledger_ballot(&sim->ledger, node->number, message->term)->durable != node->number + 1) {
         breach(sim, node, "vote_request_durable",
