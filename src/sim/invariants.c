@@ -34,7 +34,8 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 static void check_configuration(struct sim_node *node, const struct raft *raft,
                                 const struct raft_status *status);
 static bool is_configuration(const struct sim *sim, const struct raft *raft, raft_index index);
-static void check_one_configuration(struct sim_node *node, const struct raft_entry *entry);
+static void check_one_configuration(struct sim_node *node, const struct raft_persist *persist,
+                                    const struct raft_entry *entry);
 static void check_complete(struct sim_node *node, const struct raft *raft, raft_term term);
 
 void violate(struct sim *sim, const struct sim_node *node, const char *invariant,
@@ -388,17 +389,20 @@ static bool is_configuration(const struct sim *sim, const struct raft *raft, raf
 
 /* A CONFIGURATION entry is written: no other one may wait to be committed before it. A leader appends what a joint one
  * is left for in the very step that commits that; what it counts as committed is judged after the call. */
-static void check_one_configuration(struct sim_node *node, const struct raft_entry *entry)
+static void check_one_configuration(struct sim_node *node, const struct raft_persist *persist,
+                                    const struct raft_entry *entry)
 {
     struct sim *sim = node->sim;
     struct raft_status status;
     raft_status(host_raft(node->host), &status);
     for (raft_index index = entry->index - 1; index > status.commit_index; index--) {
-        if (index > node->disk.intended_count) continue;
-        const struct sim_version *version =
-            ledger_version(&sim->ledger, index, node->disk.intended[index - 1].term);
+        raft_index first = persist->entries[0].index; /* from there on this write replaces what was there */
+        raft_term term = index >= first ? persist->entries[index - first].term
+                                        : node->disk.intended[index - 1].term;
+        const struct sim_version *version = ledger_version(&sim->ledger, index, term);
         if (!version || version->type != RAFT_CONFIGURATION) continue;
         if (index <= sim->ledger.committed) return; /* committed, though it has not heard of it */
+        if (check_may_be_committed(sim, index, term)) return;
         breach(sim, node, "one_configuration",
                "configurations at %" PRIu64 " and %" PRIu64 " are both uncommitted", index,
                entry->index);
@@ -520,7 +524,7 @@ static void check_entries(struct sim_node *node, const struct raft_persist *pers
         }
         promises_see_entry(node, entry);
         check_changes(node, entry);
-        if (entry->type == RAFT_CONFIGURATION) check_one_configuration(node, entry);
+        if (entry->type == RAFT_CONFIGURATION) check_one_configuration(node, persist, entry);
         previous = (struct sim_mark){entry->term, entry->chain, entry->time_ms};
     }
 }

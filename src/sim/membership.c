@@ -99,6 +99,15 @@ bool check_is_durable(struct sim_node *node, const struct raft *raft, const stru
     return false;
 }
 
+/* Who counted may have died in the middle of telling it: then nobody has announced it. */
+bool check_may_be_committed(struct sim *sim, raft_index index, raft_term term)
+{
+    const struct sim_configuration *it = configuration_at(sim, index, term);
+    if (!it) return false;
+    const struct question question = {.sim = sim, .configuration = &it->parsed, .index = index, .term = term};
+    return majority(&question, durable_there);
+}
+
 /*
  * The votes that are durable for it are a majority of its own configuration, of both halves while that is joint. And it
  * is one of its voters; or one of those before, where the configuration that takes its vote away may yet be undone

@@ -27,6 +27,7 @@ void check_elected(struct sim_node *node, const struct raft *raft, const struct 
 void check_standing(struct sim_node *node, const struct raft *raft, const struct raft_status *status);
 bool check_is_durable(struct sim_node *node, const struct raft *raft, const struct raft_status *status,
                       raft_index index); /* on a quorum of the configuration that it was committed by */
+bool check_may_be_committed(struct sim *sim, raft_index index, raft_term term); /* that configuration */
 void check_removed(struct sim_node *node); /* it has stopped by itself */
 void check_transfer(struct sim_node *node, const struct raft_status *status);
 void check_changes(struct sim_node *node, const struct raft_entry *entry); /* written */
