@@ -21,7 +21,7 @@ local M = {}
 
 ---@class moonclave.sim.options
 ---@field seed integer        what everything is drawn from
----@field nodes? integer      cluster size, 1 to 7; drawn (3 or 5) when absent
+---@field nodes? integer      first members, 1 to 7; drawn (3 or 5) when absent. Spares may come on top
 ---@field duration? number    virtual seconds of the safety phase; drawn when absent
 ---@field steps? integer      cuts the run after so many core steps, without a verdict on progress
 ---@field app? string         a folder or file: its clients ask what its sim.lua says; none: the built-in machine

@@ -1,4 +1,5 @@
 -- Who is a member and who leads: joining, adding, removing, replacing, handing over.
+local formats = require "moonclave.formats"
 local world = require "host.world"
 
 local function cluster(nodes)
@@ -122,6 +123,63 @@ describe("a node started with --join", function()
     assert.are.equal("n1 voter, n2 voter, n3 voter", roles(w.n3))
   end)
 
+  it("under the id of a member asks on by itself until that one is removed", function()
+    local w <close> = cluster()
+    w.n3:crash()
+    w.n3:wipe()
+    w.n3:start { join = { w.peers[1] } }
+    assert.is_nil(w:connect("n3", "n1"))
+    assert.is_false(w.n3.host:status().wiped)
+    assert.are.equal("ok", (done(w, w.n1, w.n1:admin("remove", { id = "n3" }))))
+    assert(w:connect("n3", "n1"))
+    w:connect_all()
+    w:advance(3000)
+    assert.are.equal("n1 voter, n2 voter, n3 voter", roles(w.n3))
+  end)
+
+  it("under an old id is heard as the leader by one that was away and knows its former self only", function()
+    local w <close> = cluster()
+    w.n2:crash()
+    w.n3:crash()
+    w.n3:wipe()
+    w.n2:start()
+    w:connect_all()
+    assert.are.equal("ok", (done(w, w.n1, w.n1:admin("remove", { id = "n3" }))))
+    w.n3:start { join = { w.peers[1] } }
+    newcomer(w, "n4")
+    w:connect_all()
+    w:advance(3000)
+    w:connect_all()
+    assert.are.equal("n1 voter, n2 voter, n3 voter, n4 voter", roles(w.n1))
+    w.n2:crash() -- and its disk is taken back to the time before the first change
+    local entries = w.n2.disk.entries
+    local first = 1
+    while formats.entry_decode(entries[first]).type ~= 1 do first = first + 1 end
+    w.n2.disk.entries = table.move(entries, 1, first - 1, 1, {})
+    assert.are.equal("ok", (done(w, w.n1, w.n1:admin("transfer", { id = "n3" }))))
+    assert.is_true(w.n3.host:is_leader())
+    w.n1:crash()
+    w.n2:start()
+    assert.are.equal("n1 voter, n2 voter, n3 voter", roles(w.n2))
+    assert(w:connect("n3", "n2"))
+    w:connect_all()
+    w:advance(1000)
+    assert.are.equal("n1 voter, n2 voter, n3 voter, n4 voter", roles(w.n2))
+  end)
+
+  it("goes on to another member where the one it asks has lost touch", function()
+    local w <close> = cluster()
+    w:lose("n1", "n2")
+    w:lose("n2", "n3")
+    w:advance(5000)
+    newcomer(w, "n4", { w.peers[2], w.peers[1] })
+    assert(w:connect("n4", "n2"))
+    w:advance(300)
+    assert(w:connect("n4", "n1"))
+    w:advance(1000)
+    assert.are.equal(w.n1.disk.cluster, w.n4.disk.cluster)
+  end)
+
   it("stays blank while the cluster has no leader, and says so once", function()
     local w <close> = world.new { nodes = 3 }
     w:bootstrap()
@@ -200,6 +258,17 @@ describe("an operator", function()
     assert.are.equal("removed", code)
     w:advance(500)
     assert.are.equal(1, w.n3.stopped)
+  end)
+
+  it("tells a removed server that was cut off, over a connection that lived through it", function()
+    local w <close> = cluster()
+    w:isolate "n3"
+    assert.are.equal("ok", (done(w, w.n1, w.n1:admin("remove", { id = "n3" }))))
+    w:advance(70000)
+    w:heal "n3"
+    w:advance(20000)
+    assert.are.equal(1, w.n3.stopped)
+    assert.are.equal(1, w.n3:logged "was removed from the cluster")
   end)
 
   it("removes the leader, and another one takes over", function()

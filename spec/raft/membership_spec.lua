@@ -74,6 +74,28 @@ describe("a configuration entry", function()
     end
   end)
 
+  it("that means a former server of its id does not let the present one campaign", function()
+    for incarnation, role in pairs { [1] = "leader", [2] = "follower" } do
+      local c = played { log = log_with({ 1, 1 }, 2, { "a" }), incarnation = incarnation } -- it names a as 1
+      if incarnation == 2 then c:timeout "a" end
+      c.a:persist()
+      assert.equal(role, c.a:role())
+    end
+  end)
+
+  it("lets a learner vote that lacks nothing, however long its last round took, where nothing is proposed", function()
+    local c = Cluster.new { ids = { "a", "b", "c" }, run = { "a" }, members = { voters = { "a" }, learners = { "c" } } }
+    local function caught_up() return c.a:status().peers.c.caught_up end
+    c:elect "a"
+    assert.is_false(caught_up())
+    c:advance(3 * Cluster.T, false)
+    c:ack("c", "a", 1)
+    assert.is_true(c.a:status().peers.c.round_us > Cluster.T)
+    assert.is_true(caught_up())
+    c.a:propose "x" -- from here on it is to be seen
+    assert.is_false(caught_up())
+  end)
+
   it("gives a blank server its place, and its timeout", function()
     local c = played(nil, false)
     assert.is_nil(c.a.deadline_us)

@@ -233,7 +233,7 @@ function Server:start()
   self.transfer_failed = nil
   self.applied, self.deadline_us = snapshot.index, nil
   self.cluster.seed = self.cluster.seed + 1
-  return self:event { type = "start", seed = self.cluster.seed, durable = {
+  return self:event { type = "start", seed = self.cluster.seed, incarnation = disk.incarnation or 0, durable = {
     term = disk.term, vote = disk.vote,
     snapshot = snapshot,
     last_index = #disk.log, last_chain = last and last.chain, last_time_ms = last and last.time_ms,
@@ -271,7 +271,7 @@ function Cluster.new(options)
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
       rate = options.rates and options.rates[id] or 1,
-      disk = { term = disk.term or 0, vote = disk.vote or "", compacted = disk.compacted,
+      disk = { term = disk.term or 0, vote = disk.vote or "", compacted = disk.compacted, incarnation = disk.incarnation,
         log = table.move(log, 1, #log, 1, {}),
         configuration = options.blank and options.blank[id] and "" or configuration } }, Server)
     local last = server.disk.log[#server.disk.log]

@@ -34,6 +34,7 @@ static int compare_candidates(const void *a, const void *b);
 static uint64_t hash_of_list(const struct bootstrap *bootstrap);
 static struct candidate *find_candidate(struct bootstrap *bootstrap, const char *address);
 static enum error_code adopt(struct host *host, const struct hello *hello, struct error *error);
+static struct candidate *add_candidate(struct bootstrap *bootstrap, const char *address);
 static void try_another(struct bootstrap *bootstrap);
 static enum error_code meet(struct host *host, const struct hello *hello, struct error *error);
 static enum error_code count_peer(struct host *host, const struct hello *hello,
@@ -41,7 +42,7 @@ static enum error_code count_peer(struct host *host, const struct hello *hello,
 static enum error_code complain(struct host *host, struct candidate *candidate,
                                 const struct error *error);
 static void tell_candidates(struct host *host);
-static void follow_leader(struct host *host, struct slice body);
+static bool follow_leader(struct host *host, struct slice body);
 static void describe_list(const struct bootstrap *bootstrap, struct buffer *out);
 static void store_when_complete(struct host *host);
 static void store(struct host *host);
@@ -333,14 +334,31 @@ static enum error_code meet(struct host *host, const struct hello *hello, struct
     bootstrap->cluster = hello->identity.cluster;
     buffer_clear(&host->first_configuration);
     buffer_append_slice(&host->first_configuration, hello->configuration);
+    /* It may be the leader, who calls because it was asked on our behalf: it will not say hello again. */
     struct candidate *candidate = find_candidate(bootstrap, hello->address);
+    if (candidate == NULL) candidate = add_candidate(bootstrap, hello->address);
     if (candidate != NULL) candidate->id = raft_id_of(hello->identity.id);
     contact_note(host, hello); /* the first configuration may name nobody who is still there */
-    if (raft_id_none(&bootstrap->door)) {
+    bool leads = candidate != NULL && candidate->leads;
+    if (leads) candidate->leads = false;
+    if (raft_id_none(&bootstrap->door) || leads) {
         bootstrap->door = raft_id_of(hello->identity.id);
+        bootstrap->ticket = 0;
         bootstrap->ask_us = host_now(host);
     }
     return ERROR_OK;
+}
+
+/* Null: there are too many. The others move. */
+static struct candidate *add_candidate(struct bootstrap *bootstrap, const char *address)
+{
+    if (bootstrap->count >= CONTACTS_MAX * 4) return NULL;
+    bootstrap->candidates =
+        memory_resize(bootstrap->candidates, bootstrap->count + 1, sizeof *bootstrap->candidates);
+    struct candidate *candidate = &bootstrap->candidates[bootstrap->count++];
+    *candidate = (struct candidate){0};
+    snprintf(candidate->address, sizeof candidate->address, "%s", address);
+    return candidate;
 }
 
 /* Who was asked last has not answered: the next one that has said hello. */
@@ -412,39 +430,39 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
         return true;
     }
     bootstrap->ask_us = retry_at(host);
-    if (reply->code == ERROR_NOT_LEADER) follow_leader(host, reply->body);
+    bool told = reply->code == ERROR_NOT_LEADER && follow_leader(host, reply->body);
+    bool leads = reply->code == ERROR_OVERLOADED || reply->code == ERROR_DISK_FULL;
+    if (!told && !leads) try_another(bootstrap); /* this one may be out of touch for good */
     uint64_t hash = hash_bytes(error.text, strlen(error.text));
     if (hash != bootstrap->refused) host_log(host, LOG_LEVEL_WARN, "%s; asks again", error.text);
     bootstrap->refused = hash;
     return true;
 }
 
-/* The one that was asked does not lead, and may know who does. */
-static void follow_leader(struct host *host, struct slice body)
+/* The one that was asked does not lead, and may know who does: false where it does not. */
+static bool follow_leader(struct host *host, struct slice body)
 {
     struct bootstrap *bootstrap = &host->bootstrap;
     struct slice found, text = {0};
     char address[ADDRESS_MAX + 1] = "", name[ADDRESS_MAX + 1];
     uint16_t port;
-    if (!mp_map_get(body, "leader_address", &found)) return;
-    if (!mp_read_string(&(struct mp_reader){found.data, found.data + found.size}, &text)) return;
-    if (text.size == 0 || text.size > ADDRESS_MAX) return;
+    if (!mp_map_get(body, "leader_address", &found)) return false;
+    if (!mp_read_string(&(struct mp_reader){found.data, found.data + found.size}, &text)) return false;
+    if (text.size == 0 || text.size > ADDRESS_MAX) return false;
     memcpy(address, text.data, text.size);
-    if (!raft_address_split(address, name, &port) || port == 0) return;
+    if (!raft_address_split(address, name, &port) || port == 0) return false;
     struct candidate *candidate = find_candidate(bootstrap, address);
     if (candidate != NULL) {
-        if (!raft_id_none(&candidate->id)) bootstrap->door = candidate->id;
+        if (raft_id_none(&candidate->id)) return false;
+        bootstrap->door = candidate->id;
         bootstrap->ask_us = host->now_us;
-        return;
+        return true;
     }
-    if (bootstrap->count >= CONTACTS_MAX * 4) return;
-    bootstrap->candidates =
-        memory_resize(bootstrap->candidates, bootstrap->count + 1, sizeof *bootstrap->candidates);
-    candidate = &bootstrap->candidates[bootstrap->count++];
-    *candidate = (struct candidate){0};
-    memcpy(candidate->address, address, sizeof candidate->address);
-    bootstrap->door = (struct raft_id){{0}}; /* asked as soon as it has said hello */
+    candidate = add_candidate(bootstrap, address);
+    if (candidate == NULL) return false;
+    candidate->leads = true;
     tell_candidates(host);
+    return true;
 }
 
 /* ---- storing ---- */

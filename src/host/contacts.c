@@ -2,8 +2,8 @@
  * Contacts: nodes outside the effective configuration that this one has to speak with all the same. A blank node that
  * asks to join (a guest) is answered over a connection of ours; a node that joined knows its cluster's first members
  * only, and learns from their hellos where the present ones are; a server that the others have added may call before
- * the entry that says so has arrived here; one that was removed has to be told. Whoever is silent for long is
- * forgotten.
+ * the entry that says so has arrived here, even under the id of one that was removed since; one that was removed has to
+ * be told. Whoever is silent for long is forgotten.
  */
 #include "host/internal.h"
 
@@ -19,7 +19,9 @@ struct contact *contact_find(struct host *host, const char *id)
     return NULL;
 }
 
-/* The hello of somebody who is not a member as far as is known here, and who may speak. */
+/* The hello of somebody who is not a member as far as is known here, and who may speak. One that is blank itself keeps
+ * them in mind: the first configuration, once it is stored, may mean others by those ids, and they will not say hello
+ * again. */
 void contact_note(struct host *host, const struct hello *hello)
 {
     struct contact *contact = contact_find(host, hello->identity.id);
@@ -68,6 +70,7 @@ void contact_keep(struct host *host, const struct member *left)
     memcpy(hello.address, left->address, sizeof hello.address);
     struct contact *contact = contact_find(host, left->id.text);
     if (contact == NULL) contact = place_for(host, &hello);
+    if (contact->incarnation != 0 && contact->incarnation != left->incarnation) return; /* its successor */
     contact->incarnation = left->incarnation;
     contact->until_us = host->now_us + CONTACT_US / 10;
     memcpy(contact->address, left->address, sizeof contact->address);
@@ -86,7 +89,9 @@ bool contacts_prune(struct host *host)
     size_t kept = 0, before = host->contact_count;
     for (size_t i = 0; i < before; i++) {
         struct contact *contact = &host->contacts[i];
-        bool goes = contact->until_us <= host->now_us || member_find(host, contact->id.text) != NULL;
+        const struct member *member = member_find(host, contact->id.text);
+        bool goes = contact->until_us <= host->now_us ||
+                    (member != NULL && member->incarnation == contact->incarnation);
         if (!goes) host->contacts[kept++] = *contact;
     }
     host->contact_count = kept;

@@ -115,6 +115,7 @@ bool host_turn(struct host *host)
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
     members_leave(host);
+    members_reintroduce(host);
     stop_turn(host);
     admin_transfers(host);
     submit_tell(host);
@@ -250,7 +251,9 @@ enum error_code host_receive_hello(struct host *host, const struct hello *hello,
         member->lost_until_us = 0;
         host->route_again = true;
     }
-    if (code == ERROR_OK && member == NULL && host->identity.cluster != 0) contact_note(host, hello);
+    bool known = member != NULL && member->incarnation == hello->identity.incarnation;
+    bool speaks = host->identity.cluster != 0 || (host->bootstrap.joining && hello->identity.cluster != 0);
+    if (code == ERROR_OK && !known && speaks) contact_note(host, hello);
     leave(host);
     return code;
 }
@@ -262,7 +265,8 @@ void host_refused(struct host *host, const struct raft_id *by, enum error_code c
     (void)text;                               /* the transport has logged it */
     bool blank = host->identity.cluster == 0; /* a member knows better than one that refuses it */
     if (code == ERROR_REMOVED && host->member_until > 0) host_removed(host, by->text);
-    if (code == ERROR_WIPED && blank)
+    /* One that asks to join asks on: whoever refuses it may not have heard yet that its former self was removed. */
+    if (code == ERROR_WIPED && blank && !host->bootstrap.joining)
         host_lost_its_data(host, raft_id_none(by) ? "another node" : by->text);
     leave(host);
 }
@@ -273,9 +277,10 @@ void host_receive(struct host *host, const struct identity *from,
     if (!enter(host)) return;
     bool for_us = strcmp(message->to.text, host->identity.id) == 0 &&
                   strcmp(message->from.text, from->id) == 0;
-    if (for_us && host_runs(host) && member_speaks(host, from)) {
+    if (for_us && host_runs(host) && member_says(host, from, message->type)) {
         contact_heard(host, from->id);
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_RECEIVE, .message = message});
+        if (message->type == RAFT_APPEND) host->heard_us = host->now_us;
     }
     leave(host);
 }
@@ -382,11 +387,12 @@ static void leave(struct host *host)
     host->inside = false;
 }
 
-/* Ready: it has applied what was committed when it first knew both a leader and the app. */
+/* Ready: a member, as far as it knows, that has applied what was committed when it first knew both a leader and the
+ * app. */
 static void update_ready(struct host *host)
 {
     bool able = host_runs(host) && !raft_id_none(&host->leader) && host->apply.app_loaded &&
-                host->stop.stage == STOP_NONE;
+                host->named && host->stop.stage == STOP_NONE;
     if (able && !host->ready_armed) host->ready_floor = host->apply.committed;
     host->ready_armed = able;
     host->ready = able && host->apply.applied >= host->ready_floor;
@@ -404,6 +410,7 @@ static void arm_timer(struct host *host)
             ? host->bootstrap.ask_us
             : 0,
         stop_wakes_us(host),
+        host_runs(host) ? host->introduce_us : 0,
     };
     uint64_t at_us = 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

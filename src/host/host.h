@@ -117,7 +117,8 @@ void host_hello(struct host *host, struct hello *hello);
 enum error_code host_receive_hello(struct host *host, const struct hello *hello,
                                    struct error *error);
 /* This node was refused by a peer (HELLO_REFUSED). WIPED always means the one who is refused: a
- * blank node takes no part any more and says so; a member does not believe it. */
+ * blank node takes no part any more and says so, unless it is to join: then it asks on until its
+ * former self is removed; a member does not believe it. */
 void host_refused(struct host *host, const struct raft_id *by, enum error_code code,
                   const char *text);
 /* Messages from a peer whose hello was accepted; `from` is that hello's identity. */

@@ -51,6 +51,7 @@ struct candidate {
     struct raft_id id;       /* heard; "" : not yet */
     uint64_t incarnation;
     uint64_t complained; /* hash of what was last complained about: said once */
+    bool leads;          /* was told to; asked as soon as it says hello */
 };
 
 struct bootstrap {
@@ -147,6 +148,8 @@ struct host {
     bool named;                     /* ... which names this node */
     bool transfer_failed;    /* noted by an effect, for those who wait */
     raft_index member_until; /* of the newest configuration that names this node, + 1; 0: none */
+    uint64_t heard_us;       /* an append came last */
+    uint64_t introduce_us;   /* says hello again then, if it hears none until then; 0: no need */
     struct buffer first_configuration; /* at index 0, encoded */
     bool ready;
     bool ready_armed;
@@ -234,11 +237,13 @@ struct member *member_find(const struct host *host, const char *id); /* null: no
 void members_set(struct host *host, const struct raft_configuration *configuration);
 void members_tell(struct host *host); /* the transport: whom to be connected with */
 bool member_speaks(struct host *host, const struct identity *from); /* may its messages count? */
+bool member_says(struct host *host, const struct identity *from, enum raft_message_type type);
 enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error);
 void host_lost_its_data(struct host *host, const char *by);
 uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
 
 void members_leave(struct host *host); /* where this node was removed */
+void members_reintroduce(struct host *host); /* where it may have been, and has not heard of it */
 void host_removed(struct host *host, const char *by);
 void members_look_for_self(struct host *host); /* is this node still one? */
 void members_remember(struct host *host, const struct raft_durable *durable);

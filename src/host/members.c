@@ -13,12 +13,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#define REINTRODUCE_TIMEOUTS 8 /* election timeouts without a leader */
+
 static enum error_code check_program(struct host *host, const struct hello *hello,
                                      struct error *error);
 static enum error_code check_member(struct host *host, const struct hello *hello,
                                     struct error *error);
 static enum error_code check_removed(struct host *host, const struct hello *hello,
                                      struct error *error);
+static bool succeeds(struct host *host, const struct hello *hello);
 static size_t minor_length(const char *release);
 
 struct member *member_find(const struct host *host, const char *id)
@@ -66,6 +69,7 @@ void members_tell(struct host *host)
     for (size_t i = 0; i < host->member_count; i++) {
         const struct member *member = &host->members[i];
         if (strcmp(member->id.text, host->identity.id) == 0 || member->address[0] == 0) continue;
+        if (contact_find(host, member->id.text) != NULL) continue; /* its successor */
         peers[count].id = member->id;
         memcpy(peers[count].address, member->address, sizeof peers[count].address);
         count++;
@@ -117,6 +121,25 @@ void members_leave(struct host *host)
     if (gone) host_removed(host, "the configuration");
 }
 
+/*
+ * Who hears no leader for long may have been removed while it was cut off. Over a connection that has lived through that
+ * nobody would tell it so, and one without a vote does not even ask; but a hello is answered.
+ */
+void members_reintroduce(struct host *host)
+{
+    uint64_t patience_us = REINTRODUCE_TIMEOUTS * host->settings.election_timeout_ms * 1000;
+    if (!host_runs(host) || host->role == RAFT_LEADER || host->stop.stage != STOP_NONE) {
+        host->introduce_us = 0;
+    } else if (host->introduce_us == 0) {
+        host->introduce_us = host->now_us + patience_us;
+    } else if (host->now_us >= host->introduce_us && host->heard_us + patience_us > host->now_us) {
+        host->introduce_us = host->heard_us + patience_us;
+    } else if (host->now_us >= host->introduce_us) {
+        host->introduce_us = host->now_us + patience_us;
+        members_tell(host);
+    }
+}
+
 void host_removed(struct host *host, const char *by)
 {
     if (host->stop.stage != STOP_NONE) return;
@@ -125,6 +148,19 @@ void host_removed(struct host *host, const char *by)
              "joins with an empty data folder",
              host->identity.id, by);
     stop_begin(host);
+}
+
+/*
+ * Of one that has succeeded a server of the configuration here, under its id: what it asks and what it says as a leader
+ * is heard, for the core takes that from anybody. What it answers counts for its former self's voice, and is not.
+ */
+bool member_says(struct host *host, const struct identity *from, enum raft_message_type type)
+{
+    if (member_speaks(host, from)) return true;
+    const struct contact *contact = contact_find(host, from->id);
+    bool answers = type == RAFT_VOTE || type == RAFT_APPEND_RESULT;
+    return host->identity.cluster != 0 && from->cluster == host->identity.cluster && !answers &&
+           contact != NULL && !contact->guest && contact->incarnation == from->incarnation;
 }
 
 /* A server that the configuration here does not know (yet) may speak: the core knows what it may
@@ -211,7 +247,7 @@ static enum error_code check_member(struct host *host, const struct hello *hello
                          "%s belongs to cluster %016" PRIx64 ", %s to %016" PRIx64, it->id,
                          it->cluster, host->identity.id, host->identity.cluster);
     }
-    if (member != NULL && member->incarnation != it->incarnation) {
+    if (member != NULL && member->incarnation != it->incarnation && !succeeds(host, hello)) {
         return error_set(error, ERROR_WIPED,
                          "%s lost its data: this is not the %s that the cluster knows. Remove it "
                          "from the cluster and let "
@@ -223,6 +259,15 @@ static enum error_code check_member(struct host *host, const struct hello *hello
                          host->identity.id);
     }
     return member == NULL ? check_removed(host, hello, error) : ERROR_OK;
+}
+
+/* It was let in anew under that id: it finds itself in a configuration that is not known to be committed here, while
+ * what is known here means its former self. It may even be the leader, from whom alone this node can learn of it. */
+static bool succeeds(struct host *host, const struct hello *hello)
+{
+    if (hello->identity.cluster != host->identity.cluster || host->raft == NULL) return false;
+    raft_status(host->raft, &host->status);
+    return hello->member_until > host->status.commit_index + 1;
 }
 
 /* A configuration that is committed here names it no more, and is newer than the last one that it finds itself in:

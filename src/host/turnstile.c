@@ -51,6 +51,7 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
     struct raft_event event = {.type = RAFT_EVENT_START};
     event.start.durable = durable;
     event.start.seed = random_next(&host->random);
+    event.start.incarnation = host->identity.incarnation;
     members_remember(host, durable);
     host_step(host, &event);
     assert(host->dead || host->member_count > 0); /* the core has told the configuration */

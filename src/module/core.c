@@ -13,7 +13,7 @@
  *
  * Events: {type=, now_us=} and start: durable={term, vote, snapshot={index, term, chain,
  * configuration_index, configuration}, last_index, last_chain, last_time_ms, runs={{first, term}},
- * configurations={entry}}, seed; receive: message; propose: entries (assigned fields are written
+ * configurations={entry}}, seed, incarnation; receive: message; propose: entries (assigned fields are written
  * back); read: context, mode ("lease" or round), ask; configure: expected, wanted (encoded), forced,
  * time_ms (index, term and refusal are written back); transfer: target; persisted, persist_refused:
  * sequence; log_read: token, entries; applied: index; unreachable: peer.
@@ -198,6 +198,7 @@ static void check_start(lua_State *L, int event, struct raft_event *out)
     memset(durable, 0, sizeof *durable);
     out->start.durable = durable;
     out->start.seed = field_u64(L, event, "seed");
+    out->start.incarnation = field_u64(L, event, "incarnation");
     if (lua_getfield(L, event, "durable") == LUA_TNIL) return;
     int table = lua_gettop(L);
     durable->hard_state.term = field_u64(L, table, "term");

@@ -2,7 +2,8 @@
  * How far behind a peer is, told in rounds (Ongaro §4.2.1): each round brings what the log held when
  * it began, so that every one is shorter than the one before, if the peer is fast enough. One whose
  * last round took less than an election timeout would not hold up a commit for longer than an
- * election does: it may become a voter. Nobody waits for one who does not get on: it is reported.
+ * election does: it may become a voter; and so may one who lacks nothing, for where nothing is proposed there is no
+ * round after a long one. Nobody waits for one who does not get on: it is reported.
  */
 #include "raft/core.h"
 
@@ -32,7 +33,8 @@ bool raft_caught_up(const struct raft *raft, const struct raft_peer *peer)
 {
     const struct raft_catch_up *catch_up = &peer->catch_up;
     uint64_t limit_us = raft->settings.election_timeout_us;
-    if (catch_up->rounds == 0 || catch_up->round_us >= limit_us) return false;
+    bool lacks_nothing = peer->match == raft->log.last_index;
+    if (catch_up->rounds == 0 || (catch_up->round_us >= limit_us && !lacks_nothing)) return false;
     if (catch_up->target != 0 && raft->now_us - catch_up->began_us >= limit_us) return false;
     return peer->contact_us != 0 && raft->now_us - peer->contact_us < limit_us;
 }

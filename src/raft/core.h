@@ -88,6 +88,7 @@ struct raft_told {
 
 struct raft {
     struct raft_id id;
+    uint64_t incarnation; /* 0: not told */
     struct raft_settings settings;
     struct random random;
     bool started;

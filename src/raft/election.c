@@ -7,20 +7,28 @@
  */
 #include "raft/core.h"
 
+static bool votes_in(const struct raft *raft, const struct raft_configuration *configuration);
 static bool has_granted(void *context, const struct raft_id *id);
 static void ask(struct raft *raft, const struct raft_peer *peer);
 
 /* Only voters campaign. A server without a configuration waits to be told of one. One whose vote is
  * taken away by a configuration that is not known to be committed goes on as a voter of the one
- * before it (membership.c says why); its own vote does not count then. */
+ * before it (membership.c says why); its own vote does not count then. One that has joined again
+ * under its old id meets its former self in the log as it catches up: that one's vote is not its. */
 bool raft_may_campaign(const struct raft *raft)
 {
     if (raft->gate.refused) return false;
-    if (raft_configuration_is_voter(raft_effective(raft), &raft->id)) return true;
+    if (votes_in(raft, raft_effective(raft))) return true;
     raft_index index;
     raft_log_configuration(&raft->log, &index);
-    return index > raft->commit_index &&
-           raft_configuration_is_voter(raft_log_configuration_before(&raft->log), &raft->id);
+    return index > raft->commit_index && votes_in(raft, raft_log_configuration_before(&raft->log));
+}
+
+static bool votes_in(const struct raft *raft, const struct raft_configuration *configuration)
+{
+    if (!raft_configuration_is_voter(configuration, &raft->id)) return false;
+    const struct raft_server *server = raft_configuration_find(configuration, &raft->id);
+    return !server || raft->incarnation == 0 || server->incarnation == raft->incarnation;
 }
 
 void raft_campaign(struct raft *raft)

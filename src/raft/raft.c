@@ -89,6 +89,7 @@ static enum error_code on_start(struct raft *raft, const struct raft_event *even
     enum error_code code = raft_log_load(&raft->log, durable, error);
     if (code) return code;
     raft->started = true;
+    raft->incarnation = event->start.incarnation;
     random_init(&raft->random, event->start.seed);
     raft->hard_state = durable->hard_state;
     if (GUARD(DOUBLE_VOTE, false)) raft->hard_state.vote = (struct raft_id){{0}};

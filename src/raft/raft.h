@@ -99,6 +99,8 @@ struct raft_event {
         struct {
             const struct raft_durable *durable;
             uint64_t seed;
+            uint64_t incarnation; /* of this server: a configuration with another one means a former server of its id.
+                                     0: whatever they say is meant */
         } start;
         const struct raft_message *message;      /* RECEIVE; message->to is this server */
         struct {                                  /* PROPOSE: type, flags, time_ms, seed, session, sequence, payload are

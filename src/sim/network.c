@@ -168,7 +168,9 @@ void network_on_deliver(struct sim *sim, struct sim_event *event)
     switch (packet->kind) {
     case PACKET_MESSAGE:
         cover_received(node, &packet->message);
+        raft_term term = node->watch.term;
         host_receive(node->host, &from, &packet->message);
+        if (packet->message.type == RAFT_TIMEOUT_NOW) check_told(node, &packet->message, term);
         break;
     case PACKET_FORWARD:
         host_forwarded(node->host, &from, packet->ticket, &packet->request);

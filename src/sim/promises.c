@@ -37,6 +37,9 @@ void check_send(struct sim_node *node, const struct raft_message *message)
         check_append_result(node, message);
         break;
     case RAFT_TIMEOUT_NOW:
+        check_timeout_now(node, message);
+        operators_handover(node_find(sim, &message->to));
+        /* fall through */
     case RAFT_READ_INDEX_RESULT:
         if (message->type == RAFT_TIMEOUT_NOW || message->read_index_result.success) {
             check_role(node, RAFT_LEADER, message->term);
@@ -56,6 +59,7 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
     if (!version) {
         check_role(node, RAFT_LEADER, entry->term);
         ledger_add_version(&sim->ledger, entry->index, entry->term, entry->chain, entry->type);
+        if (entry->type == RAFT_CONFIGURATION) configuration_seen(sim, entry);
         return;
     }
     if (version->chain != entry->chain || version->type != entry->type) {
@@ -63,16 +67,6 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
                 "another entry of term %" PRIu64 " at index %" PRIu64 " than seen before",
                 entry->term, entry->index);
     }
-}
-
-/* How much of a term's leader's log a node has or had durable while it was in that term. */
-raft_index promises_match(const struct sim_node *node, raft_term term)
-{
-    struct sim *sim = node->sim;
-    const struct sim_disk *disk = node->ghost ? node->ghost : &node->disk;
-    raft_index once = ledger_ballot(&sim->ledger, node->number, term)->match;
-    raft_index now = disk->hard_state.term == term ? ledger_match(&sim->ledger, term, disk) : 0;
-    return once > now ? once : now;
 }
 
 static void check_request_vote(struct sim_node *node, const struct raft_message *message)
@@ -83,6 +77,7 @@ static void check_request_vote(struct sim_node *node, const struct raft_message 
         return;
     }
     COVER(sim, request_votes);
+    if (message->request_vote.transfer) operators_takeover(node);
     promise(node, message->term, node);
     if (ledger_ballot(&sim->ledger, node->number, message->term)->durable != node->number + 1) {
         breach(sim, node, "vote_request_durable",
@@ -167,7 +162,7 @@ static void check_append_result(struct sim_node *node, const struct raft_message
                "acknowledges in term %" PRIu64 "; its disk has term %" PRIu64, message->term,
                node->disk.hard_state.term);
     }
-    raft_index held = promises_match(node, message->term);
+    raft_index held = life_match(node, node->disk.incarnation, message->term);
     if (result->match > held) {
         breach(sim, node, "ack_durable",
                "acknowledges %" PRIu64 " of term %" PRIu64 "'s log; its disk has %" PRIu64,
