@@ -245,7 +245,9 @@ static void bury(struct sim_node *node)
     if (sim->options.manual) node->held = true;
     if (!node->held && sim->phase != PHASE_OVER) {
         node_start_after(
-            node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, sim->plan.restart_most_us));
+            node, node->hurries ? RESTART_LEAST_US
+                                : draw_between(sim, STREAM_NODES, RESTART_LEAST_US, sim->plan.restart_most_us));
+        node->hurries = false;
     }
 }
 
