@@ -32,7 +32,8 @@ void check_removed(struct sim_node *node); /* it has stopped by itself */
 void check_transfer(struct sim_node *node, const struct raft_status *status);
 void check_changes(struct sim_node *node, const struct raft_entry *entry); /* written */
 void check_timeout_now(struct sim_node *node, const struct raft_message *message); /* sent */
-void check_told(struct sim_node *node, const struct raft_message *message, raft_term before); /* received */
+bool check_is_stranger(const struct sim_node *node, const struct raft_message *message); /* before it is received */
+void check_told(struct sim_node *node, const struct raft_message *message, raft_term before, bool stranger);
 bool check_stays_voter(const struct raft_configuration *configuration, const struct sim_node *node);
 
 /* ---- lives.c: one id, several disks ---- */
