@@ -307,6 +307,14 @@ void faults_deafen(struct sim_node *node)
     }
 }
 
+/* Two that do not hear each other, besides whoever does not already. */
+void faults_part(struct sim *sim, unsigned a, unsigned b)
+{
+    if (a == b) return;
+    sim->network.blocked[a][b] = sim->network.blocked[b][a] = true;
+    world_push(&sim->world, elections(sim, 6), EVENT_HEAL, 0)->number = ++sim->network.partition;
+}
+
 static void strike_reset(struct sim *sim)
 {
     unsigned a = any_node(sim)->number;

@@ -132,7 +132,7 @@ void trace_line(struct sim *sim, const struct sim_node *node, const char *format
     X(bridge) X(isolate_leader) X(strand_leader) \
     X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe) \
     X(bit_rot) X(lost_tail) X(clock_rate) X(no_memory) \
-    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority)
+    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority) X(forget)
 /* clang-format on */
 
 enum sim_fault {
@@ -362,6 +362,7 @@ struct sim_node {
     bool wiped;             /* lost its disk: permanently lost to the cluster */
     bool wrecked;           /* wiped, for its disk is damaged and the store refuses to open: it stays down */
     bool spare;             /* starts with --join: no first member, or not any more */
+    bool hurries;           /* restarts at once */
     bool idle;              /* a spare that nobody has started: a START does nothing */
     uint64_t crash_after;   /* port calls until it crashes; 0: not armed */
     uint64_t paused_until_us;
@@ -502,6 +503,7 @@ void faults_on_fault(struct sim *sim, struct sim_event *event);
 void faults_on_heal(struct sim *sim, struct sim_event *event);
 void faults_stop(struct sim_node *node); /* asks it to stop, as an operator would */
 void faults_heal_node(struct sim_node *node); /* its own faults end: paused, full, slow, crashed */
+void faults_part(struct sim *sim, unsigned a, unsigned b);
 void faults_deafen(struct sim_node *node); /* a partition: it hears nobody, and may still be heard */
 
 /* ---- invariants.c, promises.c, ledger.c: what must hold ---- */

@@ -186,15 +186,34 @@ void check_timeout_now(struct sim_node *node, const struct raft_message *message
     breach(node->sim, node, "transfer_to_voter", "tells %s to campaign, which has no vote", to->id.text);
 }
 
-/* ... and does so only for the leader of its own term. `before` is the term it was in. */
-void check_told(struct sim_node *node, const struct raft_message *message, raft_term before)
+/* An answer, of a later term, by one that is in no part of the receiver's configuration: it means nothing there, or a
+ * removed server could depose a leader. (Whoever asks, and whoever leads, may be in one that has not arrived yet.) */
+bool check_is_stranger(const struct sim_node *node, const struct raft_message *message)
 {
     struct raft_status status;
-    if (!node_up(node) || message->term >= before) return;
+    bool asks = message->type == RAFT_REQUEST_VOTE || message->type == RAFT_APPEND;
+    bool pre_vote = message->type == RAFT_VOTE && message->vote.pre && message->vote.granted;
+    if (asks || pre_vote || message->term <= node->watch.term || !host_raft(node->host)) return false;
+    raft_status(host_raft(node->host), &status);
+    return !raft_configuration_find(status.configuration, &message->from);
+}
+
+/* What it made of the message. `before` is the term it was in; it campaigns for the leader of that term only. */
+void check_told(struct sim_node *node, const struct raft_message *message, raft_term before, bool stranger)
+{
+    struct raft_status status;
+    bool told = message->type == RAFT_TIMEOUT_NOW && message->term < before;
+    if (!node_up(node) || !(told || stranger)) return;
     raft_status(host_raft(node->host), &status);
     if (status.term == before) return;
-    breach(node->sim, node, "old_timeout_now", "campaigns in term %" PRIu64 " because the leader of term %" PRIu64
-           " said so, in term %" PRIu64, status.term, message->term, before);
+    if (stranger) {
+        breach(node->sim, node, "stranger_heeded", "goes from term %" PRIu64 " to %" PRIu64
+               " because %s says so, which is in no part of its configuration", before, status.term,
+               message->from.text);
+    } else {
+        breach(node->sim, node, "old_timeout_now", "campaigns in term %" PRIu64 " because the leader of term %" PRIu64
+               " said so, in term %" PRIu64, status.term, message->term, before);
+    }
 }
 
 /* It stopped by itself: a configuration that is committed names it no more, and one before did. */

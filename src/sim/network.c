@@ -169,8 +169,9 @@ void network_on_deliver(struct sim *sim, struct sim_event *event)
     case PACKET_MESSAGE:
         cover_received(node, &packet->message);
         raft_term term = node->watch.term;
+        bool stranger = check_is_stranger(node, &packet->message);
         host_receive(node->host, &from, &packet->message);
-        if (packet->message.type == RAFT_TIMEOUT_NOW) check_told(node, &packet->message, term);
+        check_told(node, &packet->message, term, stranger);
         break;
     case PACKET_FORWARD:
         host_forwarded(node->host, &from, packet->ticket, &packet->request);

@@ -278,7 +278,9 @@ static void restart(struct sim_node *node)
 {
     struct sim *sim = node->sim;
     if (node->held || node->wrecked || sim->phase == PHASE_OVER) return;
-    node_start_after(node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, sim->plan.restart_most_us));
+    uint64_t most = node->hurries ? RESTART_LEAST_US : sim->plan.restart_most_us;
+    node->hurries = false;
+    node_start_after(node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, most));
 }
 
 /* ---- the ports ---- */

@@ -197,6 +197,47 @@ void operators_takeover(struct sim_node *candidate)
     clients_prefer(sim, leader->number);
 }
 
+/* ---- against leases ---- */
+
+/*
+ * What a lease rests on is what voters promise by hearing a leader. One that does not hear it is to ask the others for
+ * their votes just when they have been restarted and the leader is cut off; for that its log must be as good as theirs,
+ * so clients order nothing meanwhile.
+ */
+void strike_forget(struct sim *sim)
+{
+    const struct sim_node *leader = node_leading(sim);
+    unsigned asker = (unsigned)draw(sim, STREAM_FAULTS, sim->plan.nodes);
+    if (!sim->plan.settings.leases || !leader || leader->number == asker) return;
+    say(sim, "does not hear its leader:", &sim->nodes[asker]);
+    faults_part(sim, leader->number, asker);
+    sim->operators.asker = asker + 1;
+    sim->operators.hush_until_us = sim->world.now_us + 3 * sim->plan.election_us;
+}
+
+bool operators_hush(const struct sim *sim)
+{
+    return sim->world.now_us < sim->operators.hush_until_us;
+}
+
+void operators_asks(struct sim_node *candidate)
+{
+    struct sim *sim = candidate->sim;
+    const struct sim_node *leader = node_leading(sim);
+    if (sim->operators.asker != candidate->number + 1 || sim->phase != PHASE_SAFETY) return;
+    sim->operators.asker = 0;
+    sim->operators.hush_until_us = 0;
+    if (!leader || leader == candidate) return;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        struct sim_node *node = &sim->nodes[n];
+        faults_part(sim, leader->number, n);
+        if (node == candidate || node == leader || !node_up(node)) continue;
+        node->hurries = true;
+        world_push(&sim->world, 0, EVENT_KILL, n)->lifetime = node->lifetime;
+    }
+    clients_prefer(sim, leader->number);
+}
+
 /* ---- helpers ---- */
 
 /* Of the newest configuration that is committed: mostly a voter where one is wanted. Now and then somebody who is not

@@ -32,7 +32,8 @@ void check_removed(struct sim_node *node); /* it has stopped by itself */
 void check_transfer(struct sim_node *node, const struct raft_status *status);
 void check_changes(struct sim_node *node, const struct raft_entry *entry); /* written */
 void check_timeout_now(struct sim_node *node, const struct raft_message *message); /* sent */
-void check_told(struct sim_node *node, const struct raft_message *message, raft_term before); /* received */
+bool check_is_stranger(const struct sim_node *node, const struct raft_message *message); /* before it is received */
+void check_told(struct sim_node *node, const struct raft_message *message, raft_term before, bool stranger);
 bool check_stays_voter(const struct raft_configuration *configuration, const struct sim_node *node);
 
 /* ---- lives.c: one id, several disks ---- */
@@ -117,6 +118,8 @@ struct sim_operators {
     uint64_t pending, submitting;
     uint64_t settled_us;   /* by then nothing that was asked for can be carried out any more */
     uint64_t holds_up_us;  /* for so long whoever is told to campaign next is paused; 0: not at all */
+    unsigned asker;        /* + 1: when it asks for votes, everybody forgets what he promised the leader; 0: nobody */
+    uint64_t hush_until_us; /* until then clients only ask */
     bool deafens;          /* when it campaigns, its leader hears nobody any more */
 };
 
@@ -128,7 +131,10 @@ void strike_demote(struct sim *sim);
 void strike_replace(struct sim *sim);
 void strike_transfer(struct sim *sim);
 void strike_priority(struct sim *sim);
+void strike_forget(struct sim *sim);
+void operators_asks(struct sim_node *candidate); /* for a pre-vote */
 bool operators_spare(struct sim *sim, const struct sim_node *node); /* may it lose its disk? */
+bool operators_hush(const struct sim *sim); /* clients ask, and order nothing, for a while */
 void operators_handover(struct sim_node *to);        /* it is told to campaign */
 void operators_takeover(struct sim_node *candidate); /* it does so, having been told */
 unsigned operators_doors(struct sim_node *node, const char **doors); /* 1 or 2 addresses for --join */

@@ -59,6 +59,7 @@ static const struct {
     [FAULT_replace] = {"replace", 500, 5},
     [FAULT_transfer] = {"transfer", 600, 8},
     [FAULT_priority] = {"priority", 200, 3},
+    [FAULT_forget] = {"forget", 400, 4},
 };
 
 const char *sim_fault_name(unsigned fault)

@@ -74,6 +74,7 @@ static void check_request_vote(struct sim_node *node, const struct raft_message 
     struct sim *sim = node->sim;
     if (message->request_vote.pre) {
         COVER(sim, pre_votes);
+        operators_asks(node);
         return;
     }
     COVER(sim, request_votes);

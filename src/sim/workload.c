@@ -30,7 +30,7 @@ bool workload_next(struct sim *sim, unsigned client, struct sim_ask *ask)
 static void own_next(struct sim *sim, struct sim_ask *ask)
 {
     struct sim_clients *clients = &sim->clients;
-    bool query = chance(sim, STREAM_CLIENTS, sim->plan.queries);
+    bool query = chance(sim, STREAM_CLIENTS, sim->plan.queries) || operators_hush(sim);
     bool stale = chance(sim, STREAM_CLIENTS, sim->plan.stale);
     bool lease = chance(sim, STREAM_CLIENTS, sim->plan.lease);
     bool large = chance(sim, STREAM_CLIENTS, sim->plan.large);
