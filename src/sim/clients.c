@@ -164,23 +164,28 @@ void clients_on_overdue(struct sim *sim, struct sim_event *event)
     const struct sim_op *op = &sim->clients.ops[event->number - 1];
     const struct sim_node *node = &sim->nodes[event->node];
     if (op->outcome != OUTCOME_PENDING) return;
-    uint64_t grace = sim->plan.election_us, clock_us = node_clock_us(node);
-    if (clock_us < op->due_us) { /* its clock goes slowly, or did */
-        struct sim_event *again = world_push(&sim->world, op->due_us - clock_us, EVENT_OVERDUE, event->node);
-        again->number = event->number;
-        again->lifetime = event->lifetime;
-        return;
-    }
-    if (node->paused_until_us > 0 && node->paused_until_us + grace > sim->world.now_us) {
-        struct sim_event *again = world_push(&sim->world, grace, EVENT_OVERDUE, event->node);
-        again->number = event->number;
-        again->lifetime = event->lifetime;
-        return;
-    }
+    if (overdue_waits(sim, event, op->due_us)) return;
     violate(sim, node, "answered",
             "request %" PRIu64 " has no answer %" PRIu64
             " us after it was made, with a timeout of %u ms",
             event->number, sim->world.now_us - op->invoked_us, op->timeout_ms);
+}
+
+/* Its time is up by its node's own clock, which may have gone slowly; one that has just woken up gets a moment. true:
+ * looked at again later. */
+bool overdue_waits(struct sim *sim, const struct sim_event *event, uint64_t due_us)
+{
+    const struct sim_node *node = &sim->nodes[event->node];
+    uint64_t grace = sim->plan.election_us, clock_us = node_clock_us(node), delay = 0;
+    if (clock_us < due_us)
+        delay = due_us - clock_us;
+    else if (node->paused_until_us > 0 && node->paused_until_us + grace > sim->world.now_us)
+        delay = grace;
+    if (delay == 0) return false;
+    struct sim_event *again = world_push(&sim->world, delay, EVENT_OVERDUE, event->node);
+    again->number = event->number;
+    again->lifetime = event->lifetime;
+    return true;
 }
 
 /* ---- what becomes of it ---- */

@@ -467,6 +467,7 @@ uint64_t clients_ask(struct sim *sim, unsigned node, const struct sim_ask *ask);
 void clients_on_client(struct sim *sim, struct sim_event *event);
 void clients_on_submit(struct sim *sim, struct sim_event *event);
 void clients_on_overdue(struct sim *sim, struct sim_event *event);
+bool overdue_waits(struct sim *sim, const struct sim_event *event, uint64_t due_us);
 void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply);
 void clients_node_died(struct sim_node *node);
 void clients_check_end(struct sim *sim);

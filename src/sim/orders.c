@@ -71,6 +71,7 @@ void order_on_submit(struct sim *sim, struct sim_event *event)
           actions[order->action].name, order->subject == NOBODY ? "" : sim->nodes[order->subject].id.text);
     order->submitted = true;
     uint64_t patience = (uint64_t)order->timeout_ms * 1100 + sim->plan.election_us + 100000;
+    order->due_us = node_clock_us(node) + patience;
     struct sim_event *overdue = world_push(&sim->world, patience, EVENT_OVERDUE, node->number);
     overdue->number = event->number;
     overdue->lifetime = node->lifetime;
@@ -88,13 +89,7 @@ void order_on_overdue(struct sim *sim, struct sim_event *event)
     const struct sim_order *order = find(sim, event->number);
     const struct sim_node *node = &sim->nodes[event->node];
     if (order->outcome != OUTCOME_PENDING) return;
-    uint64_t grace = sim->plan.election_us;
-    if (node->paused_until_us > 0 && node->paused_until_us + grace > sim->world.now_us) {
-        struct sim_event *again = world_push(&sim->world, grace, EVENT_OVERDUE, event->node);
-        again->number = event->number;
-        again->lifetime = event->lifetime;
-        return;
-    }
+    if (overdue_waits(sim, event, order->due_us)) return;
     violate(sim, node, "answered", "%s has no answer %" PRIu64 " us after it was asked for, with a timeout of %u ms",
             actions[order->action].name, sim->world.now_us - order->invoked_us, order->timeout_ms);
 }
