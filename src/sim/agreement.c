@@ -160,7 +160,7 @@ bool agreement_preferred(struct sim *sim, const struct sim_node *leader)
     for (size_t i = 0; own && i < now->server_count; i++) {
         const struct raft_server *server = &now->servers[i];
         const struct sim_node *node = node_find(sim, &server->id);
-        bool there = configuration_names(now, node) != NULL && !node->wiped;
+        bool there = configuration_names(now, node) != NULL && !node->wrecked;
         if (there && server->role == RAFT_VOTER && server->priority > own->priority) return false;
     }
     return own != NULL;
