@@ -148,8 +148,8 @@ struct sim_options {
     X(joins) X(rejoins) X(retirements) X(lease_reads)
 /* clang-format on */
 
-/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role by
- * configuration by log, faults by whether there was a leader, operators' orders by what they were told. */
+/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role
+ * by configuration by log, faults by whether there was a leader, operators' orders by what they were told. */
 #define SIM_CELLS 256
 
 struct sim_coverage {
