@@ -8,16 +8,21 @@ local sim = require "moonclave.sim"
 local named = { "ungated_vote", "ungated_vote_request", "counted_prior_term", "double_vote", "stale_read",
   "truncate_without_conflict" }
 
--- Those that the simulated hosts cannot show yet: they change no membership, hand no leadership over, and read by
--- rounds only (or, no_stickiness: pre-vote stands behind it). Each has its story in spec/raft, where mutants_spec.lua
--- has it fail.
-local unreached = {}
-for name in ([[lease_after_transfer lease_in_transfer proposed_too_late transfer_outlives configuration_kept
-  configuration_forgotten inherited_ignored changed_too_early unapplied_ignored learner_refuses stranger_heeded
-  transfer_under_load non_voters_counted rejoined_trusted two_changes removed_leads_on old_timeout_now
-  transfer_to_learner word_forgotten word_dies_with_term old_read_index no_stickiness]]):gmatch "%S+" do
-  unreached[name] = true
-end
+-- Those that the simulated hosts cannot show, and why. Each has its story in spec/raft.
+local UNREACHED = {
+  proposed_too_late = "a host looks at its role in the very turn in which it proposes",
+  transfer_to_learner = "the transfer is given up in the same step: only the refusal differs",
+  word_dies_with_term = "a late answer has to tell a voter of a higher term that its leader does not hear of",
+}
+
+-- Those that break a rule, but do no harm in so many seeds: another guard stands behind them, or they cost time.
+local RULE_ONLY = {
+  transfer_outlives = "the transfer ends at its deadline: a moment without proposals in a later term",
+  transfer_under_load = "the transfer fails, and the leader leads on",
+  old_timeout_now = "an election more",
+  stranger_heeded = "an election more",
+  changed_too_early = "Ongaro's figure of 2015 has to happen to the letter",
+}
 
 local function known_mutants(cpath)
   local code = [[for _, m in ipairs(require("moonclave.sim").mutants()) do print(m.name) end]]
@@ -60,11 +65,13 @@ describe("mutants", function()
   end)
 
   for _, mutant in ipairs(known_mutants(cpath)) do
-    local tell = unreached[mutant] and pending or it
-    if mutant:find "^store_" then tell = function() end end -- those of the store: disk_spec.lua
-    tell(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
+    local harms = not RULE_ONLY[mutant]
+    local function dies()
       assert.is_truthy(kill(cpath, mutant, false), mutant .. " survives 2,000 seeds")
-      assert.is_truthy(kill(cpath, mutant, true), mutant .. " breaks a rule but does no harm in 2,000 seeds")
-    end)
+      assert.is_truthy(not harms or kill(cpath, mutant, true),
+        mutant .. " breaks a rule but does no harm in 2,000 seeds")
+    end
+    local how = harms and ", and not only by breaking a rule" or ""
+    if not UNREACHED[mutant] then it(mutant .. " dies within 2,000 seeds" .. how, dies) end
   end
 end)

@@ -25,8 +25,7 @@ describe("found by a seed", function()
     sound_runs(102, 3, function(coverage) return coverage.joins > 3 and coverage.retirements > 3 end)
   end)
 
-  it("a joiner was turned away for good by a member that knew only its former self, or asked one for ever that had lost " ..
-    "touch; and a leader was not heard by those who knew only its former self", function()
+  it("members that knew only a former self turned joiners away for good, and did not hear their leader", function()
     sound_runs(43, 3, function(coverage) return coverage.rejoins > 0 and coverage.retirements > 0 end)
     sound_runs(83, 3, function(coverage) return coverage.rejoins > 0 and coverage.retirements > 0 end)
   end)

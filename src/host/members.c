@@ -121,10 +121,8 @@ void members_leave(struct host *host)
     if (gone) host_removed(host, "the configuration");
 }
 
-/*
- * Who hears no leader for long may have been removed while it was cut off. Over a connection that has lived through that
- * nobody would tell it so, and one without a vote does not even ask; but a hello is answered.
- */
+/* Who hears no leader for long may have been removed while it was cut off. Over a connection that has lived through
+ * that nobody would tell it so, and one without a vote does not even ask; but a hello is answered. */
 void members_reintroduce(struct host *host)
 {
     uint64_t patience_us = REINTRODUCE_TIMEOUTS * host->settings.election_timeout_ms * 1000;

@@ -171,7 +171,8 @@ static const char *role_text(unsigned role)
 static bool reachable(unsigned cell)
 {
     if (cell >= CELLS_FAULT) return true;
-    if (cell >= CELLS_SITUATION) return (cell - CELLS_SITUATION) % LOGS == LOG_WHOLE; /* the others wait for snapshots */
+    /* Compacted logs wait for snapshots. */
+    if (cell >= CELLS_SITUATION) return (cell - CELLS_SITUATION) % LOGS == LOG_WHOLE;
     if (cell >= CELLS_PROGRESS) { /* a probe is one message at a time, and not counted as under way */
         unsigned peer = cell - CELLS_PROGRESS;
         return peer / WINDOWS == PROGRESS_REPLICATE || peer == PROGRESS_PROBE * WINDOWS;

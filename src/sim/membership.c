@@ -23,7 +23,7 @@ static bool one_holds(const struct question *question, const struct raft_id *id,
     return server && holds(question, node, server->incarnation);
 }
 
-/* Of the voters, and of the outgoing ones where there are any. Counted here, not by the core: its counting is on trial. */
+/* Of the voters, and of the outgoing ones where there are any. Counted here: the core's counting is on trial. */
 static bool majority(const struct question *question, is_held *holds)
 {
     const struct raft_configuration *configuration = question->configuration;
@@ -133,7 +133,7 @@ void check_elected(struct sim_node *node, const struct raft *raft, const struct 
 }
 
 /* Once the configuration that takes a leader's vote away is committed, it leads no more; and a joint one that is
- * committed is left for the next. Both by a leader that has committed in its own term: before that, it does not know. */
+ * committed is left for the next. Before a leader has committed an entry of its own term it need not know of either. */
 void check_standing(struct sim_node *node, const struct raft *raft, const struct raft_status *status)
 {
     if (status->role != RAFT_LEADER || status->configuration_index > status->commit_index ||

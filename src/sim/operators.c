@@ -1,7 +1,7 @@
 /*
- * Operators: what people do to a cluster that runs, as strikes beside the faults. They start spares with --join, remove,
- * demote and promote servers, replace several voters at once, hand leadership over, and prefer one leader to another;
- * a server that lost its disk is let in again as a new one.
+ * Operators: what people do to a cluster that runs, as strikes beside the faults. They start spares with --join,
+ * remove, demote and promote servers, replace several voters at once, hand leadership over, and prefer one leader to
+ * another; a server that lost its disk is let in again as a new one.
  *
  * They do not saw off the branch they sit on: an order is given only if, whatever becomes of it and of those before it,
  * the voters that have their disks are a majority (electorate.c). Otherwise they are as careless as people are: they
@@ -163,7 +163,7 @@ void strike_transfer(struct sim *sim)
     if (chance(sim, STREAM_FAULTS, 300)) target = NOBODY;
     bool holds_up = chance(sim, STREAM_FAULTS, 300);
     uint64_t held_us = 1 + draw(sim, STREAM_FAULTS, 2 * sim->plan.election_us);
-    bool deafens = chance(sim, STREAM_FAULTS, 500);
+    bool deafens = chance(sim, STREAM_FAULTS, 700);
     order(sim, (struct sim_order){.action = ACTION_TRANSFER, .subject = target});
     sim->operators.holds_up_us = holds_up ? held_us : 0;
     sim->operators.deafens = deafens;

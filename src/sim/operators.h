@@ -43,7 +43,7 @@ void life_begin(struct sim_node *node, uint64_t incarnation);
 void lives_deinit(struct sim_node *node);
 /* The disk that a configuration means by this incarnation; null: nobody ever had it. */
 const struct sim_disk *life_disk(const struct sim_node *node, uint64_t incarnation);
-/* How much of a term's leader's log it has or had durable while it was in that term. 0: the longest of all its lives. */
+/* How much of a term's leader's log it has, or had durable while it was in that term. 0: the longest of all lives. */
 raft_index life_match(const struct sim_node *node, uint64_t incarnation, raft_term term);
 /* Whom it voted for in a term, durably: candidate + 1; 0: nobody. */
 unsigned life_vote(const struct sim_node *node, uint64_t incarnation, raft_term term);

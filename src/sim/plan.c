@@ -57,7 +57,7 @@ static const struct {
     [FAULT_promote] = {"promote", 500, 5},
     [FAULT_demote] = {"demote", 500, 5},
     [FAULT_replace] = {"replace", 500, 5},
-    [FAULT_transfer] = {"transfer", 600, 8},
+    [FAULT_transfer] = {"transfer", 800, 10},
     [FAULT_priority] = {"priority", 200, 3},
     [FAULT_forget] = {"forget", 400, 4},
 };
@@ -176,7 +176,7 @@ static void draw_disk_and_nodes(struct sim *sim)
 static void draw_leases(struct sim *sim)
 {
     struct sim_plan *plan = &sim->plan;
-    plan->settings.leases = ONE_OF(sim, 0, 1);
+    plan->settings.leases = ONE_OF(sim, 0, 1, 1);
     plan->settings.follower_reads = ONE_OF(sim, 0, 0, 1);
     plan->settings.clock_drift_ppm = plan->clock_drift_ppm * ONE_OF(sim, 1, 2);
     if (sim->options.manual) plan->settings.leases = plan->settings.follower_reads = 0;
