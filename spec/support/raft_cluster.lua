@@ -8,8 +8,11 @@
 -- Times are the virtual clock's, in microseconds; the election timeout is Cluster.T, a heartbeat Cluster.HEARTBEAT.
 -- After every step it is checked that what left was true: votes, requests and acknowledgements are implied by what the
 -- disk holds, one leader per term ever, one vote per server and term, and what is committed never changes.
+-- Snapshots, taken, on their way and installed, are in raft_snapshots.lua; entries that a disk has no more stay in its
+-- list as { gone = true }.
 local core = require "moonclave.core"
 local formats = require "moonclave.formats"
+if os.getenv "MOONCLAVE_MUTANT" then core.mutant(os.getenv "MOONCLAVE_MUTANT") end
 
 local Cluster, Server = {}, {}
 Cluster.__index, Server.__index = Cluster, Server
@@ -170,6 +173,7 @@ function Server:answer_log_read(entries)
     entries = {}
     for index = read.first, read.last do
       local entry = self.disk.log[index]
+      if entry.gone then break end
       bytes = bytes + 72 + #entry.payload
       if #entries > 0 and bytes > read.max_bytes then break end
       entries[#entries + 1] = entry
@@ -180,7 +184,8 @@ end
 
 function Server:start()
   local disk, runs, configurations = self.disk, {}, {}
-  for _, entry in ipairs(disk.log) do
+  for index = disk.base.index + 1, #disk.log do
+    local entry = disk.log[index]
     if #runs == 0 or runs[#runs].term ~= entry.term then
       runs[#runs + 1] = { first = entry.index, term = entry.term }
     end
@@ -190,11 +195,12 @@ function Server:start()
   self.settings.id = self.id
   self.core = core.new(self.settings)
   self.writes, self.log_reads, self.reads = {}, {}, {}
-  self.applied, self.deadline_us = 0, nil
+  self.applied, self.deadline_us = disk.snapshot and disk.snapshot.meta.index or 0, nil
+  self:begin_snapshots()
   self.cluster.seed = self.cluster.seed + 1
   return self:event { type = "start", seed = self.cluster.seed, durable = {
     term = disk.term, vote = disk.vote,
-    snapshot = { configuration = disk.configuration },
+    snapshot = disk.snapshot and disk.snapshot.meta or { configuration = disk.configuration }, base = disk.base,
     last_index = #disk.log, last_chain = last and last.chain, last_time_ms = last and last.time_ms,
     runs = runs, configurations = configurations,
   } }
@@ -227,7 +233,7 @@ function Cluster.new(options)
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
       disk = { term = disk.term or 0, vote = disk.vote or "", log = table.move(log, 1, #log, 1, {}),
-        configuration = configuration } }, Server)
+        configuration = configuration, base = { index = 0, term = 0, chain = 0 }, snapshots = {} } }, Server)
     local last = server.disk.log[#server.disk.log]
     if last and server.disk.term < last.term then server.disk.term = last.term end
     self[id], self.servers[#self.servers + 1], self.ids[id] = server, server, true
@@ -298,6 +304,7 @@ function Cluster:settle(rounds)
           busy = true
           server:answer_log_read()
         end
+        if server.core and not server.stuck and server:settle_snapshots() then busy = true end
         if server.apply_due then
           server.apply_due = false
           server:event { type = "applied", index = server.applied }
@@ -431,6 +438,11 @@ function Cluster:check_message(server, message)
     if message.success then
       assert(message.match <= #disk.log, "an acknowledgement left before it was durable")
     end
+  elseif message.type == "snapshot_result" then
+    assert(disk.term >= message.term, "an answer left before its term was durable")
+    if message.status == Cluster.INSTALLED then
+      assert(message.match <= #disk.log, "a snapshot was said to be here before it was")
+    end
   elseif message.type == "append" then
     assert(message.commit <= message.prev_index + #message.entries, "a commit index past what can be verified")
   end
@@ -441,5 +453,7 @@ function Cluster:committed(server, entry)
   assert(not before or before == entry.chain, ("%s: committed entry %d changed"):format(server.id, entry.index))
   self.committed_entries[entry.index] = entry.chain
 end
+
+require "support.raft_snapshots"(Cluster, Server)
 
 return Cluster

@@ -8,6 +8,7 @@
 #include "base/mp.h"
 #include "module/entry_table.h"
 #include "module/fields.h"
+#include "module/snapshot_table.h"
 #include "wire/rpc.h"
 
 #include <string.h>
@@ -104,6 +105,12 @@ static void check_message(lua_State *L, struct raft_message *message)
         break;
     case RAFT_APPEND_RESULT:
         check_append_result(L, &message->append_result);
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        check_install_snapshot(L, 1, &message->install_snapshot);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        check_snapshot_result(L, 1, &message->snapshot_result);
         break;
     }
 }
@@ -224,6 +231,12 @@ static void push_message(lua_State *L, const struct raft_message *message, const
         break;
     case RAFT_APPEND_RESULT:
         push_append_result(L, &message->append_result);
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        push_install_snapshot(L, &message->install_snapshot);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        push_snapshot_result(L, &message->snapshot_result);
         break;
     }
 }

@@ -13,6 +13,7 @@ static void ask(struct raft *raft, const struct raft_peer *peer);
 /* Only voters campaign. A server without a configuration waits to be told of one. */
 bool raft_may_campaign(const struct raft *raft)
 {
+    if (raft_log_stands(raft)) return false;
     return !raft->gate.refused && raft_configuration_is_voter(raft_effective(raft), &raft->id);
 }
 

@@ -29,6 +29,8 @@ enum error_code raft_receive(struct raft *raft, const struct raft_event *event, 
         [RAFT_VOTE] = {TERM_OF_VOTE, raft_receive_vote},
         [RAFT_APPEND] = {TERM_BY_HANDLER, raft_receive_append},
         [RAFT_APPEND_RESULT] = {TERM_RAISES, raft_receive_append_result},
+        [RAFT_INSTALL_SNAPSHOT] = {TERM_BY_HANDLER, raft_receive_install_snapshot},
+        [RAFT_SNAPSHOT_RESULT] = {TERM_RAISES, raft_receive_snapshot_result},
     };
     const struct raft_message *message = event->message;
     if ((size_t)message->type >= sizeof rows / sizeof *rows || !rows[message->type].handle) {

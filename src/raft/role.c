@@ -100,6 +100,7 @@ static void assign_role(struct raft *raft, enum raft_role role)
 static void leave_leadership(struct raft *raft)
 {
     raft_fail_reads(raft);
+    if (!GUARD(TRANSFER_OUTLIVES_TERM, false)) raft_transfers_end(raft);
     raft->uncommitted_bytes = 0;
 }
 

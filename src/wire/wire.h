@@ -26,6 +26,9 @@
  *                  state_chain, entry count] and the entries' bytes (raft/entry.h)
  *   APPEND_RESULT  [from, to, term, success, prev_index, match, last_index, conflict_term,
  *                  conflict_index, round, state_index, state_chain]
+ *   INSTALL_SNAPSHOT [from, to, term, attempt, offset, checksum, last, meta (raft/snapshot_meta.h)]
+ *                  and the chunk's bytes
+ *   SNAPSHOT_RESULT [from, to, term, index, snapshot term, attempt, status, offset, match]
  *
  * Later protocols may add elements at the end of an array: readers skip what they do not know.
  * Writers of a protocol send every element it lists.
