@@ -118,6 +118,28 @@ void table_restore_item(struct state_table *table, struct state_item *item)
     count_nested(table, &nothing, &item->slot);
 }
 
+struct state_item *table_append(struct state_table *table, struct state_key key,
+                                struct state_slot slot)
+{
+    static const struct state_slot nothing = {.type = STATE_NIL};
+    count_nested(table, &nothing, &slot);
+    table->count++;
+    table->revision++;
+    if (!key.is_string && key.integer == (int64_t)table->length + 1) {
+        append_to_run(table, slot);
+        return NULL;
+    }
+    struct state_item *item = item_new(key, slot);
+    order_append(key.is_string ? &table->strings : &table->integers, item);
+    if (!key.is_string) return NULL;
+    if (table->points) {
+        points_insert(table->points, item);
+    } else if (table->strings->height > 0) {
+        table->points = points_new(table->strings);
+    }
+    return item;
+}
+
 void table_permute(struct state_table *table, const uint32_t *from, uint32_t count)
 {
     assert(count <= table->length);
