@@ -202,7 +202,8 @@ static enum error_code open_table(struct state_restore *restore, const struct mp
 static void close_tables(struct state_restore *restore)
 {
     while (restore->depth > 0 && restore->stack[restore->depth - 1].left == 0) {
-        const struct state_table *table = restore->stack[--restore->depth].table;
+        struct state_table *table = restore->stack[--restore->depth].table;
+        table_appended(table);
         restore->state->hash += table->sum + term_of_table(table);
         restore->whole = restore->depth == 0;
     }

@@ -118,8 +118,7 @@ void table_restore_item(struct state_table *table, struct state_item *item)
     count_nested(table, &nothing, &item->slot);
 }
 
-struct state_item *table_append(struct state_table *table, struct state_key key,
-                                struct state_slot slot)
+void table_append(struct state_table *table, struct state_key key, struct state_slot slot)
 {
     static const struct state_slot nothing = {.type = STATE_NIL};
     count_nested(table, &nothing, &slot);
@@ -127,17 +126,16 @@ struct state_item *table_append(struct state_table *table, struct state_key key,
     table->revision++;
     if (!key.is_string && key.integer == (int64_t)table->length + 1) {
         append_to_run(table, slot);
-        return NULL;
+        return;
     }
-    struct state_item *item = item_new(key, slot);
-    order_append(key.is_string ? &table->strings : &table->integers, item);
-    if (!key.is_string) return NULL;
-    if (table->points) {
-        points_insert(table->points, item);
-    } else if (table->strings->height > 0) {
-        table->points = points_new(table->strings);
-    }
-    return item;
+    order_append(key.is_string ? &table->strings : &table->integers, item_new(key, slot));
+}
+
+/* The hash of many strings is made once, at its final size. */
+void table_appended(struct state_table *table)
+{
+    if (!table->strings || table->strings->height == 0) return;
+    table->points = points_new(table->strings, table->count - table->length);
 }
 
 void table_permute(struct state_table *table, const uint32_t *from, uint32_t count)
@@ -212,7 +210,7 @@ static void insert_string(struct state_table *table, struct state_item *item)
     if (table->points) {
         points_insert(table->points, item);
     } else if (table->strings->height > 0) {
-        table->points = points_new(table->strings);
+        table->points = points_new(table->strings, 0);
     }
 }
 
