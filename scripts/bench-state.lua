@@ -56,9 +56,9 @@ local function write_all(meanwhile)
   snapshot:finish()
   local encoded = table.concat(pieces)
   table.sort(times)
-  print(("written: %.1f MiB in %.0f ms (%.0f MiB/s), %d steps: p50 %d us, p99 %d us, the longest %d us"):format(
-    #encoded / 1048576, total / 1000, #encoded / 1.048576 / total, #times, times[#times // 2], times[#times * 99 // 100],
-    times[#times]))
+  local form = "written: %.1f MiB in %.0f ms (%.0f MiB/s), %d steps: p50 %d us, p99 %d us, the longest %d us"
+  print(form:format(#encoded / 1048576, total / 1000, #encoded / 1.048576 / total, #times, times[#times // 2],
+    times[#times * 99 // 100], times[#times]))
   return encoded, hash
 end
 

@@ -1,6 +1,6 @@
 -- Servers that take a snapshot at every third entry and send it byte by byte, under a network that loses, doubles and
--- shuffles, with disks that are slow, fail and forget, and crashes between any two effects: what a snapshot carries is what
--- was committed, nothing acknowledged is lost, and in the end all agree (support/raft_cluster.lua checks every step).
+-- shuffles, with disks that are slow, fail and forget, and crashes between any two effects: what a snapshot carries is
+-- what was committed, nothing acknowledged is lost, and in the end all agree (raft_cluster.lua checks each step).
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 

@@ -1,4 +1,5 @@
--- A snapshot written in steps while the tree changes has the bytes of its beginning; bytes in any pieces become that tree.
+-- A snapshot written in steps while the tree changes has the bytes of its beginning; bytes in any pieces become that
+-- tree.
 local state = require "moonclave.state"
 local base = require "moonclave.base"
 

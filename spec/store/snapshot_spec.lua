@@ -3,7 +3,7 @@ local support = require "store.support"
 local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 local store = require "moonclave.store"
-if os.getenv "MOONCLAVE_MUTANT" then store.mutant(os.getenv "MOONCLAVE_MUTANT") end
+if (os.getenv "MOONCLAVE_MUTANT" or "") ~= "" then store.mutant(os.getenv "MOONCLAVE_MUTANT") end
 
 local BLOCK = 64
 
@@ -24,8 +24,8 @@ end
 
 local function meta_of(model, index, size)
   local entry = model.log[index]
-  return { index = index, term = entry.term, chain = entry.chain, format_level = 1, system_hash = index, state_hash = -index,
-    size = size or 0, configuration_index = 0, configuration = "the configuration" }
+  return { index = index, term = entry.term, chain = entry.chain, format_level = 1, system_hash = index,
+    state_hash = -index, size = size or 0, configuration_index = 0, configuration = "the configuration" }
 end
 
 -- ---- a story ----
@@ -42,8 +42,8 @@ local function append(model, term, sizes)
   local chain = model.last > 0 and (model.log[model.last] or { chain = model.snapshot.meta.chain }).chain or 0
   local entries = {}
   for i, size in ipairs(sizes) do
-    local entry = { type = 4, flags = 0, term = term, index = model.last + 1, time_ms = 5, seed = 0, session = 0, sequence = 0,
-      payload = ("e"):rep(size) }
+    local entry = { type = 4, flags = 0, term = term, index = model.last + 1, time_ms = 5, seed = 0, session = 0,
+      sequence = 0, payload = ("e"):rep(size) }
     entry.chain = formats.entry_chain(entry, chain)
     chain = entry.chain
     model.log[entry.index], model.last, entries[i] = entry, entry.index, entry
@@ -271,7 +271,7 @@ describe("a story of snapshots", function()
     end)
   end)
 
-  it("goes on when the disk was full at any call", function()
+  it("has done nothing of what a full disk refused, at any call", function()
     local story, call, refused = make_story(), 0, 0
     repeat
       call = call + 1

@@ -12,7 +12,7 @@
 -- list as { gone = true }.
 local core = require "moonclave.core"
 local formats = require "moonclave.formats"
-if os.getenv "MOONCLAVE_MUTANT" then core.mutant(os.getenv "MOONCLAVE_MUTANT") end
+if (os.getenv "MOONCLAVE_MUTANT" or "") ~= "" then core.mutant(os.getenv "MOONCLAVE_MUTANT") end
 
 local Cluster, Server = {}, {}
 Cluster.__index, Server.__index = Cluster, Server

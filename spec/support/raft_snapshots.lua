@@ -1,5 +1,5 @@
--- Snapshots for the cores of raft_cluster.lua. A machine's state is its index and the chain there, drawn out to some bytes,
--- so that every server's snapshot of an index has the same bytes, and a wrong one is seen when it is installed.
+-- Snapshots for the cores of raft_cluster.lua. A machine's state is its index and the chain there, drawn out to some
+-- bytes, so that every server's snapshot of an index has the same, and a wrong one is seen when it is installed.
 --
 --   server:take_snapshot()      at what is applied; complete, synced, and told to the core
 --   server.chunk_reads, .chunk_writes, .installs, .compactions     effects that wait
@@ -23,7 +23,8 @@ return function(Cluster, Server)
   -- A chunk as a played leader sends it; without a size an offer.
   function Cluster:chunk(from, to, term, snapshot, attempt, offset, size)
     return self[to]:receive { type = "install_snapshot", from = from, to = to, term = term, meta = snapshot.meta,
-      attempt = attempt, offset = offset or 0, chunk = snapshot.bytes:sub((offset or 0) + 1, (offset or 0) + (size or 0)) }
+      attempt = attempt, offset = offset or 0,
+      chunk = snapshot.bytes:sub((offset or 0) + 1, (offset or 0) + (size or 0)) }
   end
 
   function Server:begin_snapshots()

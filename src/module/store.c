@@ -5,6 +5,7 @@
  *                                                                                   -> a store
  *   store.disk(seed)                                                                -> a lossy disk
  *   store.mutant(name)                            a build with mutants: switches that one on
+ *   store.now_us()                                a monotonic clock, for measuring
  * What fails returns nil, the error's code and its text.
  */
 #include "module/entry_table.h"
@@ -18,6 +19,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define STORE_TYPE "moonclave.store"
 #define DISK_TYPE  "moonclave.store.disk"
@@ -450,6 +452,14 @@ static int snapshots_forget(lua_State *L)
     return done(L, store_snapshots_forget(check_snapshots(L), from, &error), &error);
 }
 
+static int now_us(lua_State *L)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    return 1;
+}
+
 static int switch_mutant(lua_State *L)
 {
     return check_mutant(L, 1);
@@ -509,6 +519,7 @@ static const luaL_Reg functions[] = {
     {"disk", disk_new},
     {"meta_bytes", store_lua_meta_bytes},
     {"mutant", switch_mutant},
+    {"now_us", now_us},
     {NULL, NULL},
 };
 

@@ -53,8 +53,8 @@ enum raft_event_type {
     RAFT_EVENT_CHUNK_READ,      /* answers CHUNK_READ */
     RAFT_EVENT_CHUNK_WRITTEN,   /* answers CHUNK_WRITE */
     RAFT_EVENT_SNAPSHOT_INSTALLED, /* answers SNAPSHOT_INSTALL: durable */
-    RAFT_EVENT_SNAPSHOT_FAILED, /* answers CHUNK_WRITE or SNAPSHOT_INSTALL: not done (a full disk, bytes that do not make
-                                   the snapshot); the leader may try again */
+    RAFT_EVENT_SNAPSHOT_FAILED, /* answers CHUNK_WRITE or SNAPSHOT_INSTALL: not done (a full disk, bytes that do not
+                                   make the snapshot); the leader may try again */
 };
 
 struct raft_event {
@@ -222,9 +222,10 @@ struct raft_status {
 };
 void raft_status(const struct raft *raft, struct raft_status *status);
 
-/* Begins the meta of a snapshot to be taken at an applied index, not before the newest snapshot: fills in index, term,
- * chain (0 when only the disk knows it: the owner has it from the entry it applied), configuration_index and, into
- * *configuration, its bytes, which meta->configuration then points to. Format level, hashes and size are the owner's. */
+/* Begins the meta of a snapshot to be taken at an applied index, not before the newest snapshot: fills in index,
+ * term, chain (0 when only the disk knows it: the owner has it from the entry it applied), configuration_index
+ * and, into *configuration, its bytes, which meta->configuration then points to. Format level, hashes and size are
+ * the owner's. */
 void raft_snapshot_prepare(const struct raft *raft, raft_index index, struct raft_snapshot_meta *meta,
                            struct buffer *configuration);
 

@@ -1,7 +1,7 @@
 /*
- * The disk (snapshots' files are in snapshot.h): a Raft log, the hard state, the identity and the snapshot meta in one SQLite file,
+ * The disk: a Raft log, the hard state, the identity and the snapshot meta in one SQLite file,
  * synchronous. One thread uses a store at a time; the node gives it a thread of its own. One
- * connection per file, always.
+ * connection per file, always. Snapshots are files beside it: snapshot.h.
  *
  * What is durable when: store_persist returns OK only after the transaction that holds everything
  * given is synced (WAL, synchronous=FULL, EXTRA where the first use creates the file). After
@@ -58,9 +58,10 @@ enum error_code store_persist(struct store *store, const struct raft_persist *co
  * Does what can wait until completions are reported: removes a few hundred rows that store_compact
  * or store_install has left behind, and copies the WAL into the database file when it has grown
  * long enough (milliseconds, and two syncs, once in about a thousand pages). Call it after each
- * store_persist, and when idle until store_is_tidy; a store that is never tidied does it within store_persist, later. OK,
- * or what has broken the store since: a failed checkpoint takes nothing back that store_persist has
- * said, but the process must stop. A full disk is not an error here: the WAL waits.
+ * store_persist, and when idle until store_is_tidy; a store that is never tidied checkpoints within
+ * store_persist, later. OK, or what has broken the store since: a failed checkpoint takes nothing
+ * back that store_persist has said, but the process must stop. A full disk is not an error here: the
+ * WAL and the rows wait.
  */
 enum error_code store_tidy(struct store *store, struct error *error);
 
