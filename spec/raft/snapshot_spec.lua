@@ -431,6 +431,25 @@ describe("a follower that is sent a snapshot", function()
     assert.equal(0, c:take("c", "snapshot_result")[1].offset)
   end)
 
+  it("does not take an answer about one snapshot's chunk for another's", function()
+    local c = follower {}
+    local long = Cluster.snapshot_of(log, 4, configuration)
+    local short = Cluster.snapshot_of(log, 6, configuration)
+    assert(#short.bytes < #long.bytes)
+    c:chunk("b", "a", 2, long, 1)
+    c.a:persist()
+    c.a:write_chunk()
+    c:chunk("b", "a", 2, long, 1, 0, #short.bytes)
+    c:chunk("b", "a", 2, short, 2, 5, 5) -- its offer was lost
+    answer(c)
+    c.a:write_chunk() -- as many bytes as the other one has
+    assert.same({ 6, 0 }, { c.a:status().installing_index, #c.a.installs })
+    assert.is_nil(answer(c))
+    send_all(c, 2, short, 3)
+    c.a:install()
+    assert.equal(6, c.a:status().last_index)
+  end)
+
   it("refuses where its disk is full, and begins again", function()
     local c = follower {}
     c:chunk("b", "a", 2, snapshot, 1)

@@ -199,6 +199,8 @@ static enum error_code begin(struct raft *raft, const struct raft_message *messa
     incoming->meta = raft_snapshot_meta_copy(&message->install_snapshot.meta);
     incoming->from = message->from;
     incoming->leader_term = message->term;
+    incoming->asking = true; /* by an offer that is yet to come */
+    incoming->offer_token = raft->snapshots.token + 1;
     return ERROR_OK;
 }
 

@@ -13,6 +13,8 @@
 
 #include <assert.h>
 
+static struct snapshot_slot *complete_of(struct store_snapshots *snapshots,
+                                         const struct raft_snapshot_meta *meta);
 static enum error_code gather(struct snapshot_slot *slot, struct slice bytes,
                               struct error *failure);
 static enum error_code write_block(struct snapshot_slot *slot, uint64_t number, struct slice data,
@@ -90,6 +92,7 @@ enum error_code store_incoming_begin(struct store_snapshots *snapshots,
         if ((code = snapshots_free_slot(snapshots, slot, error))) return code;
         slot = NULL;
     }
+    if (!slot) slot = complete_of(snapshots, meta);
     if (!slot) {
         code = snapshots_take_slot(snapshots, SLOT_INCOMING, meta, &slot, error);
         if (code) return code;
@@ -100,6 +103,19 @@ enum error_code store_incoming_begin(struct store_snapshots *snapshots,
     if (code) return forget_progress(snapshots, slot, &failure, error);
     *have = slot->size;
     return ERROR_OK;
+}
+
+/* One that had come in whole, and was not made the node's own: it goes on from there. */
+static struct snapshot_slot *complete_of(struct store_snapshots *snapshots,
+                                         const struct raft_snapshot_meta *meta)
+{
+    for (int i = 0; i < STORE_SNAPSHOT_SLOTS; i++) {
+        struct snapshot_slot *slot = &snapshots->slots[i];
+        if (slot->use != SLOT_COMPLETE || !raft_snapshot_meta_equal(&slot->meta, meta)) continue;
+        slot->use = SLOT_INCOMING;
+        return slot;
+    }
+    return NULL;
 }
 
 enum error_code store_incoming_write(struct store_snapshots *snapshots, uint64_t offset,
