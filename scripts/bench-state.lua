@@ -40,15 +40,14 @@ local function writes(count, offset)
 end
 
 local function write_all(meanwhile)
-  local snapshot, more, bytes = tree:snapshot(), true, nil
+  local snapshot, more = tree:snapshot(), true
   local pieces, times, total = {}, {}, 0
   collectgarbage "stop"
   while more do
     local started = now()
-    bytes, more = snapshot:step(WORK)
+    pieces[#pieces + 1], more = snapshot:step(WORK)
     local took = now() - started
     times[#times + 1], total = took, total + took
-    pieces[#pieces + 1] = bytes
     if meanwhile then meanwhile(snapshot) end
   end
   collectgarbage "restart"

@@ -17,8 +17,9 @@ local ROWS = {
 
 -- Runs one story in a process of its own; did it pass, and what was said.
 local function run(mutant, file, title)
-  local command = ("MOONCLAVE_MUTANT=%s LUA_CPATH='%s/lua/?.so;;' MOONCLAVE_COUNTS= busted --lua=lua5.4 -o plainTerminal "
-    .. "--filter='%s' %s 2>&1; echo status $?"):format(mutant, BUILD, title:gsub("%W", "."), file)
+  local form = "MOONCLAVE_MUTANT=%s LUA_CPATH='%s/lua/?.so;;' MOONCLAVE_COUNTS= busted --lua=lua5.4 -o plainTerminal "
+    .. "--filter='%s' %s 2>&1; echo status $?"
+  local command = form:format(mutant, BUILD, title:gsub("%W", "."), file)
   local pipe = assert(io.popen(command))
   local text = pipe:read "a"
   pipe:close()

@@ -362,10 +362,10 @@ describe("a snapshot's chunk", function()
   local frame = golden[14][2]
   local values, chunk = elements(body_of(frame))
 
-  local function with(changes, bytes)
+  local function with(changes, other)
     local changed = { table.unpack(values) }
     for index, value in pairs(changes) do changed[index] = value end
-    return wire.decode(framed(9, array(changed) .. (bytes or chunk)))
+    return wire.decode(framed(9, array(changed) .. (other or chunk)))
   end
 
   it("answers for itself, behind a meta that answers for itself", function()

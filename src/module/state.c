@@ -6,6 +6,7 @@
  *
  *   tree:snapshot() -> snapshot     snapshot:step(work) -> bytes, more    :hash()   :saved()   :finish()
  *   restore() -> restore            restore:feed(bytes)    :finish(hash, tree)    true, or nil and why
+ *                                   :free()                what it holds
  *   process_us()                    processor time of this process
  */
 #include "script/values.h"
@@ -500,7 +501,7 @@ int luaopen_moonclave_state(lua_State *L)
         {"finish", snapshot_finish}, {NULL, NULL},
     };
     static const luaL_Reg restore_methods[] = {
-        {"feed", restore_feed}, {"finish", restore_finish}, {NULL, NULL}};
+        {"feed", restore_feed}, {"finish", restore_finish}, {"free", restore_gc}, {NULL, NULL}};
     define(L, SNAPSHOT, snapshot_methods, snapshot_finish);
     define(L, RESTORE, restore_methods, restore_gc);
     define(L, TABLE, table_methods, table_gc);
