@@ -85,8 +85,8 @@ local function trim(rows)
     table.sort(writes)
     table.sort(waits)
     local form = "%-28s %5d writes: p50 %5d us, p99 %6d us, most %6d us; tidy p50 %5d us, p99 %6d us, most %6d us"
-    print(string.format(form, what, count, writes[count // 2], writes[count * 99 // 100], writes[count], waits[count // 2],
-      waits[count * 99 // 100], waits[count]))
+    print(string.format(form, what, count, writes[count // 2], writes[count * 99 // 100], writes[count],
+      waits[count // 2], waits[count * 99 // 100], waits[count]))
   end
   measure("before a snapshot", 1000)
   local meta = {index = index - 100, term = 1, chain = s:read(index - 100, index - 100)[1].chain, configuration = ""}
