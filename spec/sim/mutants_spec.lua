@@ -8,6 +8,12 @@ local sim = require "moonclave.sim"
 local named = { "ungated_vote", "ungated_vote_request", "counted_prior_term", "double_vote", "stale_read",
   "truncate_without_conflict" }
 
+-- Those that stand for snapshots' bugs: the simulator takes none yet. Their stories kill them (raft/mutants_spec.lua);
+-- when the simulator takes snapshots, this list goes.
+local out_of_reach = { conflict_kept = true, configuration_outlives_install = true, compacted_configuration = true,
+  compacted_appended = true, rejected_below_snapshot = true, older_snapshot_installed = true, unsynced_snapshot = true,
+  transfer_outlives_term = true }
+
 local function known_mutants(cpath)
   local code = [[for _, m in ipairs(require("moonclave.sim").mutants()) do print(m.name) end]]
   local pipe = assert(io.popen(("LUA_CPATH='%s' lua5.4 -e '%s'"):format(cpath, code)))
@@ -48,9 +54,11 @@ describe("mutants", function()
   end)
 
   for _, mutant in ipairs(known_mutants(cpath)) do
+    if out_of_reach[mutant] then goto next_one end
     it(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
       assert.is_truthy(kill(cpath, mutant, false), mutant .. " survives 2,000 seeds")
       assert.is_truthy(kill(cpath, mutant, true), mutant .. " breaks a rule but does no harm in 2,000 seeds")
     end)
+    ::next_one::
   end
 end)
