@@ -42,6 +42,14 @@
     X(WORD_FORGOTTEN,           "word_forgotten",           "a restarted voter breaks the lease it granted") \
     X(WORD_DIES_WITH_TERM,      "word_dies_with_term",      "a voter that hears of a higher term breaks a lease") \
     X(OLD_READ_INDEX,           "old_read_index",           "4: a late answer to another request serves a read") \
+    X(CONFLICT_KEPT,            "conflict_kept",            "9: a snapshot is thought there because its index is, with another term") \
+    X(CONFIGURATION_OUTLIVES_INSTALL, "configuration_outlives_install", "10, 11: configurations of a replaced log stay in force") \
+    X(COMPACTED_CONFIGURATION,  "compacted_configuration",  "12: a configuration that was compacted is not there to roll back to") \
+    X(COMPACTED_APPENDED,       "compacted_appended",       "24: entries that were compacted are looked at again") \
+    X(REJECTED_BELOW_SNAPSHOT,  "rejected_below_snapshot",  "25: an append below the snapshot is not known to match") \
+    X(OLDER_SNAPSHOT_INSTALLED, "older_snapshot_installed", "28: a snapshot older than the log replaces it") \
+    X(TRANSFER_OUTLIVES_TERM,   "transfer_outlives_term",   "31: a snapshot transfer of a former term is alive at re-election") \
+    X(UNSYNCED_SNAPSHOT,        "unsynced_snapshot",        "29: a snapshot is made the node's own before its bytes are synced") \
     /* of src/store: only runs on the real one can tell */ \
     X(STORE_UNSYNCED,           "store_unsynced",           "a commit is said to be durable before it is synced") \
     X(STORE_UNSCANNED,          "store_unscanned",          "the WAL is not looked at before SQLite forgets its damaged end") \

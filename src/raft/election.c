@@ -15,7 +15,7 @@ static void ask(struct raft *raft, const struct raft_peer *peer);
  * before it (membership.c says why); its own vote does not count then. */
 bool raft_may_campaign(const struct raft *raft)
 {
-    if (raft->gate.refused) return false;
+    if (raft_log_stands(raft) || raft->gate.refused) return false;
     if (raft_configuration_is_voter(raft_effective(raft), &raft->id)) return true;
     raft_index index;
     raft_log_configuration(&raft->log, &index);

@@ -73,6 +73,25 @@ void raft_gate_truncated(struct raft_gate *gate, raft_index from)
     }
 }
 
+bool raft_gate_log_still(const struct raft *raft)
+{
+    const struct raft_gate *gate = &raft->gate;
+    raft_index last = raft->log.last_index;
+    return gate->write_count == 0 && !gate->refused && gate->durable.index == last &&
+           gate->durable.last == last;
+}
+
+/* What is outstanding carries a hard state only: it leaves the log as the snapshot made it. */
+void raft_gate_installed(struct raft_gate *gate, raft_index index)
+{
+    gate->durable.index = gate->durable.last = index;
+    for (size_t i = 0; i < gate->write_count; i++) {
+        struct raft_write *write = write_at(gate, i);
+        assert(write->entry_count == 0);
+        write->stand.index = write->stand.last = index;
+    }
+}
+
 bool raft_gate_persisted(struct raft_gate *gate, uint64_t sequence)
 {
     bool news = false;

@@ -62,7 +62,7 @@ const struct raft_configuration *raft_effective(const struct raft *raft)
     raft_index index;
     const struct raft_configuration *newest = raft_log_configuration(&raft->log, &index);
     if (GUARD(UNAPPLIED_IGNORED, false) && raft->role != RAFT_LEADER) {
-        return raft_log_configuration_as_of(&raft->log, raft->applied_index);
+        return raft_log_configuration_at(&raft->log, raft->applied_index, NULL);
     }
     if (GUARD(INHERITED_IGNORED, false) && raft->role == RAFT_LEADER &&
         index > raft->commit_index && index < raft->term_start) {

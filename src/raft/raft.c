@@ -3,8 +3,8 @@
  * out.
  *
  * Where to read on: role.c (who may become what), election.c and vote.c, append.c (followers),
- * send.c and result.c (leaders), commit.c, reads.c, membership.c, handover.c, gate.h (what waits for
- * the disk), log.h, timer.c.
+ * send.c and result.c (leaders), commit.c, reads.c, membership.c, handover.c, snapshot.c, transfer.c
+ * and install.c, gate.h (what waits for the disk), log.h, timer.c.
  */
 #include "raft/core.h"
 
@@ -45,6 +45,8 @@ void raft_free(struct raft *raft)
     raft_reads_deinit(&raft->reads);
     raft_peers_deinit(&raft->peers);
     raft_gate_deinit(&raft->gate);
+    raft_snapshots_deinit(&raft->snapshots);
+    raft_incoming_deinit(&raft->incoming);
     raft_log_deinit(&raft->log);
     memory_free(raft);
 }
@@ -65,12 +67,18 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event,
         [RAFT_EVENT_UNREACHABLE] = raft_unreachable,
         [RAFT_EVENT_CONFIGURE] = raft_configure,
         [RAFT_EVENT_TRANSFER] = raft_hand_over,
+        [RAFT_EVENT_SNAPSHOT_TAKEN] = raft_snapshot_taken,
+        [RAFT_EVENT_CHUNK_READ] = raft_chunk_was_read,
+        [RAFT_EVENT_CHUNK_WRITTEN] = raft_chunk_was_written,
+        [RAFT_EVENT_SNAPSHOT_INSTALLED] = raft_snapshot_was_installed,
+        [RAFT_EVENT_SNAPSHOT_FAILED] = raft_snapshot_failed,
     };
     assert((size_t)event->type < sizeof handlers / sizeof *handlers);
     assert(raft->started == (event->type != RAFT_EVENT_START));
     assert(event->now_us >= raft->now_us);
     raft->now_us = event->now_us;
     raft_arena_reset(&raft->arena);
+    raft_snapshots_sweep(raft);
     enum error_code code = handlers[event->type](raft, event, error);
     if (code != ERROR_CORRUPT && code != ERROR_VERSION) {
         finish(raft); /* else the node stops: nothing more goes out */
@@ -94,7 +102,8 @@ static enum error_code on_start(struct raft *raft, const struct raft_event *even
     if (GUARD(DOUBLE_VOTE, false)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->gate.durable =
         (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
-    raft->commit_index = raft->applied_index = raft->told.applied = raft->log.snapshot_index;
+    raft->commit_index = raft->applied_index = raft->told.applied = durable->snapshot.index;
+    raft_snapshots_load(raft, &durable->snapshot);
     raft->settled_index = raft->commit_index;
     if (raft->settings.leases) {
         raft->silent_until_us = raft->now_us + raft->settings.election_timeout_us;
@@ -153,12 +162,14 @@ static void finish(struct raft *raft)
     /* First, for messages point into the tail. What is applied is durable. */
     raft_log_trim(&raft->log, raft->applied_index, raft->settings.tail_bytes_max);
     raft_follow_membership(raft);
+    raft_compact(raft);
     follow_configuration(raft);
     raft_advance_handover(raft);
     tell_role(raft);
     raft_gate_flush(raft);
     raft_replicate(raft);
     tell_applied(raft);
+    raft_install(raft);
     raft_arm(raft);
     check(raft);
 }
@@ -214,7 +225,7 @@ static void tell_applied(struct raft *raft)
 
 static void check(const struct raft *raft)
 {
-    assert(raft->commit_index >= raft->log.snapshot_index);
+    assert(raft->commit_index >= raft->log.base.index);
     assert(raft->commit_index <= raft->log.last_index);
     assert(raft->gate.durable.index <= raft->log.last_index);
     assert(raft->told.applied <= raft->commit_index);

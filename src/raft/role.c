@@ -107,6 +107,7 @@ static void leave_leadership(struct raft *raft)
 {
     raft_fail_reads(raft);
     if (!GUARD(TRANSFER_OUTLIVES, false)) raft->handover = (struct raft_handover){0};
+    if (!GUARD(TRANSFER_OUTLIVES_TERM, false)) raft_transfers_end(raft);
     raft->uncommitted_bytes = 0;
 }
 

@@ -34,6 +34,7 @@ void raft_replicate(struct raft *raft)
     for (size_t i = 0; i < raft->peers.count; i++) {
         struct raft_peer *peer = &raft->peers.peers[i];
         raft_catch_up_begin(raft, peer);
+        raft_transfer(raft, peer);
         send_entries(raft, peer);
         if (peer->speak) send_heartbeat(raft, peer);
     }
@@ -79,6 +80,10 @@ enum error_code raft_unreachable(struct raft *raft, const struct raft_event *eve
     (void)error;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &event->peer);
     if (!peer || raft->role != RAFT_LEADER) return ERROR_OK;
+    if (peer->progress == RAFT_SNAPSHOT) {
+        raft_transfer_interrupted(raft, peer);
+        return ERROR_OK;
+    }
     raft_peer_probe(peer, peer->match + 1);
     peer->paused = true;
     return ERROR_OK;
@@ -99,13 +104,14 @@ static void send_entries(struct raft *raft, struct raft_peer *peer)
 }
 
 /* The paused flag is a probing peer's; a replicating one has its window. Either may be paused for
- * want of a snapshot. */
+ * want of an entry that the disk has no longer. */
 static bool sendable(const struct raft *raft, const struct raft_peer *peer)
 {
-    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.snapshot_index) {
+    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.base.index) {
         return false;
     }
     if (peer->progress == RAFT_PROBE) return true;
+    if (peer->progress == RAFT_SNAPSHOT) return false;
     return peer->flight_count < raft->settings.append_window &&
            (peer->flight_count == 0 ||
             peer->flight_bytes < WINDOW_FULL_APPENDS * raft->settings.append_bytes_max);
@@ -137,7 +143,7 @@ static void send_append(struct raft *raft, struct raft_peer *peer, const struct 
                         size_t count)
 {
     struct raft_message message = raft_message_to(raft, RAFT_APPEND, &peer->id);
-    raft_index prev = raft_most(peer->next - 1, raft->log.snapshot_index);
+    raft_index prev = raft_most(peer->next - 1, raft->log.base.index);
     message.append = (struct raft_append){
         .prev_index = prev,
         .prev_term = raft_log_term_at(&raft->log, prev),
