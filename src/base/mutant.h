@@ -10,12 +10,47 @@
 
 /* clang-format off */
 #define MUTANT_TABLE(X) \
-    X(UNGATED_VOTE,             "ungated_vote",             "33: a vote leaves before term and vote are durable") \
-    X(UNGATED_VOTE_REQUEST,     "ungated_vote_request",     "34: a vote request leaves before its term is durable") \
-    X(COUNTED_PRIOR_TERM,       "counted_prior_term",       "1: an entry of a prior term is committed by counting") \
-    X(DOUBLE_VOTE,              "double_vote",              "35: a restarted node votes again in the same term") \
-    X(STALE_READ,               "stale_read",               "4: a read is answered without a round that began after it") \
-    X(TRUNCATE_WITHOUT_CONFLICT,"truncate_without_conflict","23: a late, shorter append cuts a matching suffix off")
+    X(COUNTED_PRIOR_TERM, "counted_prior_term", "1: an entry of a prior term is committed by counting") \
+    X(READ_BEFORE_COMMIT, "read_before_commit", "2: a read is answered before this term has committed an entry") \
+    X(UNWRITTEN_COUNTED, "unwritten_counted", "3: a leader counts what its own disk could still forget") \
+    X(READ_JOINS_ROUND, "read_joins_round", "4: an old acknowledgement confirms a newer read") \
+    X(STALE_READ, "stale_read", "4: a read is answered without a round that began after it") \
+    X(ANSWER_BY_INDEX, "answer_by_index", "7: (a step is whole) whoever waits at an index is answered, whatever the term") \
+    X(SILENT_REFUSAL, "silent_refusal", "18: a pre-candidate that is behind is not told so") \
+    X(OWN_LEADER_REFUSED, "own_leader_refused", "19: a follower does not hear its own leader's pre-vote") \
+    X(PRE_VOTE_RESTARTS, "pre_vote_restarts", "19: granting a pre-vote restarts the election timeout") \
+    X(VOTE_FORGOTTEN, "vote_forgotten", "21: the vote is cleared on learning who leads") \
+    X(COMMIT_PAST_APPEND, "commit_past_append", "22: a follower commits past prev + n") \
+    X(TRUNCATE_WITHOUT_CONFLICT, "truncate_without_conflict", "23: a late, shorter append cuts a matching suffix off") \
+    X(FAILED_WRITE_IGNORED, "failed_write_ignored", "26: a failed write is taken for a done one") \
+    X(OLD_WRITE_VOUCHES, "old_write_vouches", "26: an old write vouches for the entry that has replaced its own") \
+    X(LOG_NOT_COMPARED, "log_not_compared", "27: (a step is whole) the log is not looked at before granting") \
+    X(HEARTBEAT_AT_MATCH, "heartbeat_at_match", "30: a lost window of appends is never noticed") \
+    X(UNGATED_VOTE, "ungated_vote", "33: a vote leaves before term and vote are durable") \
+    X(UNGATED_VOTE_REQUEST, "ungated_vote_request", "34: a vote request leaves before its term is durable") \
+    X(DOUBLE_VOTE, "double_vote", "35: a restarted node votes again in the same term") \
+    X(COMMIT_PAST_MATCH, "commit_past_match", "36: heartbeats commit what the follower was not matched to") \
+    X(SMALL_QUORUM, "small_quorum", "37: (no learners yet) a quorum is one server short") \
+    X(WIPED_BELIEVED, "wiped_believed", "38: a wiped voter is taken for who it was") \
+    X(ACK_NOT_DURABLE, "ack_not_durable", "39: a follower acknowledges what a crash makes it forget") \
+    X(NO_STICKINESS, "no_stickiness", "a server that was cut off deposes the leader the others hear") \
+    X(VOTE_TO_SPARE, "vote_to_spare", "a vote is given in a term whose leader is known") \
+    X(NO_CHECK_QUORUM, "no_check_quorum", "a leader out of its quorum's reach leads on") \
+    X(NO_PRE_VOTE, "no_pre_vote", "a candidate raises its term without asking whether it could win") \
+    X(HIGHER_TERM_IGNORED, "higher_term_ignored", "a higher term in an answer changes nothing") \
+    X(OLD_VOTE_COUNTED, "old_vote_counted", "a vote of another term counts") \
+    X(OLD_TERM_RESULT, "old_term_result", "an acknowledgement of a former term counts") \
+    X(PROGRESS_KEPT, "progress_kept", "what a follower held in a former term is believed in this one") \
+    X(STRAY_REFUSAL, "stray_refusal", "a late refusal about what is matched counts") \
+    X(FULL_DISK_CAMPAIGNS, "full_disk_campaigns", "a server that cannot write campaigns") \
+    X(FULL_DISK_LEADS, "full_disk_leads", "a server that cannot write leads on") \
+    X(APPLY_NOT_DURABLE, "apply_not_durable", "a committed entry is applied before it is durable here") \
+    X(CLOCK_GOES_BACK, "clock_goes_back", "a leader stamps an entry with a time before the last one's") \
+    X(COMMAND_SENT_AGAIN, "command_sent_again", "a forwarded command is sent again when the connection breaks") \
+    X(FOLLOWER_ANSWERS, "follower_answers", "a linearizable query is run on the state as it is") \
+    X(READ_NOT_APPLIED, "read_not_applied", "a confirmed read does not wait for what it must see to be applied") \
+    X(UNKNOWN_CALLED_DEFINITE, "unknown_called_definite", "a command that may be done is said to be certainly not done") \
+    X(INIT_TWICE, "init_twice", "the app is brought into the cluster a second time")
 /* clang-format on */
 
 enum mutant {

@@ -10,6 +10,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/entry.h"
 
 #include <assert.h>
@@ -275,7 +276,7 @@ static void answer_index(struct host *host, const struct raft_entry *entry, enum
     struct waiter *waiter;
     while ((waiter = waiter_index_find(&host->waiters, WAITERS_BY_NUMBER, entry->index,
                                        WAITER_PROPOSED)) != NULL) {
-        if (waiter->term == entry->term) {
+        if (GUARD(ANSWER_BY_INDEX, waiter->term == entry->term)) {
             answer(host, waiter, code, buffer_slice(&host->apply.reply));
         } else {
             answer_error(host, waiter, ERROR_UNAVAILABLE,

@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -199,7 +200,8 @@ static enum error_code adopt(struct host *host, const struct hello *hello, struc
     struct raft_id own = raft_id_of(id);
     const struct raft_server *found = raft_configuration_find(&first, &own);
     bool member = found != NULL;
-    bool same = member && found->incarnation == host->identity.incarnation;
+    bool same = member && GUARD(WIPED_BELIEVED,
+                                found->incarnation == host->identity.incarnation);
     raft_configuration_deinit(&first);
     if (!member) {
         return error_set(error, ERROR_FOREIGN, "%s is not a member of the cluster of %s", id,

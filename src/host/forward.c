@@ -9,6 +9,8 @@
  */
 #include "host/internal.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -95,7 +97,8 @@ void forward_lost(struct host *host, const struct raft_id *id)
     for (struct waiter *waiter = host->waiters.lists[WAITER_FORWARDED].first; waiter != NULL;
          waiter = next) {
         next = waiter->next;
-        if (waiter->kind == REQUEST_QUERY && raft_id_equal(&waiter->peer, id))
+        if (GUARD(COMMAND_SENT_AGAIN, waiter->kind == REQUEST_QUERY) &&
+            raft_id_equal(&waiter->peer, id))
             ask_again(host, waiter);
     }
 }

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -125,7 +126,7 @@ void system_deinit(struct system *system)
 
 bool system_apply_init(struct system *system, raft_index index, const struct init_payload *init)
 {
-    if (system->initialised) return false;
+    if (!GUARD(INIT_TWICE, !system->initialised)) return false;
     system->initialised = true;
     system->app_hash = bundle_name(init->bundle);
     system->app_index = index;

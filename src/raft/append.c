@@ -45,6 +45,7 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
                              message);
     }
     if (!present || !known) raft_become_follower(raft, message->term, &message->from);
+    if (!known && GUARD(VOTE_FORGOTTEN, false)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->heard_us = raft->waiting_since_us = raft->now_us;
     raft->following.prev_index = append->prev_index;
     raft->following.round = raft_most(raft->following.round, append->round);
@@ -62,7 +63,10 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
 
     raft_index verified = append->prev_index + taken;
     raft->following.verified = raft_most(raft->following.verified, verified);
-    raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, verified));
+    raft_index bound = GUARD(COMMIT_PAST_APPEND, false) || GUARD(COMMIT_PAST_MATCH, false)
+                           ? raft->log.last_index
+                           : verified;
+    raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, bound));
     if (append->entry_count > 0 && verified > raft->gate.durable.index) {
         raft->following.ack_due = true;
     } else {
@@ -189,7 +193,9 @@ static void answer_success(struct raft *raft)
     message.append_result = (struct raft_append_result){
         .success = true,
         .prev_index = following->prev_index,
-        .match = raft_least(following->verified, raft->gate.durable.index),
+        .match = GUARD(ACK_NOT_DURABLE, false)
+                     ? following->verified
+                     : raft_least(following->verified, raft->gate.durable.index),
         .last_index = raft->log.last_index,
         .round = following->round,
     };

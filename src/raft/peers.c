@@ -2,6 +2,7 @@
 #include "raft/peers.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/configuration.h"
 #include "raft/raft.h"
 
@@ -63,7 +64,7 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next)
 {
     for (size_t i = 0; i < peers->count; i++) {
         struct raft_peer *peer = &peers->peers[i];
-        peer->match = 0;
+        if (!GUARD(PROGRESS_KEPT, false)) peer->match = 0;
         peer->speak = false;
         peer->round = 0;
         peer->contact_us = 0;

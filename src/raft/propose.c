@@ -2,6 +2,8 @@
 #include "raft/core.h"
 #include "raft/entry.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
 
 static size_t bytes_of(const struct raft_entry *entries, size_t count);
@@ -42,7 +44,9 @@ void raft_append_own(struct raft *raft, struct raft_entry *entry)
                                 truncates */
     entry->term = raft->hard_state.term;
     entry->index = log->last_index + 1;
-    if (entry->time_ms < log->last_time_ms) entry->time_ms = log->last_time_ms;
+    if (!GUARD(CLOCK_GOES_BACK, entry->time_ms >= log->last_time_ms)) {
+        entry->time_ms = log->last_time_ms;
+    }
     entry->chain = raft_entry_chain(entry, log->last_chain);
     enum error_code code = raft_log_append(log, entry, NULL);
     assert(code == ERROR_OK);

@@ -30,7 +30,8 @@ enum error_code raft_read(struct raft *raft, const struct raft_event *event, str
         fail(raft, event->read_context);
         return ERROR_OK;
     }
-    push_context(&raft->reads.waiting, event->read_context);
+    bool late = raft->reads.asked.count > 0 && GUARD(READ_JOINS_ROUND, false);
+    push_context(late ? &raft->reads.asked : &raft->reads.waiting, event->read_context);
     raft_advance_reads(raft);
     return ERROR_OK;
 }
@@ -38,7 +39,8 @@ enum error_code raft_read(struct raft *raft, const struct raft_event *event, str
 void raft_advance_reads(struct raft *raft)
 {
     struct raft_reads *reads = &raft->reads;
-    if (raft->role != RAFT_LEADER || raft->commit_index < raft->term_start) return;
+    if (raft->role != RAFT_LEADER) return;
+    if (!GUARD(READ_BEFORE_COMMIT, raft->commit_index >= raft->term_start)) return;
     for (;;) {
         if (reads->asked.count > 0 && confirmed(raft)) answer_asked(raft);
         if (reads->asked.count > 0 || reads->waiting.count == 0) return;

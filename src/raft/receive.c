@@ -7,6 +7,8 @@
  */
 #include "raft/core.h"
 
+#include "base/mutant.h"
+
 enum term_rule {
     TERM_RAISES,     /* a higher term makes a follower before the handler runs */
     TERM_OF_VOTE,    /* the same, unless it is a granted pre-vote */
@@ -44,5 +46,6 @@ static bool raises(const struct raft *raft, const struct message_row *row,
                    const struct raft_message *message)
 {
     if (message->term <= raft->hard_state.term || row->rule == TERM_BY_HANDLER) return false;
+    if (GUARD(HIGHER_TERM_IGNORED, false)) return false;
     return row->rule == TERM_RAISES || !(message->vote.pre && message->vote.granted);
 }

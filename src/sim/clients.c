@@ -272,6 +272,7 @@ static void judge_query(struct sim_node *node, struct sim_op *op, struct slice b
                 count, version);
     }
     if (op->consistency == CONSISTENCY_STALE) return;
+    check_read(node, op->invoked_us);
     if (version < op->floor) {
         violate(sim, node, "stale_read",
                 "a query shows version %" PRIu64 "; %" PRIu64 " was shown before it was asked",
