@@ -316,9 +316,15 @@ local function chosen(mutants, before, equivalent)
     local wanted = (not options.only or m.file:find(options.only, 1, true)) and
       (options.deep or not equivalent[m.key])
     if wanted and not (options.survivors and (before[m.key] or "-") ~= "-") then
-      tasks[#tasks + 1] = "generated " .. m.number
+      tasks[#tasks + 1] = m
     end
   end
+  -- Those that are hardest to kill come first: so the news is early.
+  local rank = { bound = 1, remove = 2, never = 3, invert = 4, negate = 5 }
+  table.sort(tasks, function(x, y)
+    return rank[x.kind] < rank[y.kind] or (x.kind == y.kind and x.number < y.number)
+  end)
+  for i, m in ipairs(tasks) do tasks[i] = "generated " .. m.number end
   return tasks
 end
 

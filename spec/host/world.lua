@@ -59,6 +59,7 @@ local function machine_of(node)
     load = function(entry, bundle, config)
       machine.load_count = (machine.load_count or 0) + 1
       machine.bundle, machine.config, machine.loaded_at = bundle, config, entry
+      if node.on_load then return node.on_load() end
       return bundle:match "BROKEN" and "fsm.lua:1: it is broken" or nil
     end,
     apply = function(entry, body)

@@ -74,11 +74,10 @@ static enum error_code parse_peer(struct candidate *candidate, const char *text,
     char host[ADDRESS_MAX + 1];
     uint16_t port;
     const char *address = strchr(text, '=') != NULL ? strchr(text, '=') + 1 : text;
-    int written = snprintf(candidate->address, sizeof candidate->address, "%s", address);
-    if (written < 0 || (size_t)written >= sizeof candidate->address ||
-        !raft_address_split(address, host, &port) || port == 0) {
+    if (!raft_address_split(address, host, &port) || port == 0) {
         return error_set(error, ERROR_USAGE, "--peers: '%s' is not host:port", address);
     }
+    memcpy(candidate->address, address, strlen(address)); /* ADDRESS_MAX at most, or it is none */
     if (address == text) return ERROR_OK;
     char id[ID_MAX + 1] = "";
     size_t length = (size_t)(address - 1 - text);

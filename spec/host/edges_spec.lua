@@ -1,0 +1,323 @@
+-- Edges: limits to the unit, what is done once and not again, what is left alone. Each of these was a guard that nothing
+-- else missed (scripts/mutants).
+local formats = require "moonclave.formats"
+local world = require "host.world"
+
+local function cluster(options)
+  options = options or {}
+  options.nodes = options.nodes or 3
+  local w = world.new(options)
+  w:bootstrap()
+  w:elect "n1"
+  w:advance(150)
+  return w
+end
+
+local function lone(options)
+  local w = world.new { nodes = 1 }
+  w.n1:start(options)
+  w:settle()
+  return w
+end
+
+-- A lone node restarted over `count` commands that are on its disk only.
+local function restarted(count, body)
+  local w = lone()
+  for i = 1, count do w.n1:submit(body or "c" .. i) end
+  w:settle()
+  w.n1:crash()
+  w.n1:start()
+  for _ = 1, 10 do
+    w.n1.host:turn()
+    if #w.n1.log_reads > 0 then return w end
+    w.n1:flush()
+  end
+  error "the log is not read"
+end
+
+describe("a slice of applying", function()
+  it("ends at the microsecond, and the turn that applies the last one is the last", function()
+    local w <close> = lone { apply_slice_us = 10 }
+    w.n1.on_apply = function() w.now = w.now + 10 end
+    for i = 1, 3 do w.n1:submit("c" .. i) end
+    w.n1.host:turn()
+    w.n1:flush()
+    assert.same({ true, 1 }, { w.n1.host:turn(), #w.n1.machine.commands })
+    assert.same({ true, 2 }, { w.n1.host:turn(), #w.n1.machine.commands })
+    assert.same({ false, 3 }, { w.n1.host:turn(), #w.n1.machine.commands })
+  end)
+
+  it("without a limit is all there is", function()
+    local w <close> = lone()
+    w.n1.on_apply = function() w.now = w.now + 1000000 end
+    for i = 1, 50 do w.n1:submit("c" .. i) end
+    w.n1.host:turn()
+    w.n1:flush()
+    assert.same({ false, 50 }, { w.n1.host:turn(), #w.n1.machine.commands })
+  end)
+
+  it("of queries ends the same way", function()
+    local w <close> = lone { apply_slice_us = 10 }
+    local asked = 0
+    w.n1.on_query = function()
+      asked = asked + 1
+      w.now = w.now + 10
+    end
+    for i = 1, 3 do w.n1:query("q" .. i) end
+    for turn = 1, 3 do assert.same({ turn < 3, turn }, { w.n1.host:turn(), asked }) end
+  end)
+end)
+
+describe("an idle turn", function()
+  it("gives the core nothing to do", function()
+    local w <close> = lone()
+    w.n1:submit "x"
+    w:settle()
+    local steps = w.n1:counters().steps
+    for _ = 1, 5 do assert.is_false(w.n1.host:turn()) end
+    assert.equal(steps, w.n1:counters().steps)
+  end)
+
+  it("sets no timer anew", function()
+    local w <close> = cluster()
+    w.n2.timer = "untouched"
+    w.n2.host:turn()
+    assert.equal("untouched", w.n2.timer)
+  end)
+end)
+
+describe("entries on the disk only", function()
+  it("are read one by one where the disk gives one at a time, to the last", function()
+    local w <close> = restarted(3)
+    while w.n1:read_log(1) do w.n1:turn() end
+    assert.equal(3, #w.n1.machine.commands)
+  end)
+
+  it("are read once, and what memory holds is not read", function()
+    local w <close> = restarted(20)
+    local reads, last = 0, 0
+    while #w.n1.log_reads > 0 do
+      assert(w.n1.log_reads[1].first > last, "read again")
+      reads, last = reads + #w.n1.log_reads, w.n1.log_reads[1].last
+      w.n1:read_log()
+      w.n1:turn()
+    end
+    assert.same({ 1, 20 }, { reads, #w.n1.machine.commands })
+    w.n1:submit "new"
+    w:settle()
+    assert.same({ 0, 21 }, { #w.n1.log_reads, #w.n1.machine.commands })
+  end)
+
+  it("are read ahead, but not without measure", function()
+    local w <close> = restarted(8, ("x"):rep(300000))
+    w.n1.host:log_read(w.n1.log_reads[1].token, table.move(w.n1.disk.entries, 1, 6, 1, {}))
+    w.n1.log_reads = {}
+    local early
+    w.n1.on_apply = function()
+      if #w.n1.machine.commands < 3 and #w.n1.log_reads > 0 then early = #w.n1.machine.commands end
+    end
+    w.n1.host:turn()
+    assert.is_nil(early, "the next piece is asked for too soon") -- while more than half of what may be held is
+    assert.equal(1, #w.n1.log_reads)
+  end)
+
+  it("of another term than was committed stop the node", function()
+    local w <close> = restarted(3)
+    local read = w.n1.log_reads[1]
+    local entry = formats.entry_decode(w.n1.disk.entries[read.first])
+    entry.term = entry.term + 1
+    w.n1.host:log_read(read.token, { formats.entry_encode(entry) })
+    assert.equal("corrupt", w.n1.fatal.code)
+  end)
+end)
+
+describe("the machine", function()
+  it("sees no command on a node where the app does not load", function()
+    local w <close> = world.new { nodes = 3 }
+    w.n2.on_load = function() return "it does not load here" end
+    w:bootstrap()
+    w:elect "n1"
+    w:advance(150)
+    local t = w.n1:submit "x"
+    w:settle()
+    w:advance(150)
+    assert.equal("ok done 1 x", w.n1:answer(t))
+    assert.same({ 1, 0 }, { #w.n3.machine.commands, #w.n2.machine.commands })
+    assert.equal(w.n1.host:status().applied_index, w.n2.host:status().applied_index)
+    assert.equal("0000000000000000", w.n2.host:status().state_hash)
+  end)
+
+  it("has its state in the chain: another one shows, though it answers the same", function()
+    local w <close> = cluster()
+    w.n3.on_apply = function() w.n3.machine.hash_value = w.n3.machine.hash_value + 1 end
+    w.n1:submit "x"
+    w:settle()
+    w:advance(150)
+    local status, other = w.n1.host:status(), w.n3.host:status()
+    assert.not_equal(status.chain, other.chain)
+    assert.equal(("%016x"):format(w.n1.machine.hash_value), status.state_hash)
+    assert.equal(("%016x"):format(w.n3.machine.hash_value), other.state_hash)
+  end)
+
+  it("is not asked for more once the node has given up", function()
+    local w <close> = lone()
+    w.n1:crash()
+    local first = formats.entry_decode(w.n1.disk.entries[2])
+    first.payload = "no INIT"
+    first.chain = formats.entry_chain(first, formats.entry_decode(w.n1.disk.entries[1]).chain)
+    w.n1.disk.entries[2] = formats.entry_encode(first)
+    w.n1:start()
+    w:settle()
+    assert.equal("corrupt", w.n1.fatal.code)
+    assert.equal(1, w.n1.host:applied())
+  end)
+
+  it("has no app of one's own to differ from where there is none", function()
+    local w <close> = world.new { nodes = 2 }
+    w.n2.options.bundle = ""
+    w:bootstrap()
+    w:elect "n1"
+    w:advance(150)
+    assert.is_true(w.n2.host:status().app.loaded)
+    assert.equal(0, w.n2:logged "differs")
+  end)
+end)
+
+describe("a list of peers", function()
+  local function fatal(options)
+    local w <close> = world.new { nodes = 2 }
+    w.n1:start(options)
+    return w.n1.fatal
+  end
+
+  it("that is wrong is said to be wrong where it is", function()
+    assert.truthy(fatal { peers = {} }.text:find("data folder is blank", 1, true))
+    assert.truthy(fatal { peers = { "x", "y", "127.0.0.1:5001" } }.text:find("'x' is not host:port", 1, true))
+    assert.truthy(fatal { peers = { "a b=127.0.0.1:5002" } }.text:find("'a b' is not an id", 1, true))
+  end)
+
+  it("takes ids and addresses as long as they may be", function()
+    local id, host = ("i"):rep(64), ("h"):rep(200)
+    while #id > 1 and fatal { peers = { "127.0.0.1:5001", id .. "=127.0.0.1:5002" } } do id = id:sub(2) end
+    local long = fatal { peers = { "127.0.0.1:5001", id .. "i=127.0.0.1:5002" } }
+    assert.truthy(long and long.text:find("1 to " .. #id .. " of", 1, true), "an id of the greatest length is refused")
+    assert.is_nil(fatal { peers = { "127.0.0.1:5001", host .. ":5002" } })
+    assert.truthy(fatal { peers = { "127.0.0.1:5001", ("h"):rep(2000) .. ":5002" } })
+  end)
+end)
+
+describe("a blank node", function()
+  local function two()
+    local w = world.new { nodes = 3 }
+    w.n1:start()
+    w.n2:start()
+    return w
+  end
+
+  it("names both lists where they differ, with commas, and says it once for each who has another", function()
+    local w <close> = two()
+    local said = w.n2.host:hello()
+    said.peers_hash = said.peers_hash + 1
+    for _ = 1, 2 do
+      local _, code, text = w.n1.host:receive_hello(said)
+      assert.equal("foreign", code)
+      assert.truthy(text:find("n1 has 127.0.0.1:5001,127.0.0.1:5002,127.0.0.1:5003)", 1, true), text)
+    end
+    assert.equal(1, w.n1:logged "differ")
+    said.address = "127.0.0.1:5999"
+    for _ = 1, 2 do assert.is_nil(w.n1.host:receive_hello(said)) end
+    assert.equal(2, w.n1:logged "differ")
+    said.id = "n1x"
+    said.address = "127.0.0.1:5002"
+    assert.is_nil(w.n1.host:receive_hello(said))
+    assert.equal(3, w.n1:logged "differ")
+  end)
+
+  it("does not take in an address that is not on the list, whatever list that has", function()
+    local w <close> = two()
+    local said = w.n2.host:hello()
+    said.address = "127.0.0.1:5999"
+    local _, code, text = w.n1.host:receive_hello(said)
+    assert.equal("foreign", code)
+    assert.truthy(text:find("differ", 1, true))
+  end)
+
+  it("complains of the list before it complains of an id", function()
+    local w <close> = two()
+    assert(w:hello("n2", "n1"))
+    local said = w.n2.host:hello()
+    said.address, said.peers_hash = w.peers[3], said.peers_hash + 1
+    local _, _, text = w.n1.host:receive_hello(said)
+    assert.truthy(text:find("differ", 1, true))
+  end)
+
+  it("says once that another is there", function()
+    local w <close> = two()
+    for _ = 1, 3 do assert(w:hello("n2", "n1")) end
+    assert.equal(1, w.n1:logged "n2 at 127.0.0.1:5002 is there, blank too")
+    assert.equal(1, w.n1:logged "blank: waits for the 2 other nodes")
+    local alone <close> = lone()
+    assert.equal(0, alone.n1:logged "waits")
+  end)
+
+  it("that was told it is wiped stores nothing any more, whoever says hello", function()
+    local w <close> = two()
+    w.n3:start()
+    w.n1.host:refused("n2", "wiped", "it lost its data")
+    assert.is_true(w.n1.host:status().wiped)
+    assert(w:hello("n2", "n1"))
+    assert(w:hello("n3", "n1"))
+    assert.equal(0, #w.n1.writes)
+    w:connect("n2", "n3")
+    assert(w:hello("n1", "n2"))
+    assert(w:hello("n1", "n3"))
+    w.n2:flush() -- n2 and n3 begin with n1 among them
+    assert(w:hello("n2", "n1"))
+    assert.equal(0, #w.n1.writes)
+  end)
+
+  it("believes a member's first configuration only under the name that it has", function()
+    local w <close> = world.new { nodes = 2 }
+    w:bootstrap()
+    w.n2:crash()
+    w.n2.disk.cluster, w.n2.disk.configuration = 0, ""
+    w.n2:start()
+    local said = w.n1.host:hello()
+    local function refused(change)
+      local hello = {}
+      for k, v in pairs(said) do hello[k] = v end
+      for k, v in pairs(change) do hello[k] = v end
+      local _, code = w.n2.host:receive_hello(hello)
+      return code
+    end
+    assert.equal("bad_request", refused { cluster = said.cluster + 1 })
+    assert.equal("bad_request", refused { configuration = "" })
+    local text = "no configuration"
+    assert.equal("bad_request", refused { configuration = text, cluster = formats.hash and formats.hash(text) or 1 })
+    assert.same({ 0, false }, { #w.n2.writes, w.n2.host:status().wiped })
+  end)
+
+  it("that is a stranger to a cluster has not lost anything", function()
+    local w <close> = world.new { nodes = 2 }
+    w:bootstrap()
+    w:add("n9", { address = "127.0.0.1:5009", peers = { "127.0.0.1:5009", w.peers[1] } }):start()
+    local ok, code = w:hello("n1", "n9")
+    assert.same({ nil, "foreign" }, { ok, code })
+    assert.is_false(w.n9.host:status().wiped)
+  end)
+end)
+
+describe("a node that stops", function()
+  it("applies no more once its core is left alone", function()
+    local w <close> = lone { apply_slice_us = 10 }
+    for i = 1, 5 do w.n1:submit("c" .. i) end
+    w.n1.host:turn()
+    w.n1:flush()
+    w.n1.on_apply = function() w.now = w.now + 10000000 end -- longer than all the time it has
+    w.n1.host:stop()
+    w.n1.host:turn()
+    local applied = #w.n1.machine.commands
+    w.n1.host:turn()
+    assert.same({ applied, 1 }, { #w.n1.machine.commands, w.n1.stopped })
+  end)
+end)
