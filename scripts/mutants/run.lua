@@ -11,7 +11,7 @@
 local here = debug.getinfo(1, "S").source:match "^@(.*/)" or "./"
 
 -- Processor time of the seeds tried, at most: a few, some before the specs, and some after them (all when --deep).
-local CHEAP_S, SOME_S, DEAR_S = 0.05, 0.4, 2.0
+local CHEAP_S, SOME_S, DEAR_S = 0.05, 0.25, 1.0
 local SLOWER = 5         -- times as many conditions met as without a mutant: it goes round in circles
 local WANTED = 0.95
 local NAMED_SEEDS = 2000
@@ -75,7 +75,7 @@ local cpath = ("%s/build/lua/?.so;;"):format(options.build)
 local specs_path = "lua/?.lua;lua/?/init.lua;spec/?.lua;;"
 
 local function child(mutant, seconds, command, more)
-  local words = { ("ulimit -t %d; ulimit -c 0; ulimit -v 4000000;"):format(math.ceil(seconds)), "MALLOC_PERTURB_=165",
+  local words = { ("ulimit -t %d; ulimit -c 0; ulimit -v 1000000;"):format(math.ceil(seconds)), "MALLOC_PERTURB_=165",
     "LUA_PATH=" .. quote(specs_path), "LUA_CPATH=" .. quote(cpath), more or "", "exec", command, "2>&1" }
   if mutant then table.insert(words, 2, "MOONCLAVE_MUTANT=" .. mutant) end
   return table.concat(words, " ")
@@ -166,7 +166,10 @@ local function load_profile()
     end
   end
   for _, list in pairs(profile.by_seed) do
-    table.sort(list, function(a, b) return a.cost < b.cost or (a.cost == b.cost and a.seed < b.seed) end)
+    table.sort(list, function(a, b) return a.ticks < b.ticks or (a.ticks == b.ticks and a.seed < b.seed) end)
+  end
+  for _, list in pairs(profile.by_spec) do
+    table.sort(list, function(a, b) return a.ticks < b.ticks or (a.ticks == b.ticks and a.name < b.name) end)
   end
   return profile
 end

@@ -68,6 +68,154 @@ describe("a slice of applying", function()
   end)
 end)
 
+describe("the queries of a turn", function()
+  it("without a limit are all answered in it", function()
+    local w <close> = lone()
+    local asked = 0
+    w.n1.on_query = function()
+      asked = asked + 1
+      w.now = w.now + 1000000
+    end
+    for i = 1, 5 do w.n1:query("q" .. i, { timeout_ms = 60000 }) end
+    assert.same({ false, 5 }, { w.n1.host:turn(), asked })
+  end)
+end)
+
+describe("a timer", function()
+  it("that is not the core's is not given to it", function()
+    local w <close> = lone()
+    w.now = w.now + 10000000
+    w.n1.host:timer() -- from before it led: alone, the core wants none any more
+    local steps = w.n1:counters().steps
+    w.now = w.now + 10000000
+    w.n1.host:timer()
+    w.n1.host:turn()
+    assert.equal(steps, w.n1:counters().steps)
+  end)
+
+  it("ends what waits at its deadline to the microsecond", function()
+    local w <close> = world.new { nodes = 3 }
+    w:bootstrap()
+    local t = w.n1:submit("x", { timeout_ms = 10 })
+    w.n1:turn()
+    w.now = w.now + 9999
+    w.n1:turn()
+    assert.is_nil(w.n1:answer(t))
+    w.now = w.now + 1
+    w.n1:turn()
+    assert.equal("unavailable", w.n1:answer(t))
+  end)
+end)
+
+describe("a full disk", function()
+  -- A leader with two writes out, the first of which is refused.
+  local function refused()
+    local w = cluster()
+    w.n1:submit "x"
+    w.n1:turn()
+    w.n1:submit "y"
+    w.n1:turn()
+    local first, second = w.n1.writes[1].sequence, w.n1.writes[2].sequence
+    w.n1.writes = {}
+    w.n1.host:persisted(first, "disk_full")
+    return w, second
+  end
+
+  it("is not thought over by a late report of what was rolled back", function()
+    local w, second = refused()
+    w.n1.host:persisted(second)
+    assert.is_true(w.n1.host:status().disk_full)
+    getmetatable(w).__close(w)
+  end)
+
+  it("is told to the core once", function()
+    local w, second = refused()
+    local steps = w.n1:counters().steps
+    w.n1.host:persisted(second, "disk_full")
+    assert.equal(steps, w.n1:counters().steps)
+    getmetatable(w).__close(w)
+  end)
+end)
+
+describe("a limit", function()
+  local half = ("x"):rep(2048 - 72) -- and an entry's header
+  local function with(settings)
+    local w = world.new { nodes = 3, settings = settings }
+    w:bootstrap()
+    w:elect "n1"
+    w:advance(150)
+    return w
+  end
+
+  it("of uncommitted bytes is met by what fills it to the byte", function()
+    local w <close> = with { uncommitted_bytes_max = 4096 }
+    local tickets = {}
+    for i = 1, 3 do tickets[i] = w.n1:submit(half) end
+    w.n1:turn()
+    assert.same({ nil, nil, "overloaded" },
+      { w.n1:answer(tickets[1]), w.n1:answer(tickets[2]), w.n1:answer(tickets[3]) })
+    assert.equal(4096, w.n1.host:status().uncommitted_bytes)
+    w:settle()
+    local one = w.n1:submit(half)
+    w.n1:turn()
+    local two = w.n1:submit(half)
+    w.n1:turn()
+    local three = w.n1:submit(half)
+    w.n1:turn()
+    assert.same({ nil, nil, "overloaded" }, { w.n1:answer(one), w.n1:answer(two), w.n1:answer(three) })
+  end)
+
+  it("of waiting bytes is met by what fills it to the byte", function()
+    local w <close> = world.new { nodes = 3, settings = { waiting_bytes_max = 65536 } }
+    w:bootstrap()
+    local a, b = w.n1:submit(("x"):rep(60000)), w.n1:submit(("x"):rep(5536))
+    local c = w.n1:submit "x"
+    w.n1:turn()
+    assert.same({ nil, nil, "overloaded" }, { w.n1:answer(a), w.n1:answer(b), w.n1:answer(c) })
+    assert.same({ 2, 65536 }, { w.n1.host:status().waiting, w.n1.host:status().waiting_bytes })
+  end)
+
+  it("of an entry's bytes is met by what fills it to the byte", function()
+    local w <close> = with { entry_bytes_max = 1024 }
+    local a, b = w.n1:submit(("x"):rep(1024)), w.n1:submit(("x"):rep(1025))
+    w:settle()
+    assert.same({ "ok done 1 " .. ("x"):rep(1024), "too_large" }, { w.n1:answer(a), w.n1:answer(b) })
+  end)
+end)
+
+describe("INIT", function()
+  it("of an app without a config says nil", function()
+    local w <close> = lone { config = "" }
+    assert.equal("\xC0", w.n1.loaded[1].config)
+  end)
+
+  it("with a setting whose name is too long to be one is of another program", function()
+    for _, size in ipairs { 63, 64, 65, 200 } do
+      local w <close> = lone()
+      w.n1:crash()
+      local init = formats.entry_decode(w.n1.disk.entries[2])
+      local name = size < 256 and "\xD9" .. string.char(size) .. ("n"):rep(size)
+      init.payload = "\x84\xA6bundle\xA1B\xA6config\xC0\xACformat_level\x01\xA8settings\x81" .. name .. "\x01"
+      init.chain = formats.entry_chain(init, formats.entry_decode(w.n1.disk.entries[1]).chain)
+      w.n1.disk.entries[2] = formats.entry_encode(init)
+      w.n1.disk.entries[3] = nil
+      w.n1:start()
+      w:settle()
+      assert.equal("version", w.n1.fatal.code)
+    end
+  end)
+end)
+
+describe("members", function()
+  it("whose word has come this very moment were heard of no time ago", function()
+    local w <close> = cluster()
+    w.n1:query "q"
+    w:settle()
+    local members = w.n1.host:members()
+    assert.same({ 0, 0 }, { members[2].contact_ms, members[3].contact_ms })
+  end)
+end)
+
 describe("an idle turn", function()
   it("gives the core nothing to do", function()
     local w <close> = lone()
