@@ -1,7 +1,9 @@
-/* The variables of a generated copy. What was met in this process is written to the file MOONCLAVE_MUTANTS_MET at its
- * end: the count of conditions, then numbers. MOONCLAVE_MUTANTS_TICKS: how many conditions it may meet.
- * MOONCLAVE_MUTANT_NAMED: the place in base/mutant.h's table of a named mutant to switch on for a core or a host that no
- * simulator runs. */
+/*
+ * The variables of a generated copy, set from the environment: MOONCLAVE_MUTANT, a number to switch on;
+ * MOONCLAVE_MUTANT_NAMED, a row of base/mutant.h, for a core or a host that no simulator runs;
+ * MOONCLAVE_MUTANTS_TICKS, how many conditions this process may meet; MOONCLAVE_MUTANTS_MET, a file to which what
+ * was met is added at its end: the count of conditions, then numbers.
+ */
 #include "base/mutant_points.h"
 
 #include "base/mutant.h"

@@ -11,8 +11,8 @@
 
 extern unsigned mutant_point;      /* the mutant that is on; 0: none. From MOONCLAVE_MUTANT */
 extern unsigned char mutant_met[]; /* by number */
-extern uint64_t mutant_ticks, mutant_ticks_most; /* conditions met: a process that meets too many goes round in circles */
-void mutant_ends(void);
+extern uint64_t mutant_ticks, mutant_ticks_most; /* conditions met, and to be met at most */
+void mutant_ends(void); /* too many: it goes round in circles */
 
 static inline bool mutant_negate(unsigned number, bool value)
 {

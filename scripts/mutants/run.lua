@@ -72,19 +72,27 @@ local function progress(format, ...) io.stderr:write("\r\27[K", format:format(..
 -- ---- the build, and how a process of it is started ----
 
 local cpath = ("%s/build/lua/?.so;;"):format(options.build)
+local asan = false
 local specs_path = "lua/?.lua;lua/?/init.lua;spec/?.lua;;"
 
 local function child(mutant, seconds, command, more)
   local words = { ("ulimit -t %d; ulimit -c 0; ulimit -v 1000000;"):format(math.ceil(seconds)), "MALLOC_PERTURB_=165",
     "LUA_PATH=" .. quote(specs_path), "LUA_CPATH=" .. quote(cpath), more or "", "exec", command, "2>&1" }
   if mutant then table.insert(words, 2, "MOONCLAVE_MUTANT=" .. mutant) end
+  if asan then
+    words[1] = ("ulimit -t %d; ulimit -c 0;"):format(math.ceil(4 * seconds))
+    table.insert(words, 2, 'ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(gcc -print-file-name=libasan.so) ' ..
+      '$(gcc -print-file-name=libubsan.so)"')
+    return (table.concat(words, " "):gsub("/build/lua/", "/build-asan/lua/"))
+  end
   return table.concat(words, " ")
 end
 
-local function build()
+local function build(sanitized)
   progress("generating and building ...")
-  local make = ("lua5.4 %sgenerate.lua %s && make -C %s -j2 MUTANTS=1 WARNINGS=-w BUILD=build modules >%s/make.log 2>&1")
-    :format(here, quote(options.build), quote(options.build), quote(options.build))
+  local folder = quote(options.build)
+  local make = ("lua5.4 %sgenerate.lua %s && nice make -C %s -j2 MUTANTS=1 WARNINGS=-w %s modules >%s/make.log 2>&1")
+    :format(here, folder, folder, sanitized and "SANITIZE=1 BUILD=build-asan" or "BUILD=build", folder)
   if not os.execute(make) then
     io.stderr:write("\n", read(options.build .. "/make.log") or "", "mutants: the copy cannot be built\n")
     os.exit(1)
@@ -198,6 +206,15 @@ local function kill_generated(profile, number)
   return seeds(1) or seeds(2) or specs() or seeds(3)
 end
 
+-- What reads where nothing is, or what has been given back, shows under AddressSanitizer.
+local function kill_under_asan(profile, number)
+  asan = true
+  local seeds = portions(profile.by_seed[number])[1]
+  local how = by_specs(number, profile.by_spec[number] or {}) or by_seeds(number, seeds, seeds.ticks)
+  asan = false
+  return how and how:gsub("^(%a+)", "%1 (asan)", 1)
+end
+
 local function work(task, profile)
   local kind, name = task:match "^(%S+) (%S+)"
   if kind == "profile" then
@@ -218,6 +235,7 @@ local function work(task, profile)
     end
     return table.concat(results, "|")
   end
+  if kind == "asan" then return kill_under_asan(profile, math.tointeger(name)) or "-" end
   return kill_generated(profile, math.tointeger(name)) or "-"
 end
 
@@ -226,7 +244,7 @@ local function worker()
   local profile, i = nil, 0
   for task in io.lines(path) do
     if i % stride == tonumber(at) then
-      if not profile and task:match "^generated" then profile = load_profile() end
+      if not profile and not task:match "^profile" then profile = load_profile() end
       io.write(task, "\t", (work(task, profile):gsub("%s+", " ")), "\n")
       io.flush()
     end
@@ -262,7 +280,8 @@ end
 -- ---- the named ones ----
 
 local function named()
-  local list = lines_of(child(nil, 10, [[lua5.4 -e 'for _, m in ipairs(require("moonclave.sim").mutants()) do print(m.name .. " " .. m.bug) end']]))
+  local code = [[for _, m in ipairs(require("moonclave.sim").mutants()) do print(m.name .. " " .. m.bug) end]]
+  local list = lines_of(child(nil, 10, "lua5.4 -e " .. quote(code)))
   local tasks, bugs, died, done, killed = {}, {}, {}, 0, 0
   for i, line in ipairs(list) do
     local name, bug = line:match "^(%S+) (.*)$"
@@ -339,19 +358,33 @@ local function generated()
   for how, key in (read(results_path) or ""):gmatch "([^\t\n]*)\t([^\n]*)\n" do before[key] = how end
   take_profile()
   local tasks = chosen(mutants, before, equivalent)
-  local results, done, alive, began = {}, 0, 0, os.time()
+  local results, alive, began = {}, 0, os.time()
   if options.survivors or options.only then for key, how in pairs(before) do results[key] = how end end
   for key in pairs(equivalent) do results[key] = results[key] or "-" end
   local kept = assert(io.open(results_path, "a"))
-  run_tasks(tasks, function(task, how)
-    done = done + 1
-    if how == "-" then alive = alive + 1 end
-    local key = mutants[math.tointeger(task:match "%d+")].key
-    results[key] = how
-    kept:write(how, "\t", key, "\n")
-    kept:flush()
-    progress("generated %d/%d, %d alive, %d s", done, #tasks, alive, os.time() - began)
-  end)
+  local function run(kind, list)
+    local done, left = 0, {}
+    alive = 0
+    run_tasks(list, function(task, how)
+      done = done + 1
+      local number = math.tointeger(task:match "%d+")
+      local key = mutants[number].key
+      if how == "-" then
+        alive = alive + 1
+        if not equivalent[key] then left[#left + 1] = "asan " .. number end
+      end
+      results[key] = how
+      kept:write(how, "\t", key, "\n")
+      kept:flush()
+      progress("%s %d/%d, %d alive, %d s", kind, done, #list, alive, os.time() - began)
+    end)
+    return left
+  end
+  local left = run("generated", tasks)
+  if #left > 0 then
+    build(true)
+    run("under AddressSanitizer", left)
+  end
   kept:close()
   progress ""
 
