@@ -1,6 +1,6 @@
 -- Runs the seeds named, in their order, until one is violated. For run.lua, in a process of its own.
 --   lua5.4 scripts/mutants/seeds.lua [name=value ...] SEED ...
--- Names are options of sim.run. Prints "seed N" before each, "violation N invariant" where one is, and "done CPU" at the
+-- Names are options of sim.run. Prints "seed N" before each, "violation N invariant" for a bad one, "done CPU" at the
 -- end.
 local sim = require "moonclave.sim"
 

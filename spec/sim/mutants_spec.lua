@@ -7,7 +7,7 @@ local sim = require "moonclave.sim"
 
 local BUDGET = 400
 
--- Those that only break a rule, at least in so many seeds, and why: another guard stands behind them, or they cost time.
+-- Those that only break a rule in so many seeds, and why: another guard stands behind them, or they cost time.
 local RULE_ONLY = {
   read_joins_round = "it takes a deposed leader that does not know it and late echoes of just that round",
   silent_refusal = "someone else mostly can win, or the silent one's timer runs out with a better log",
