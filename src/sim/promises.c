@@ -211,7 +211,9 @@ void check_receiving(struct sim_node *node, const struct raft_message *message,
     node->watch.answers_vote = false;
     before->steps = host_counters(node->host).steps;
     before->clock_us = node_clock_us(node);
-    before->quiet = node->disk.count == 0 && node->disk.report_us < node->sim->world.now_us &&
+    uint64_t now_us = node->sim->world.now_us;
+    before->quiet = node->disk.count == 0 && node->disk.report_us < now_us &&
+                    node->paused_until_us < now_us && /* or a report may wait behind this message */
                     !node->turn_scheduled;
     if (!raft) return;
     raft_status(raft, &before->status);
