@@ -141,7 +141,7 @@ end
 
 -- ---- expressions ----
 
-function Reader:join(parts, separator, each)
+local function join(parts, separator, each)
   local texts = {}
   for i, part in ipairs(parts) do texts[i] = each(part[1], part[2]) end
   return table.concat(texts, separator)
@@ -151,7 +151,7 @@ end
 function Reader:value(first, last)
   if first > last then return "" end
   if self:find_text(first, last, ",") then
-    return self:join(self:split(first, last, ","), ",", function(i, j) return self:value(i, j) end)
+    return join(self:split(first, last, ","), ",", function(i, j) return self:value(i, j) end)
   end
   local assign = self:find(first, last, function(text) return ASSIGNS[text] end)
   if assign then return self:raw(first, assign) .. self:value(assign + 1, last) end
@@ -222,7 +222,7 @@ function Reader:operand(first, last)
     local parts = self:split(first, last, operator)
     if #parts > 1 then
       local call = operator == "&&" and "mutant_and" or "mutant_or"
-      return self:join(parts, " " .. operator .. " ", function(i, j)
+      return join(parts, " " .. operator .. " ", function(i, j)
         local number = self:add("remove", i, j, operator == "&&" and "true" or "false")
         self:add("invert", i, j, "!(...)")
         return ("%s(%d, %s)"):format(call, number, self:operand(i, j))

@@ -1,5 +1,5 @@
--- Generated mutants that cannot make a difference, and why: the key is file, function, kind and source text (and a number
--- where the same stands there more than once). They count neither as killed nor as alive. An entry that a run kills
+-- Generated mutants that cannot make a difference, and why: the key is file, function, kind and source text (and a
+-- number where the same stands there more than once). They count neither as killed nor as alive. An entry that a run kills
 -- after all, or that names what is not there any more, is reported.
 local MEMORY = "only when memory grows, or how much; what is in it is the same"
 local EQUAL = "for equal ones both ways give the same"
@@ -36,7 +36,12 @@ return {
   ["host/submit.c intake_copy bound: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
   ["host/system.c encode_settings bound: strcmp(rows[i].name, next->name) < 0"] = "no two rows have one name",
   ["host/waiters.c before bound: a->wake_us < b->wake_us"] = "they differ here",
-  ["host/waiters.c before bound: a->order < b->order"] = "no two waiters have one order, and none is compared with itself",
+  ["host/waiters.c before bound: a->order < b->order"] = "no two waiters have one order; none meets itself",
+
+  ["host/forward.c forward_or_park remove: !host_runs(host)"] =
+    "who is blank or left alone knows no leader, or has answered everyone",
+  ["host/forward.c forward_or_park remove: strcmp(leader->id.text, host->identity.id) == 0"] =
+    "who is its own leader leads: what comes to it does not come here",
 
   -- ---- raft ----
   ["raft/append.c skip_known bound: entry->index <= raft->log.snapshot_index"] =
@@ -48,4 +53,11 @@ return {
   ["raft/gate.c drop_entries bound: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
   ["raft/log.c raft_log_term_at bound: index < log->snapshot_index"] = "the snapshot's index is answered above",
   ["raft/log.c raft_log_slice bound: last - first + 1 < until_wrap"] = EQUAL,
+  ["raft/log.c run_of bound: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
+  ["raft/propose.c raft_append_own bound: entry->time_ms >= log->last_time_ms"] = EQUAL,
+  ["raft/reads.c raft_advance_reads bound: reads->asked.count > 0"] = "where nothing is asked nothing is answered",
+  ["raft/receive.c raft_receive bound: (size_t)message->type >= sizeof rows / sizeof *rows"] =
+    "wire decodes no such type; this guards the table",
+  ["raft/send.c send_append bound: count > 0"] = "chooses between two named mutants only",
+  ["raft/vote.c up_to_date bound: request->last_term > last_term"] = "they differ here",
 }

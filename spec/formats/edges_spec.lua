@@ -1,5 +1,5 @@
--- Edges of the formats: the longest, the equal, the last byte that is not allowed. Each of these was a guard that nothing
--- else missed (scripts/mutants).
+-- Edges of the formats: the longest, the equal, the last byte that is not allowed. Each was a guard that nothing else
+-- missed (scripts/mutants).
 local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 
@@ -29,7 +29,8 @@ describe("a configuration", function()
     local decoded, code, text = formats.configuration_decode(base.pack(map))
     assert.same({ nil, "corrupt" }, { decoded, code })
     assert.truthy(text:find("outgoing ids are not in order", 1, true))
-    local bytes = formats.configuration_encode(configuration(server("n1", { labels = { { "ra", "1" }, { "rb", "2" } } })))
+    local labelled = server("n1", { labels = { { "ra", "1" }, { "rb", "2" } } })
+    local bytes = formats.configuration_encode(configuration(labelled))
     local twice, count = bytes:gsub("\xA2rb", "\xA2ra")
     assert.equal(1, count)
     decoded, code = formats.configuration_decode(twice)

@@ -1,5 +1,6 @@
--- Edges: limits to the unit, what is done once and not again, what is left alone. Each of these was a guard that nothing
--- else missed (scripts/mutants).
+-- Edges: limits to the unit, what is done once and not again, what is left alone. Each was a guard that nothing else
+-- missed (scripts/mutants).
+local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 local world = require "host.world"
 
@@ -65,121 +66,6 @@ describe("a slice of applying", function()
     end
     for i = 1, 3 do w.n1:query("q" .. i) end
     for turn = 1, 3 do assert.same({ turn < 3, turn }, { w.n1.host:turn(), asked }) end
-  end)
-end)
-
-describe("the queries of a turn", function()
-  it("without a limit are all answered in it", function()
-    local w <close> = lone()
-    local asked = 0
-    w.n1.on_query = function()
-      asked = asked + 1
-      w.now = w.now + 1000000
-    end
-    for i = 1, 5 do w.n1:query("q" .. i, { timeout_ms = 60000 }) end
-    assert.same({ false, 5 }, { w.n1.host:turn(), asked })
-  end)
-end)
-
-describe("a timer", function()
-  it("that is not the core's is not given to it", function()
-    local w <close> = lone()
-    w.now = w.now + 10000000
-    w.n1.host:timer() -- from before it led: alone, the core wants none any more
-    local steps = w.n1:counters().steps
-    w.now = w.now + 10000000
-    w.n1.host:timer()
-    w.n1.host:turn()
-    assert.equal(steps, w.n1:counters().steps)
-  end)
-
-  it("ends what waits at its deadline to the microsecond", function()
-    local w <close> = world.new { nodes = 3 }
-    w:bootstrap()
-    local t = w.n1:submit("x", { timeout_ms = 10 })
-    w.n1:turn()
-    w.now = w.now + 9999
-    w.n1:turn()
-    assert.is_nil(w.n1:answer(t))
-    w.now = w.now + 1
-    w.n1:turn()
-    assert.equal("unavailable", w.n1:answer(t))
-  end)
-end)
-
-describe("a full disk", function()
-  -- A leader with two writes out, the first of which is refused.
-  local function refused()
-    local w = cluster()
-    w.n1:submit "x"
-    w.n1:turn()
-    w.n1:submit "y"
-    w.n1:turn()
-    local first, second = w.n1.writes[1].sequence, w.n1.writes[2].sequence
-    w.n1.writes = {}
-    w.n1.host:persisted(first, "disk_full")
-    return w, second
-  end
-
-  it("is not thought over by a late report of what was rolled back", function()
-    local w, second = refused()
-    w.n1.host:persisted(second)
-    assert.is_true(w.n1.host:status().disk_full)
-    getmetatable(w).__close(w)
-  end)
-
-  it("is told to the core once", function()
-    local w, second = refused()
-    local steps = w.n1:counters().steps
-    w.n1.host:persisted(second, "disk_full")
-    assert.equal(steps, w.n1:counters().steps)
-    getmetatable(w).__close(w)
-  end)
-end)
-
-describe("a limit", function()
-  local half = ("x"):rep(2048 - 72) -- and an entry's header
-  local function with(settings)
-    local w = world.new { nodes = 3, settings = settings }
-    w:bootstrap()
-    w:elect "n1"
-    w:advance(150)
-    return w
-  end
-
-  it("of uncommitted bytes is met by what fills it to the byte", function()
-    local w <close> = with { uncommitted_bytes_max = 4096 }
-    local tickets = {}
-    for i = 1, 3 do tickets[i] = w.n1:submit(half) end
-    w.n1:turn()
-    assert.same({ nil, nil, "overloaded" },
-      { w.n1:answer(tickets[1]), w.n1:answer(tickets[2]), w.n1:answer(tickets[3]) })
-    assert.equal(4096, w.n1.host:status().uncommitted_bytes)
-    w:settle()
-    local one = w.n1:submit(half)
-    w.n1:turn()
-    local two = w.n1:submit(half)
-    w.n1:turn()
-    local three = w.n1:submit(half)
-    w.n1:turn()
-    assert.same({ nil, nil, "overloaded" }, { w.n1:answer(one), w.n1:answer(two), w.n1:answer(three) })
-  end)
-
-  it("of waiting bytes is met by what fills it to the byte", function()
-    local w <close> = world.new { nodes = 3, settings = { waiting_bytes_max = 65536 } }
-    w:bootstrap()
-    local a, b = w.n1:submit(("x"):rep(60000)), w.n1:submit(("x"):rep(5536))
-    local c = w.n1:submit "x"
-    w.n1:turn()
-    assert.same({ nil, nil, "overloaded" }, { w.n1:answer(a), w.n1:answer(b), w.n1:answer(c) })
-    assert.same({ 2, 65536 }, { w.n1.host:status().waiting, w.n1.host:status().waiting_bytes })
-  end)
-
-  it("of an entry's bytes is met by what fills it to the byte", function()
-    local w <close> = with { entry_bytes_max = 1024 }
-    local a, b = w.n1:submit(("x"):rep(1024)), w.n1:submit(("x"):rep(1025))
-    w:settle()
-    assert.same({ "ok done 1 " .. ("x"):rep(1024), "too_large" }, { w.n1:answer(a), w.n1:answer(b) })
   end)
 end)
 
@@ -441,7 +327,7 @@ describe("a blank node", function()
     assert.equal("bad_request", refused { cluster = said.cluster + 1 })
     assert.equal("bad_request", refused { configuration = "" })
     local text = "no configuration"
-    assert.equal("bad_request", refused { configuration = text, cluster = formats.hash and formats.hash(text) or 1 })
+    assert.equal("bad_request", refused { configuration = text, cluster = base.hash(text) })
     assert.same({ 0, false }, { #w.n2.writes, w.n2.host:status().wiped })
   end)
 
@@ -455,17 +341,101 @@ describe("a blank node", function()
   end)
 end)
 
+describe("members", function()
+  it("that never answered in this term were never heard of", function()
+    local w <close> = world.new { nodes = 3 }
+    w:bootstrap()
+    w:isolate "n3"
+    w:elect "n1"
+    w:advance(150)
+    local members = w.n1.host:members()
+    assert.equal("userdata", type(members[3].contact_ms))
+    assert.equal("userdata", type(members[1].contact_ms)) -- oneself
+    assert.equal(0, w.n1.host:members()[1].lag)
+  end)
+end)
+
+describe("an app's name", function()
+  it("is the hash that its bundle says it has; of all its bytes where it says none", function()
+    local function name_of(bundle)
+      local w <close> = lone { bundle = bundle }
+      return w.n1.host:status().app.hash
+    end
+    assert.equal("0000000000000005", name_of "\x82\xA5files\x80\xA4hash\x05")
+    local plain = name_of "BUNDLE"
+    assert.not_equal(plain, name_of "BUNDLE2")
+    assert.not_equal("0000000000000005", name_of "\x82\xA5files\x80\xA4hash\xA15") -- no number
+    assert.not_equal("0000000000000005", name_of "\x83\xA5files\x80\xA4hash\x05") -- cut off
+  end)
+end)
+
+describe("a node that has given up", function()
+  it("sets no timer any more", function()
+    local w <close> = cluster()
+    w.n1:submit "x"
+    w.n1:turn()
+    w.n1.timer = "untouched"
+    w.n1.host:persisted(w.n1.writes[1].sequence, "io_error", "it clicks")
+    w.n1.host:turn()
+    assert.same({ "io_error", "untouched" }, { w.n1.fatal.code, w.n1.timer })
+  end)
+end)
+
 describe("a node that stops", function()
+  it("has only the time it was given at first, however often it is told", function()
+    local w <close> = world.new { nodes = 3, settings = { stop_timeout_ms = 1000 } }
+    w:bootstrap()
+    w:elect "n1"
+    w:isolate "n1"
+    w.n1:submit("x", { timeout_ms = 60000 })
+    w.n1:turn()
+    for _ = 1, 4 do
+      w.n1.host:stop()
+      w.n1:turn()
+      w.now = w.now + 250000
+    end
+    w.n1:turn()
+    assert.equal(1, w.n1.stopped)
+    assert.equal(0, w.n1.timer)
+  end)
+
+  it("does not tell its core of a full disk any more, nor of a log that was read", function()
+    local w <close> = cluster()
+    w.n1:submit("x", { timeout_ms = 60000 })
+    w.n1:turn()
+    w.n1.host:stop()
+    w.now = w.now + 60000000 / 2
+    w.n1:turn() -- its core is left alone, a write is out
+    local steps = w.n1:counters().steps
+    if w.n1.stopped == 0 then w.n1:refuse() end
+    w.n1.host:log_read(1, {})
+    assert.same({ steps, nil }, { w.n1:counters().steps, w.n1.fatal })
+  end)
+
+  it("waits for the log that it is reading", function()
+    local w <close> = restarted(20)
+    w.n1.host:stop()
+    w.n1.host:turn()
+    assert.equal(0, w.n1.stopped)
+    w.n1:read_log()
+    w.n1.host:turn()
+    assert.equal(1, w.n1.stopped)
+  end)
+
   it("applies no more once its core is left alone", function()
-    local w <close> = lone { apply_slice_us = 10 }
+    local w <close> = lone { apply_slice_us = 10, settings = { stop_timeout_ms = 1000 } }
+    w.n1.on_apply = function() w.now = w.now + 10 end
     for i = 1, 5 do w.n1:submit("c" .. i) end
     w.n1.host:turn()
     w.n1:flush()
-    w.n1.on_apply = function() w.now = w.now + 10000000 end -- longer than all the time it has
+    w.n1:submit "its write keeps the node from being done"
+    w.n1.host:turn()
     w.n1.host:stop()
+    w.now = w.now + 600000
     w.n1.host:turn()
     local applied = #w.n1.machine.commands
+    assert(applied < 5)
     w.n1.host:turn()
-    assert.same({ applied, 1 }, { #w.n1.machine.commands, w.n1.stopped })
+    assert.same({ applied, 0 }, { #w.n1.machine.commands, w.n1.stopped })
   end)
 end)

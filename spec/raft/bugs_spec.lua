@@ -97,9 +97,10 @@ describe("bug", function()
   it("7: the term moved on between reading it and appending; here a step is whole", function()
     local c = leader()
     c:append("b", "a", 2, c.a.disk.log, 1, 0) -- the term is b's now
-    local code, entries = c.a:propose "x"
+    local code = c.a:propose "x"
     assert.same({ "not_leader", 1 }, { code, c.a:status().last_index })
     c:crown "a"
+    local entries
     code, entries = c.a:propose "y"
     assert.same({ "ok", 3, 3 }, { code, entries[1].index, entries[1].term })
     assert.same({ 1, 3, 3 }, { c.a.core:entry(1).term, c.a.core:entry(2).term, c.a.core:entry(3).term })

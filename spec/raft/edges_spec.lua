@@ -98,6 +98,50 @@ describe("a leader", function()
   end)
 end)
 
+describe("a window in bytes", function()
+  it("is full when it is full to the byte", function()
+    local c = leader { settings = { append_bytes_max = 1000 } }
+    for _ = 1, 20 do c.a:propose(("x"):rep(1000 - 72)) end
+    assert.equal(16, #c:take "b")
+  end)
+end)
+
+describe("a commit", function()
+  it("that an append has told already is not told again", function()
+    local c = leader()
+    c.a:propose "x"
+    c.a:persist()
+    c:ack("b", "a", 2)
+    c.a:propose "y"
+    local told = c:take "b"
+    assert.equal(2, told[#told].commit)
+    c.now_us = c.now_us + HEARTBEAT // 4
+    c.a:timer()
+    assert.equal(0, #c:take "b")
+  end)
+end)
+
+describe("a pre-vote", function()
+  it("for the present term is not given where the vote is gone", function()
+    local c = played { disks = { a = { term = 4, vote = "b" } } }
+    for from, granted in pairs { b = true, c = false } do
+      c.a:receive { type = "request_vote", pre = true, from = from, term = 4, last_index = 0, last_term = 0 }
+      assert.equal(granted, c:take(from, "vote")[1].granted)
+    end
+  end)
+
+  it("request in the present term leaves a candidate what it is", function()
+    local c = played { disks = { a = { term = 3 } } }
+    c:timeout "a"
+    c.a:receive { type = "vote", from = "b", term = 4, pre = true, granted = true }
+    assert.equal("candidate", c.a:role())
+    for _, pre in ipairs { true, false } do
+      c.a:receive { type = "request_vote", pre = pre, from = "c", term = 4, last_index = 0, last_term = 0 }
+      assert.same({ "candidate", "a" }, { c.a:role(), c.a:status().vote })
+    end
+  end)
+end)
+
 describe("the tail in memory", function()
   it("is kept to the byte", function()
     local c = leader { settings = { tail_bytes_max = 2000 } }

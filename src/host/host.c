@@ -285,6 +285,7 @@ void host_forward_reply(struct host *host, const struct identity *from, uint64_t
                         const struct reply *reply)
 {
     if (!enter(host)) return;
+    host_now(host); /* "again soon" counts from now, however long this node was idle */
     forward_answered(host, from, ticket, reply);
     leave(host);
 }
@@ -292,6 +293,7 @@ void host_forward_reply(struct host *host, const struct identity *from, uint64_t
 void host_peer_lost(struct host *host, const struct raft_id *id)
 {
     if (!enter(host)) return;
+    host_now(host);
     forward_lost(host, id);
     if (host_runs(host) && member_find(host, id->text) != NULL) {
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_UNREACHABLE, .peer = *id});
