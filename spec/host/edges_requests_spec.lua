@@ -20,6 +20,17 @@ local function lone(options)
 end
 
 describe("the queries of a turn", function()
+  it("end with its time, those of a round as well as those of any state", function()
+    local w <close> = lone { apply_slice_us = 10 }
+    local asked = 0
+    w.n1.on_query = function()
+      asked = asked + 1
+      w.now = w.now + 10
+    end
+    for i = 1, 3 do w.n1:query("q" .. i, { stale = i < 3 }) end
+    assert.same({ true, 1 }, { w.n1.host:turn(), asked })
+  end)
+
   it("without a limit are all answered in it", function()
     local w <close> = lone()
     local asked = 0
@@ -245,6 +256,18 @@ describe("what is with the leader", function()
     assert.equal(1, w.n2:counters().forwards)
     w:settle()
     assert.equal("ok done 1 x", w.n2:answer(t))
+  end)
+
+  it("is not tried sooner for a hello of the leader's that was refused", function()
+    local w <close> = cluster()
+    w.n2.host:peer_lost "n1"
+    w.n2:submit "x"
+    w.n2:turn()
+    local said = w.n1.host:hello()
+    said.format_level = 2
+    assert.is_nil(w.n2.host:receive_hello(said))
+    w.n2:turn()
+    assert.equal(0, w.n2:counters().forwards)
   end)
 
   it("is tried at once where the leader has said hello again", function()

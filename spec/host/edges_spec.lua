@@ -201,9 +201,18 @@ describe("the machine", function()
     first.chain = formats.entry_chain(first, formats.entry_decode(w.n1.disk.entries[1]).chain)
     w.n1.disk.entries[2] = formats.entry_encode(first)
     w.n1:start()
-    w:settle()
+    for _ = 1, 10 do
+      w.n1.host:turn()
+      if #w.n1.log_reads > 0 then break end
+      w.n1:flush()
+    end
+    w.n1:read_log()
+    local steps = w.n1:counters().steps
+    w.n1.timer = "untouched"
+    w.n1.host:turn()
     assert.equal("corrupt", w.n1.fatal.code)
     assert.equal(1, w.n1.host:applied())
+    assert.same({ steps, "untouched" }, { w.n1:counters().steps, w.n1.timer })
   end)
 
   it("has no app of one's own to differ from where there is none", function()
@@ -331,6 +340,26 @@ describe("a blank node", function()
     assert.same({ 0, false }, { #w.n2.writes, w.n2.host:status().wiped })
   end)
 
+  it("asks as much of another's program as a member does", function()
+    local w <close> = two()
+    local function say(change) return select(2, w:hello("n2", "n1", change)) end
+    assert.equal("version", say { lua_release = "5.3.6" })
+    assert.equal("version", say { format_level = 2 })
+    assert.equal("bad_request", say { incarnation = 0 })
+    w.n3:start()
+    assert(w:hello("n3", "n1"))
+    assert.equal(0, #w.n1.writes) -- n2 does not count
+    assert.is_nil(say { lua_release = "5.4.6" })
+    assert.equal(1, #w.n1.writes)
+  end)
+
+  it("takes no requests from another", function()
+    local w <close> = two()
+    assert(w:hello("n2", "n1"))
+    w.n1.host:forwarded(w.n2:identity(), 1, { kind = "command", body = "x" })
+    assert.equal(0, w.n1.host:status().waiting)
+  end)
+
   it("that is a stranger to a cluster has not lost anything", function()
     local w <close> = world.new { nodes = 2 }
     w:bootstrap()
@@ -355,6 +384,67 @@ describe("members", function()
   end)
 end)
 
+describe("a server that the configuration does not name yet", function()
+  it("may say hello and speak, if it is of the cluster", function()
+    local w <close> = cluster()
+    local said = w.n2.host:hello()
+    said.id, said.incarnation, said.address = "n9", 99, "127.0.0.1:5009"
+    assert(w.n1.host:receive_hello(said))
+    w.n1.host:forwarded({ id = "n9", incarnation = 99, cluster = said.cluster }, 7, { kind = "command", body = "x" })
+    assert.equal(1, w.n1.host:status().waiting)
+    said.cluster, said.lua_release = 0, "5.4.6"
+    local _, code = w.n1.host:receive_hello(said)
+    assert.equal("foreign", code)
+    said.protocol_min, said.protocol_max = 0, 0
+    _, code = w.n1.host:receive_hello(said)
+    assert.equal("version", code)
+  end)
+end)
+
+describe("a follower with the app", function()
+  it("does not try to bring it where its leader has none", function()
+    local w <close> = world.new { nodes = 3 }
+    w.n1.options.bundle = ""
+    w:bootstrap()
+    w:elect "n1"
+    w:advance(150)
+    local steps = w.n2:counters().steps
+    for _ = 1, 5 do w.n2.host:turn() end
+    assert.equal(steps, w.n2:counters().steps)
+  end)
+end)
+
+describe("a node that is ready", function()
+  it("stays so while it has more to apply", function()
+    local w <close> = lone { apply_slice_us = 10 }
+    assert.is_true(w.n1.host:ready())
+    w.n1.on_apply = function() w.now = w.now + 10 end
+    for i = 1, 5 do w.n1:submit("c" .. i) end
+    w.n1.host:turn()
+    w.n1:flush()
+    assert.is_true(w.n1.host:turn())
+    assert.is_true(w.n1.host:ready())
+  end)
+end)
+
+describe("a data folder", function()
+  it("of a newer program, or of another cluster, ends the node", function()
+    local w <close> = lone()
+    w.n1:crash()
+    local function fatal(durable)
+      w.n1:start { durable = durable }
+      local code = w.n1.fatal and w.n1.fatal.code
+      w.n1:crash()
+      return code
+    end
+    assert.equal("version", fatal { snapshot_index = 1 })
+    assert.equal("version", fatal { format_level = 2 })
+    assert.is_nil(fatal { format_level = 1 })
+    w.n1.disk.cluster = w.n1.disk.cluster + 1
+    assert.equal("corrupt", fatal())
+  end)
+end)
+
 describe("an app's name", function()
   it("is the hash that its bundle says it has; of all its bytes where it says none", function()
     local function name_of(bundle)
@@ -370,6 +460,19 @@ describe("an app's name", function()
 end)
 
 describe("a node that has given up", function()
+  it("answers nobody, is not ready, and leaves its core alone", function()
+    local w <close> = cluster()
+    assert.is_true(w.n1.host:ready())
+    w.n1:submit "x"
+    w.n1:turn()
+    w.n1.host:persisted(w.n1.writes[1].sequence, "io_error", "it clicks")
+    local steps = w.n1:counters().steps
+    local t = w.n1:submit "y"
+    w.n1.host:turn()
+    w.n1.host:peer_lost "n2"
+    assert.same({ nil, false, steps }, { w.n1:answer(t), w.n1.host:ready(), w.n1:counters().steps })
+  end)
+
   it("sets no timer any more", function()
     local w <close> = cluster()
     w.n1:submit "x"
@@ -410,6 +513,37 @@ describe("a node that stops", function()
     if w.n1.stopped == 0 then w.n1:refuse() end
     w.n1.host:log_read(1, {})
     assert.same({ steps, nil }, { w.n1:counters().steps, w.n1.fatal })
+  end)
+
+  it("leads no more once its core is left alone, and is gone for whoever asks", function()
+    local w <close> = cluster { settings = { stop_timeout_ms = 1000 } }
+    w.n1:submit("x", { timeout_ms = 60000 })
+    w.n1:turn()
+    w.n1.host:stop()
+    w.now = w.now + 600000
+    w.n1:turn()
+    assert.same({ false, 0 }, { w.n1.host:is_leader(), w.n1.stopped })
+    w.n1.host:peer_lost "n2"
+    w.now = w.now + 600000
+    w.n1:turn()
+    assert.equal(1, w.n1.stopped)
+    local late = w.n1:submit "late"
+    w.n1:turn()
+    assert.is_nil(w.n1:answer(late))
+  end)
+
+  it("brings no app into the cluster any more", function()
+    local w <close> = world.new { nodes = 1 }
+    w.n1:start()
+    for _ = 1, 10 do -- until it has applied the first entry of its term
+      w.n1.host:turn()
+      if w.n1.host:applied() == 1 then break end
+      w.n1:flush()
+    end
+    assert.equal(1, w.n1.host:applied())
+    w.n1.host:stop()
+    w.n1.host:turn()
+    assert.same({ 0, 1 }, { #w.n1.writes, w.n1.host:status().last_index })
   end)
 
   it("waits for the log that it is reading", function()

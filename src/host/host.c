@@ -117,7 +117,7 @@ bool host_turn(struct host *host)
     submit_tell(host);
     update_ready(host);
     arm_timer(host);
-    more = more || host->route_again || host->waiters.lists[WAITER_ARRIVED].count > 0;
+    more = more || host->route_again;
     leave(host);
     return more && !host->dead;
 }
