@@ -38,6 +38,54 @@ describe("a configuration", function()
   end)
 end)
 
+describe("a configuration's parts", function()
+  local plain = formats.configuration_encode(configuration(server "n1"))
+  local function refusal(bytes)
+    local decoded, code, text = formats.configuration_decode(bytes)
+    assert.is_nil(decoded)
+    return code .. ": " .. text
+  end
+  -- A configuration of one server, made of these fields, each { key, packed value }.
+  local function of_fields(fields)
+    local parts = { string.char(0x80 + #fields) }
+    for _, field in ipairs(fields) do parts[#parts + 1] = base.pack(field[1]) .. field[2] end
+    return "\x84" .. base.pack "outgoing" .. "\x90" .. base.pack "previous" .. "\0" .. base.pack "servers" .. "\x91" ..
+      table.concat(parts) .. base.pack "version" .. "\1"
+  end
+  local function fields(change)
+    local list = { { "addresses", base.pack { { "node", "h", 1 } } }, { "id", base.pack "n1" }, { "incarnation", "\1" },
+      { "labels", "\x80" }, { "priority", "\0" }, { "role", "\0" } }
+    for _, field in ipairs(list) do field[2] = change[field[1]] or field[2] end
+    return of_fields(list)
+  end
+
+  it("are each there once", function()
+    assert.truthy(formats.configuration_decode(fields {}))
+    local joint = formats.configuration_encode { previous = 0, servers = { server "n1" }, outgoing = { "n1" } }
+    for _, key in ipairs { "outgoing", "servers" } do
+      local twice = "\x85" .. joint:sub(2) .. base.pack(key) .. "\x91" .. base.pack "n1"
+      assert.matches("corrupt: configuration: " .. key .. " is no list", refusal(twice), 1, true)
+    end
+    for key, what in pairs { addresses = "addresses is no list", labels = "labels is no map" } do
+      local value = key == "labels" and base.pack { a = "b" } or base.pack { { "node", "h", 1 } }
+      assert.matches(what, refusal(of_fields { { "id", base.pack "n1" }, { key, value }, { key, value } }), 1, true)
+    end
+  end)
+
+  it("are what they are to be", function()
+    for key, what in pairs { addresses = "addresses is no list", labels = "labels is no map", id = "an id is not valid",
+      incarnation = "an incarnation is no number", priority = "a priority is no number", role = "a role is no number" } do
+      assert.matches(what, refusal(fields { [key] = key == "id" and "\5" or base.pack "x" }), 1, true)
+      assert.matches(what, refusal(fields { [key] = "\xC0" }), 1, true)
+    end
+    for _, address in ipairs { { 5 }, { { 5, "h", 1 } }, { { "node", 5, 1 } }, { { "node", "h", "1" } }, { "node" },
+      { { "node", "h" } }, { { "node", "h", 1, 2 } } } do
+      assert.matches("an address is not [kind, host, port]", refusal(fields { addresses = base.pack(address) }), 1, true)
+    end
+    assert.matches("previous is no index", refusal((plain:gsub("previous%z", "previous\xC0"))), 1, true)
+  end)
+end)
+
 describe("an address", function()
   it("is as long as it may be, and no longer", function()
     local host = ("h"):rep(ADDRESS_MAX - #":5001")
@@ -52,5 +100,6 @@ describe("an address", function()
       assert.is_nil((formats.address_split("a" .. byte .. "b:5001")), ("%02x"):format(byte:byte()))
     end
     assert.truthy((formats.address_split "!~:5001"))
+    for _, port in ipairs { "1/", "1:", "/1", ":1", "1 ", "\xFF" } do assert.is_nil((formats.address_split("h:" .. port))) end
   end)
 end)

@@ -145,6 +145,39 @@ describe("a limit", function()
   end)
 end)
 
+describe("a command", function()
+  it("is one, whatever it says of staleness", function()
+    local w <close> = lone()
+    local t = w.n1:submit("x", { stale = true })
+    w:settle()
+    assert.same({ "ok done 1 x", 1 }, { w.n1:answer(t), #w.n1.machine.commands })
+  end)
+
+  it("refused is told why in words", function()
+    local w <close> = cluster()
+    local t = w.n1:submit(("x"):rep(20000000))
+    w.n1:turn()
+    assert.truthy(w.n1.replies[t].body:find("message", 1, true))
+    assert.truthy(#w.n1.replies[t].body > 40, w.n1.replies[t].body)
+  end)
+end)
+
+describe("deadlines", function()
+  it("come in their order: the timer is set for the first, whenever that came", function()
+    local w <close> = world.new { nodes = 3 }
+    w:bootstrap()
+    local now = w.now
+    for _, ms in ipairs { 50, 20, 80, 10, 90, 30, 70 } do
+      w.n1:submit("x", { timeout_ms = ms })
+      w.n1:turn()
+    end
+    assert.equal(now + 10000, w.n1.timer)
+    w.n1:submit("x", { timeout_ms = 5000 })
+    w.n1:turn()
+    assert.equal(now + 10000, w.n1.timer)
+  end)
+end)
+
 describe("a turn", function()
   it("is not over while those who waited for the app are still to be looked at", function()
     local w <close> = world.new { nodes = 1 }

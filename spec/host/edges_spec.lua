@@ -75,6 +75,38 @@ describe("INIT", function()
     assert.equal("\xC0", w.n1.loaded[1].config)
   end)
 
+  it("that lacks a part, or has it otherwise than it is to be, ends the node", function()
+    local parts = { bundle = "\xA1B", config = "\xC0", format_level = "\1", settings = "\x80" }
+    local function fatal(change, tail)
+      local w <close> = lone()
+      w.n1:crash()
+      local init, count, list = formats.entry_decode(w.n1.disk.entries[2]), 0, {}
+      for _, name in ipairs { "bundle", "config", "format_level", "settings" } do
+        local value = change[name] == nil and parts[name] or change[name]
+        if value then
+          count = count + 1
+          list[count] = base.pack(name) .. value
+        end
+      end
+      init.payload = string.char(0x80 + count) .. table.concat(list) .. (tail or "")
+      init.chain = formats.entry_chain(init, formats.entry_decode(w.n1.disk.entries[1]).chain)
+      w.n1.disk.entries[2] = formats.entry_encode(init)
+      w.n1.disk.entries[3] = nil
+      w.n1:start()
+      w:settle()
+      return w.n1.fatal and w.n1.fatal.code
+    end
+    assert.is_nil(fatal {})
+    for name in pairs(parts) do assert.equal("corrupt", fatal { [name] = false }, name) end
+    assert.equal("corrupt", fatal { bundle = "\5" })
+    assert.equal("corrupt", fatal { format_level = base.pack "1" })
+    assert.equal("corrupt", fatal { settings = "\5" })
+    assert.equal("corrupt", fatal { settings = "\x81\5\5" })
+    assert.equal("corrupt", fatal { settings = "\x81" .. base.pack "command_steps_max" .. base.pack "5" })
+    assert.equal("version", fatal { settings = "\x81" .. base.pack "command_steps_max" .. "\0" })
+    assert.equal("corrupt", fatal({}, "and more"))
+  end)
+
   it("with a setting whose name is too long to be one is of another program", function()
     for _, size in ipairs { 63, 64, 65, 200 } do
       local w <close> = lone()
@@ -121,6 +153,42 @@ describe("an idle turn", function()
 end)
 
 describe("entries on the disk only", function()
+  it("that the core is given otherwise than they were written end the node", function()
+    local w <close> = cluster()
+    w:isolate "n3"
+    for i = 1, 5 do w.n1:submit("c" .. i) end
+    w:settle()
+    w.n2:crash()
+    w.n1:crash()
+    w.n1:start()
+    w.n2:start()
+    w:heal "n3"
+    w:connect_all()
+    w.n1.held_reads = true
+    for _ = 1, 200 do
+      if #w.n1.log_reads > 0 and w.n1.log_reads[1].token < 1 << 62 and w.n1.log_reads[1].token > 0 then break end
+      w.now = math.max(w.now, w.n1.timer)
+      w.n1.timer = 0
+      w.n1.host:timer()
+      for _, node in ipairs(w.nodes) do
+        node:turn()
+        node:flush()
+        if node ~= w.n1 then node:read_log() end
+      end
+      for i = #w.n1.log_reads, 1, -1 do
+        local read = w.n1.log_reads[i]
+        if read.token < 0 then -- the host's own
+          table.remove(w.n1.log_reads, i)
+          w.n1.host:log_read(read.token, table.move(w.n1.disk.entries, read.first, read.last, 1, {}))
+        end
+      end
+      w:deliver_all()
+    end
+    local read = assert(w.n1.log_reads[1], "the core reads nothing")
+    w.n1.host:log_read(read.token, { w.n1.disk.entries[read.first], w.n1.disk.entries[read.first] })
+    assert.equal("corrupt", w.n1.fatal.code)
+  end)
+
   it("are read one by one where the disk gives one at a time, to the last", function()
     local w <close> = restarted(3)
     while w.n1:read_log(1) do w.n1:turn() end
