@@ -72,17 +72,37 @@ describe("a configuration's parts", function()
     end
   end)
 
+  it("have names that are text", function()
+    assert.matches("a key is no string", refusal("\x85\5\5" .. plain:sub(2)), 1, true)
+    assert.matches("a server's key is no string", refusal(of_fields { { "id", base.pack "n1" }, { 5, "\5" } }), 1, true)
+    for size = 1, #plain - 1 do assert.is_nil((formats.configuration_decode(plain:sub(1, size))), size) end
+  end)
+
   it("are what they are to be", function()
     for key, what in pairs { addresses = "addresses is no list", labels = "labels is no map", id = "an id is not valid",
-      incarnation = "an incarnation is no number", priority = "a priority is no number", role = "a role is no number" } do
+      incarnation = "an incarnation is no number", priority = "a priority is no number",
+      role = "a role is no number" } do
       assert.matches(what, refusal(fields { [key] = key == "id" and "\5" or base.pack "x" }), 1, true)
       assert.matches(what, refusal(fields { [key] = "\xC0" }), 1, true)
     end
     for _, address in ipairs { { 5 }, { { 5, "h", 1 } }, { { "node", 5, 1 } }, { { "node", "h", "1" } }, { "node" },
       { { "node", "h" } }, { { "node", "h", 1, 2 } } } do
-      assert.matches("an address is not [kind, host, port]", refusal(fields { addresses = base.pack(address) }), 1, true)
+      local text = refusal(fields { addresses = base.pack(address) })
+      assert.matches("an address is not [kind, host, port]", text, 1, true)
     end
     assert.matches("previous is no index", refusal((plain:gsub("previous%z", "previous\xC0"))), 1, true)
+  end)
+end)
+
+describe("a majority", function()
+  it("is of voters, wherever learners stand among them", function()
+    local learner = { role = 1 }
+    local mixed = configuration(server("a", learner), server "b", server("c", learner), server "d", server "e",
+      server("f", learner))
+    local reached = { a = 9, b = 1, c = 9, d = 2, e = 3, f = 9 }
+    assert.equal(2, formats.quorum_index(mixed, reached))
+    assert.is_false(formats.quorum_has(mixed, { a = true, c = true, f = true, b = true }))
+    assert.is_true(formats.quorum_has(mixed, { d = true, e = true }))
   end)
 end)
 
@@ -100,6 +120,8 @@ describe("an address", function()
       assert.is_nil((formats.address_split("a" .. byte .. "b:5001")), ("%02x"):format(byte:byte()))
     end
     assert.truthy((formats.address_split "!~:5001"))
-    for _, port in ipairs { "1/", "1:", "/1", ":1", "1 ", "\xFF" } do assert.is_nil((formats.address_split("h:" .. port))) end
+    for _, port in ipairs { "1/", "1:", "/1", ":1", "1 ", "\xFF" } do
+      assert.is_nil((formats.address_split("h:" .. port)), port)
+    end
   end)
 end)

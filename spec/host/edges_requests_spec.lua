@@ -291,6 +291,17 @@ describe("what is with the leader", function()
     assert.equal("ok done 1 x", w.n2:answer(t))
   end)
 
+  it("and is a query is asked again when the connection has broken and is there again", function()
+    local w = asked()
+    w:take()
+    w.n2.host:peer_lost "n1"
+    w.n2:turn()
+    assert(w.n2.host:receive_hello(w.n1.host:hello()))
+    w.n2:turn()
+    assert.equal(2, w.n2:counters().forwards)
+    getmetatable(w).__close(w)
+  end)
+
   it("is not tried sooner for a hello of the leader's that was refused", function()
     local w <close> = cluster()
     w.n2.host:peer_lost "n1"

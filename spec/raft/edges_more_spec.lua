@@ -1,5 +1,5 @@
--- More edges of the core: what is done once, what is left alone, what is early. Each was a guard that nothing else missed
--- (scripts/mutants).
+-- More edges of the core: what is done once, what is left alone, what is early. Each was a guard that nothing else
+-- missed (scripts/mutants).
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 
@@ -125,6 +125,30 @@ describe("a full disk", function()
     assert.equal(1, #c.a.writes) -- the retry is out
     c.a:persist()
     assert.is_false(c.a:status().disk_full)
+  end)
+end)
+
+describe("old news of the disk", function()
+  it("is none: nothing is sent, nobody steps down", function()
+    local c = played()
+    local log = Cluster.log { 1, 1 }
+    c:append("b", "a", 1, log, 0, 1)
+    c.a:persist()
+    c:append("b", "a", 1, log, 1, 1)
+    c:take "b"
+    c.a:event { type = "persisted", sequence = 1 }
+    assert.equal(0, #c:take "b")
+    local d = leader()
+    d.a:event { type = "persist_refused", sequence = 1 }
+    assert.same({ "leader", false }, { d.a:role(), d.a:status().disk_full })
+  end)
+end)
+
+describe("a pre-vote", function()
+  it("is not given to a log that could not win", function()
+    local c = played { disks = { a = { log = Cluster.log { 1, 2 } } } }
+    c.a:receive { type = "request_vote", pre = true, from = "b", term = 3, last_index = 1, last_term = 2 }
+    assert.is_false(c:take "b" [1].granted)
   end)
 end)
 

@@ -192,6 +192,9 @@ describe("a disk", function()
     assert.equal("corrupt", start(with(configuration(4))))
     assert.equal("corrupt", start(with(configuration(5), configuration(5))))
     assert.equal("corrupt", start(with(configuration(8))))
+    local garbage = configuration(6)
+    garbage.payload = "no configuration"
+    assert.equal("corrupt", start(with(garbage)))
     local other = configuration(6)
     other.type = 4
     assert.equal("corrupt", start(with(other)))

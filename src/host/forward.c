@@ -62,8 +62,7 @@ static void send_forward(struct host *host, struct waiter *waiter)
 static uint32_t remaining_ms(const struct host *host, const struct waiter *waiter)
 {
     uint64_t left_us = waiter->deadline_us > host->now_us ? waiter->deadline_us - host->now_us : 0;
-    uint64_t left_ms = (left_us + 999) / 1000;
-    if (left_ms > UINT32_MAX) return UINT32_MAX;
+    uint64_t left_ms = (left_us + 999) / 1000; /* no more than it came with */
     return left_ms > 0 ? (uint32_t)left_ms : 1;
 }
 
