@@ -256,6 +256,11 @@ end
 function Reader:only_logs(first, last)
   if first > last then return true end
   if self:text(first) == "{" and self:closing(first) == last then return self:only_logs(first + 1, last - 1) end
+  if self:text(first) == "if" and self:end_of(first) == last then -- of an else, say: all its branches
+    local body = self:closing(first + 1) + 1
+    local stop = self:end_of(body)
+    return self:only_logs(body, stop) and (stop == last or self:only_logs(stop + 2, last))
+  end
   return self:text(first) == "host_log" and self:find_text(first, last, ";") == last
 end
 
