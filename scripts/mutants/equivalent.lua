@@ -13,7 +13,6 @@ local SPEED = "a shortcut: the long way finds nothing to do"
 return {
   -- ---- host ----
   ["host/apply.c make_room never: apply->held_at > apply->held_capacity / 2"] = MEMORY,
-  ["host/apply.c make_room bound: apply->held_at > apply->held_capacity / 2"] = MEMORY,
   ["host/apply.c let_go never: apply->held_count == 0"] = MEMORY,
   ["host/apply.c answer_index never: host->waiters.lists[WAITER_PROPOSED].count == 0"] = SPEED,
   ["host/apply.c next_entry bound: apply->held_bytes < READ_AHEAD_BYTES / 2"] =
