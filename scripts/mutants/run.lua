@@ -206,6 +206,7 @@ local function kill_generated(profile, number)
   local function seeds(i) return by_seeds(number, portion[i], portion[i].ticks) end
   local function specs() return by_specs(number, profile.by_spec[number] or {}) end
   if options.deep then return seeds(1) or seeds(2) or seeds(3) or specs() end
+  if options.survivors then return specs() or seeds(1) or seeds(2) or seeds(3) end -- new specs are the news
   return seeds(1) or seeds(2) or specs() or seeds(3)
 end
 
@@ -263,6 +264,7 @@ local function run_tasks(tasks, each)
     local words = { "nice", "lua5.4", arg[0], "--build", options.build, "--worker",
       ("%d/%d:%s"):format(job - 1, options.jobs, path) }
     if options.deep then words[#words + 1] = "--deep" end
+    if options.survivors then words[#words + 1] = "--survivors" end
     for i, word in ipairs(words) do words[i] = quote(word) end
     pipes[job] = assert(io.popen(table.concat(words, " ")))
   end

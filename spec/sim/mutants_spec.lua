@@ -21,8 +21,6 @@ local RULE_ONLY = {
   stray_refusal = "a probe more, and what was sent is sent again",
   full_disk_campaigns = "its vote requests wait for the disk",
   full_disk_leads = "it can acknowledge nothing of its own",
-  counted_prior_term = "figure 8 has to happen to the letter",
-  commit_past_append = "it takes a conflicting suffix that just then is not replaced",
 }
 
 local function known_mutants(cpath)
