@@ -205,7 +205,7 @@ local WHOLE = { ["if"] = "mutant_if", loop = "mutant_loop", choice = "mutant_neg
 
 -- A whole condition. One that is there for a named mutant is none of ours.
 function Reader:condition(first, last, place)
-  if self:words(first, last):find "GUARD%([%u_]+, false%)" then return self:raw(first, last) end
+  if self:words(first, last):find "FAULT%(" then return self:raw(first, last) end
   local number
   if place ~= "loop" then number = self:add("negate", first, last, "!(...)") end
   if place == "if" or place == "loop" then number = number or self.number end

@@ -85,6 +85,16 @@ return {
   ["host/submit.c answer_error remove: message == NULL"] = "nobody gives a text of its own with a script's error",
   ["host/submit.c intake_copy never: body.size == 0"] = MEMORY,
   ["host/system.c app_string never: app == NULL"] = "nobody asks before there is one",
+  ["host/members.c members_set invert: strcmp(before->address, members[i].address) != 0"] = ONCE,
+  ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"settings\", &settings)"] =
+    "what is not there is empty, and no map",
+  ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"bundle\", &bundle)"] =
+    "what is not there is empty, and no string",
+  ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"format_level\", &level)"] =
+    "what is not there is empty, and no number",
+  ["host/turnstile.c on_role negate: host->role == RAFT_LEADER"] = LOG_ONLY,
+  ["host/waiters.c heap_up remove: before(waiter, waiters->heap[(place - 1) / 2])"] =
+    "whoever is added or moved sinks to its place right after",
   ["host/system.c system_apply_init negate: rows[i].scope != SETTING_REPLICATED"] =
     "nobody reads the settings in the tree yet: it is for snapshots",
   ["host/turnstile.c on_role negate: !raft_id_equal(&host->leader, &effect->role.leader) || " ..
@@ -147,4 +157,16 @@ return {
   ["raft/timer.c contact_with remove: peer"] = "every voter but oneself is a peer",
   ["raft/timer.c contact_with remove: peer->contact_us > raft->leader_since_us"] =
     "when it is first looked at, an election timeout has passed since",
+  ["raft/configuration.c raft_configuration_copy never: to == from"] = CALLERS,
+  ["raft/configuration_bytes.c read_configuration never: !mp_read_map(reader, &count)"] =
+    "its version was found in it: it is a map",
+  ["raft/configuration_bytes.c read_configuration never: !mp_skip(reader, NULL)"] = "its version was read before",
+  ["raft/configuration_bytes.c read_addresses remove: mp_read_array(reader, &fields)"] =
+    "what is no list has no three fields",
+  ["raft/configuration_bytes.c read_id remove: !mp_read_string(reader, &text)"] = "no string is no id, as an empty one",
+  ["raft/configuration_bytes.c read_text remove: text.size"] = "of no bytes none is zero",
+  ["raft/receive.c raises remove: row->rule == TERM_RAISES"] =
+    "an append result has nothing where a vote says that it is a granted pre-vote",
+  ["raft/send.c send_append negate: count > 0"] = "chooses between two named mutants only",
+  ["raft/send.c reader_of remove: token == 0"] = "a read has a token: they count from 1",
 }

@@ -92,9 +92,10 @@ end
 local function build(sanitized)
   progress("generating and building ...")
   local folder = quote(options.build)
-  local make = ("lua5.4 %sgenerate.lua %s && nice make -C %s -j2 MUTANTS=1 WARNINGS=-w %s modules >%s/make.log 2>&1")
-    :format(here, folder, folder, sanitized and "SANITIZE=1 BUILD=build-asan" or "BUILD=build", folder)
-  if not os.execute(make) then
+  local generate = ("lua5.4 %sgenerate.lua %s"):format(here, folder)
+  local make = ("nice make -C %s -j2 MUTANTS=1 WARNINGS=-w %s modules >%s/make.log 2>&1"):format(folder,
+    sanitized and "SANITIZE=1 BUILD=build-asan" or "BUILD=build", folder)
+  if not (sanitized or os.execute(generate)) or not os.execute(make) then
     io.stderr:write("\n", read(options.build .. "/make.log") or "", "mutants: the copy cannot be built\n")
     os.exit(1)
   end

@@ -1,5 +1,7 @@
 -- Edges of the end: what a node does, and does no more, once it stops or has given up. Each was a guard that nothing
 -- else missed (scripts/mutants).
+local formats = require "moonclave.formats"
+local wire = require "moonclave.wire"
 local world = require "host.world"
 
 local function cluster(options)
@@ -46,6 +48,19 @@ describe("a node that has given up", function()
     w.n1.host:turn()
     w.n1.host:peer_lost "n2"
     assert.same({ nil, false, steps }, { w.n1:answer(t), w.n1.host:ready(), w.n1:counters().steps })
+  end)
+
+  it("has done so for a configuration that a newer program wrote", function()
+    local w <close> = world.new { nodes = 3 }
+    w:bootstrap()
+    local newer, count = w.n1.disk.configuration:gsub("version\1", "version\2")
+    assert.equal(1, count)
+    local entry = { type = 1, flags = 0, term = 1, index = 1, time_ms = 1, seed = 0, session = 0, sequence = 0,
+      payload = newer }
+    entry.chain = formats.entry_chain(entry, 0)
+    w.n1.host:receive(w.n2:identity(), wire.encode { type = "append", from = "n2", to = "n1", term = 1, prev_index = 0,
+      prev_term = 0, commit = 0, round = 0, state_index = 0, state_chain = 0, entries = { entry } })
+    assert.equal("version", w.n1.fatal and w.n1.fatal.code)
   end)
 
   it("has every door closed", function()
@@ -109,14 +124,15 @@ describe("a node that stops", function()
   end)
 
   it("does not tell its core of a full disk any more, nor of a log that was read", function()
-    local w <close> = cluster()
+    local w <close> = cluster { settings = { stop_timeout_ms = 1000 } }
     w.n1:submit("x", { timeout_ms = 60000 })
     w.n1:turn()
     w.n1.host:stop()
-    w.now = w.now + 60000000 / 2
+    w.now = w.now + 600000
     w.n1:turn() -- its core is left alone, a write is out
     local steps = w.n1:counters().steps
-    if w.n1.stopped == 0 then w.n1:refuse() end
+    assert.equal(0, w.n1.stopped)
+    w.n1:refuse()
     w.n1.host:log_read(1, {})
     assert.same({ steps, nil }, { w.n1:counters().steps, w.n1.fatal })
   end)

@@ -113,7 +113,9 @@ describe("a limit", function()
     local w <close> = with { uncommitted_bytes_max = 4096 }
     local tickets = {}
     for i = 1, 3 do tickets[i] = w.n1:submit(half) end
+    local batches = w.n1:counters().propose_steps
     w.n1:turn()
+    assert.equal(batches + 1, w.n1:counters().propose_steps)
     assert.same({ nil, nil, "overloaded" },
       { w.n1:answer(tickets[1]), w.n1:answer(tickets[2]), w.n1:answer(tickets[3]) })
     assert.equal(4096, w.n1.host:status().uncommitted_bytes)
@@ -325,13 +327,13 @@ describe("what is with the leader", function()
   end)
 
   it("and is a query is told of a stop that it was not done, a command that nobody knows", function()
-    local w <close> = cluster()
+    local w <close> = cluster { settings = { stop_timeout_ms = 1000 } }
     local q, t = w.n2:query("q", { timeout_ms = 60000 }), w.n2:submit("x", { timeout_ms = 60000 })
     w.n2:turn()
     w:take()
     w.n2.host:stop()
     w.n2:turn()
-    w.now = w.now + 20000000
+    w.now = w.now + 600000
     w.n2:turn()
     assert.same({ "shutting_down", "timeout" }, { w.n2:answer(q), w.n2:answer(t) })
   end)

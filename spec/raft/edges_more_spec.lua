@@ -181,6 +181,8 @@ describe("a server of both halves of a joint configuration", function()
     c:timeout "a"
     assert.equal(1, #c:take("b", "request_vote"))
     assert.equal(1, #c:take("c", "request_vote"))
+    c:crown "a"
+    assert.same({ 1, 1 }, { #c:take("b", "append"), #c:take("c", "append") })
   end)
 end)
 

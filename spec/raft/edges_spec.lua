@@ -200,6 +200,23 @@ describe("a disk", function()
     assert.equal("corrupt", start(with(other)))
   end)
 
+  it("has its snapshot's chain to go on from, when all behind it is cut off", function()
+    local log = Cluster.log { 1, 1, 1, 1, 2, 3 }
+    local function cut_off(forged)
+      local a = core.new { id = "a" }
+      local snapshot = { index = 4, term = 1, chain = log[4].chain,
+        configuration = Cluster.configuration { "a", "b" } }
+      a:step { type = "start", now_us = 1, seed = 1, durable = { term = 3, snapshot = snapshot, last_index = 5,
+        last_chain = log[5].chain, runs = { { first = 5, term = 2 } } } }
+      local other = Cluster.log({ 1, 1, 1, 1, 3 }, forged and { [2] = { payload = "forged" } } or nil)
+      local append = { type = "append", from = "b", to = "a", term = 3, prev_index = 4, prev_term = 1,
+        entries = { other[5] } }
+      local _, code = a:step { type = "receive", now_us = 2, message = append }
+      return code
+    end
+    assert.same({ "ok", "corrupt" }, { cut_off(false), cut_off(true) })
+  end)
+
   it("that ends before its snapshot is refused, and one that ends with it is not", function()
     assert.equal("ok", start { last_index = 4, snapshot = { index = 4, term = 3 } })
     assert.equal("corrupt", start { last_index = 3, snapshot = { index = 4, term = 3 } })

@@ -3,7 +3,8 @@
  *
  * A guard is written GUARD(name, condition) with a name from the table. In the product it is the condition and nothing
  * else. In a build with MOONCLAVE_MUTANTS the simulator can switch one guard off (it then always holds), and the
- * specs show that some seed kills that mutant. Each row names the bug it stands for, by raft.md's number if it has one.
+ * specs show that some seed kills that mutant. FAULT(name) holds in that mutant only, where the bug is something done
+ * rather than something not looked at. Each row names the bug it stands for, by raft.md's number if it has one.
  */
 #ifndef MOONCLAVE_BASE_MUTANT_H
 #define MOONCLAVE_BASE_MUTANT_H
@@ -66,5 +67,6 @@ extern enum mutant mutant_active;
 #else
 #define GUARD(name, condition) (condition)
 #endif
+#define FAULT(name) GUARD(name, false)
 
 #endif

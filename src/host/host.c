@@ -143,7 +143,7 @@ void host_persisted(struct host *host, uint64_t sequence, enum error_code code,
 {
     if (!enter(host)) return;
     assert(sequence <= host->persist_given);
-    if (code == ERROR_OK || (code != ERROR_DISK_FULL && GUARD(FAILED_WRITE_IGNORED, false))) {
+    if (code == ERROR_OK || (code != ERROR_DISK_FULL && FAULT(FAILED_WRITE_IGNORED))) {
         report_disk(host, sequence);
     } else if (code == ERROR_DISK_FULL) {
         refuse_disk(host, sequence);

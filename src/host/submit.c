@@ -185,7 +185,7 @@ void submit_expire(struct host *host)
         if (waiter == NULL || waiter->wake_us > host->now_us) return;
         if (waiter->state == WAITER_ANSWERED) {
             answer_error(host, waiter, waiter->code, waiter->message);
-        } else if (waiter->deadline_us <= host->now_us && GUARD(UNKNOWN_CALLED_DEFINITE, false)) {
+        } else if (waiter->deadline_us <= host->now_us && FAULT(UNKNOWN_CALLED_DEFINITE)) {
             answer_error(host, waiter, ERROR_UNAVAILABLE, NULL);
         } else if (waiter->deadline_us <= host->now_us) {
             answer_error(host, waiter, overdue_rows[waiter->state].code,

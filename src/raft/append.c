@@ -45,7 +45,7 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
                              message);
     }
     if (!present || !known) raft_become_follower(raft, message->term, &message->from);
-    if (!known && GUARD(VOTE_FORGOTTEN, false)) raft->hard_state.vote = (struct raft_id){{0}};
+    if (!known && FAULT(VOTE_FORGOTTEN)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->heard_us = raft->waiting_since_us = raft->now_us;
     raft->following.prev_index = append->prev_index;
     raft->following.round = raft_most(raft->following.round, append->round);
@@ -63,7 +63,7 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
 
     raft_index verified = append->prev_index + taken;
     raft->following.verified = raft_most(raft->following.verified, verified);
-    raft_index bound = GUARD(COMMIT_PAST_APPEND, false) || GUARD(COMMIT_PAST_MATCH, false)
+    raft_index bound = FAULT(COMMIT_PAST_APPEND) || FAULT(COMMIT_PAST_MATCH)
                            ? raft->log.last_index
                            : verified;
     raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, bound));
@@ -193,7 +193,7 @@ static void answer_success(struct raft *raft)
     message.append_result = (struct raft_append_result){
         .success = true,
         .prev_index = following->prev_index,
-        .match = GUARD(ACK_NOT_DURABLE, false)
+        .match = FAULT(ACK_NOT_DURABLE)
                      ? following->verified
                      : raft_least(following->verified, raft->gate.durable.index),
         .last_index = raft->log.last_index,

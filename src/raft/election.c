@@ -22,7 +22,7 @@ bool raft_may_campaign(const struct raft *raft)
 void raft_campaign(struct raft *raft)
 {
     raft_become_pre_candidate(raft);
-    if (GUARD(NO_PRE_VOTE, false)) raft_become_candidate(raft);
+    if (FAULT(NO_PRE_VOTE)) raft_become_candidate(raft);
     raft_ask_for_votes(raft);
     raft_count_votes(raft);
 }

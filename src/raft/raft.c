@@ -86,7 +86,7 @@ static enum error_code on_start(struct raft *raft, const struct raft_event *even
     raft->started = true;
     random_init(&raft->random, event->start.seed);
     raft->hard_state = durable->hard_state;
-    if (GUARD(DOUBLE_VOTE, false)) raft->hard_state.vote = (struct raft_id){{0}};
+    if (FAULT(DOUBLE_VOTE)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->gate.durable =
         (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
     raft->commit_index = raft->applied_index = raft->told.applied = raft->log.snapshot_index;
@@ -125,7 +125,7 @@ static enum error_code on_persist_refused(struct raft *raft, const struct raft_e
     (void)error;
     uint64_t retry_us = raft->now_us + raft->settings.disk_retry_us;
     if (!raft_gate_refused(&raft->gate, event->persisted, retry_us)) return ERROR_OK;
-    bool leads_on = raft->role == RAFT_LEADER && GUARD(FULL_DISK_LEADS, false);
+    bool leads_on = raft->role == RAFT_LEADER && FAULT(FULL_DISK_LEADS);
     if (raft->role != RAFT_FOLLOWER && !leads_on) {
         raft_become_follower(raft, raft->hard_state.term, NULL);
     }
@@ -190,7 +190,7 @@ static void tell_role(struct raft *raft)
 
 static void tell_applied(struct raft *raft)
 {
-    raft_index last = GUARD(APPLY_NOT_DURABLE, false)
+    raft_index last = FAULT(APPLY_NOT_DURABLE)
                           ? raft->commit_index
                           : raft_least(raft->commit_index, raft->gate.durable.index);
     if (last <= raft->told.applied) return;

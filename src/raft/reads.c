@@ -30,7 +30,7 @@ enum error_code raft_read(struct raft *raft, const struct raft_event *event, str
         fail(raft, event->read_context);
         return ERROR_OK;
     }
-    bool late = raft->reads.asked.count > 0 && GUARD(READ_JOINS_ROUND, false);
+    bool late = raft->reads.asked.count > 0 && FAULT(READ_JOINS_ROUND);
     push_context(late ? &raft->reads.asked : &raft->reads.waiting, event->read_context);
     raft_advance_reads(raft);
     return ERROR_OK;

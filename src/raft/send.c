@@ -139,9 +139,9 @@ static void send_append(struct raft *raft, struct raft_peer *peer, const struct 
 {
     struct raft_message message = raft_message_to(raft, RAFT_APPEND, &peer->id);
     raft_index prev = raft_most(peer->next - 1, raft->log.snapshot_index);
-    if (count == 0 && GUARD(HEARTBEAT_AT_MATCH, false)) prev = peer->match;
+    if (count == 0 && FAULT(HEARTBEAT_AT_MATCH)) prev = peer->match;
     bool unbounded =
-        count > 0 ? GUARD(COMMIT_PAST_APPEND, false) : GUARD(COMMIT_PAST_MATCH, false);
+        count > 0 ? FAULT(COMMIT_PAST_APPEND) : FAULT(COMMIT_PAST_MATCH);
     message.append = (struct raft_append){
         .prev_index = prev,
         .prev_term = raft_log_term_at(&raft->log, prev),

@@ -58,7 +58,7 @@ static void lead(struct raft *raft)
     if (raft->peers.count == 0) return;
     if (raft->now_us >= raft->quorum_check_us) {
         uint64_t contact_us =
-            GUARD(NO_CHECK_QUORUM, false) ? raft->now_us : quorum_contact(raft);
+            FAULT(NO_CHECK_QUORUM) ? raft->now_us : quorum_contact(raft);
         raft->quorum_check_us = contact_us + raft->settings.election_timeout_us;
         if (raft->now_us >= raft->quorum_check_us) {
             raft_become_follower(raft, raft->hard_state.term, NULL);

@@ -23,13 +23,13 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
     const struct raft_request_vote *request = &message->request_vote;
     if (message->term < raft->hard_state.term) {
         /* With our term: a pre-candidate that is behind must learn of it, or asks forever. */
-        if (!GUARD(SILENT_REFUSAL, false)) answer(raft, message, false);
+        if (!FAULT(SILENT_REFUSAL)) answer(raft, message, false);
         return ERROR_OK;
     }
     if (true_to_leader(raft, message)) return ERROR_OK;
     if (request->pre) {
         bool free = message->term > raft->hard_state.term || free_to_vote(raft, &message->from);
-        if (GUARD(PRE_VOTE_RESTARTS, false)) raft_restart_election_timeout(raft);
+        if (FAULT(PRE_VOTE_RESTARTS)) raft_restart_election_timeout(raft);
         answer(raft, message, free && up_to_date(raft, request));
         return ERROR_OK;
     }
@@ -44,18 +44,18 @@ enum error_code raft_receive_request_vote(struct raft *raft, const struct raft_m
  * the others hear. The leader itself is exempt: if it asks, it leads no more. */
 static bool true_to_leader(const struct raft *raft, const struct raft_message *message)
 {
-    if (message->request_vote.transfer || GUARD(NO_STICKINESS, false)) return false;
+    if (message->request_vote.transfer || FAULT(NO_STICKINESS)) return false;
     if (raft->role == RAFT_LEADER) {
         return true; /* it has a quorum, or finds out within an election timeout (timer.c) */
     }
     if (raft_id_none(&raft->leader)) return false;
-    if (raft_id_equal(&raft->leader, &message->from)) return GUARD(OWN_LEADER_REFUSED, false);
+    if (raft_id_equal(&raft->leader, &message->from)) return FAULT(OWN_LEADER_REFUSED);
     return raft->now_us - raft->heard_us < raft->settings.election_timeout_us;
 }
 
 static bool up_to_date(const struct raft *raft, const struct raft_request_vote *request)
 {
-    if (GUARD(LOG_NOT_COMPARED, false)) return true;
+    if (FAULT(LOG_NOT_COMPARED)) return true;
     raft_term last_term = raft_log_last_term(&raft->log);
     if (request->last_term != last_term) return request->last_term > last_term;
     return request->last_index >= raft->log.last_index;
