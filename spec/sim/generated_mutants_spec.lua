@@ -1,5 +1,5 @@
--- The generator behind `make mutants`, on a small program: without a number its copy does what the program does, with any
--- number it does something else, and it knows what is no guard.
+-- The generator behind `make mutants`, on a small program: without a number its copy does what the program does, with
+-- any number it does something else, and it knows what is no guard.
 local c = dofile "scripts/mutants/c.lua"
 
 local PROGRAM = [[
@@ -70,8 +70,8 @@ describe("the generator of mutants", function()
     assert(os.execute(("mkdir -p %s/base"):format(folder)))
     write(folder .. "/base/mutant_points.h", read "scripts/mutants/points.h")
     write(folder .. "/base/mutant.h", "enum mutant { MUTANT_NONE };\nextern enum mutant mutant_active;\n")
-    write(folder .. "/points.c", ("#define MUTANT_POINTS %d\n"):format(#mutants + 1) .. read "scripts/mutants/points.c" ..
-      "enum mutant mutant_active;\n")
+    local points = read "scripts/mutants/points.c" .. "enum mutant mutant_active;\n"
+    write(folder .. "/points.c", ("#define MUTANT_POINTS %d\n"):format(#mutants + 1) .. points)
     plain, copy = built("plain", PROGRAM), built("copy", text, folder .. "/points.c")
   end)
   teardown(function() os.execute("rm -rf " .. folder) end)
@@ -102,12 +102,13 @@ describe("the generator of mutants", function()
       texts[m.kind .. " " .. m.text] = true
     end
     assert.same({ negate = 5, never = 4, remove = 7, invert = 7, bound = 6 }, kinds)
-    for _, there in ipairs { "negate a < b || (a == 3 && !both) || b == -3", "remove !both", "bound i < a", "never i < a",
-      "bound a > b + 2", "negate b != a" } do
+    for _, there in ipairs { "negate a < b || (a == 3 && !both) || b == -3", "remove !both", "bound i < a",
+      "never i < a", "bound a > b + 2", "negate b != a" } do
       assert.is_true(texts[there], there)
     end
     for name in pairs(texts) do assert.is_nil(name:find "-9" or name:match "^%a+ both$", name) end
-    local _, none = c.mutate("int most(int a, int b)\n{\n    if (a > b) b = a;\n    return a > b ? a : b;\n}\n", "x.c", 1)
+    local most = "int most(int a, int b)\n{\n    if (a > b) b = a;\n    return a > b ? a : b;\n}\n"
+    local _, none = c.mutate(most, "most.c", 1)
     for _, m in ipairs(none) do assert.not_equal("bound", m.kind) end
   end)
 end)
