@@ -8,6 +8,7 @@ local UNREFUSED = "a batch cannot be refused: role and limit were looked at in t
 local LOG_ONLY = "only what is said in the log depends on it"
 local AFRESH = "what a server thinks of its peers begins afresh when it campaigns or leads"
 local CALLERS = "every caller has looked: this holds for whoever calls next"
+local SPARE = "the array has a place for the server itself, which is not in it: no voter, and sent nothing"
 local SPEED = "a shortcut: the long way finds nothing to do"
 
 return {
@@ -169,4 +170,11 @@ return {
     "an append result has nothing where a vote says that it is a granted pre-vote",
   ["raft/send.c send_append negate: count > 0"] = "chooses between two named mutants only",
   ["raft/send.c reader_of remove: token == 0"] = "a read has a token: they count from 1",
+  ["host/status.c find_peer bound: i < status->peer_count"] = "the place behind the last peer bears no server's id",
+  ["raft/election.c raft_ask_for_votes bound: i < raft->peers.count"] = SPARE,
+  ["raft/peers.c raft_peers_reset bound: i < peers->count"] = SPARE,
+  ["raft/role.c begin_campaign bound: i < raft->peers.count"] = SPARE,
+  ["raft/send.c raft_replicate bound: i < raft->peers.count"] = SPARE,
+  ["raft/send.c raft_speak_to_all bound: i < raft->peers.count"] = SPARE,
+  ["raft/send.c reader_of bound: i < raft->peers.count"] = SPARE,
 }

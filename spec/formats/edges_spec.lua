@@ -23,6 +23,16 @@ describe("a configuration", function()
     assert.is_nil((formats.configuration_make { { id = longest .. "i", address = "h:1" } }))
   end)
 
+  it("holds no id longer than that, however long", function()
+    for _, size in ipairs { ID_MAX + 1, ID_MAX + 2, 300, 5000 } do
+      local map = base.unpack(formats.configuration_encode(configuration(server "n1")))
+      map.servers[1].id = ("i"):rep(size)
+      assert.is_nil((formats.configuration_decode(base.pack(map))))
+      map.servers[1].id, map.outgoing = "n1", { ("i"):rep(size) }
+      assert.is_nil((formats.configuration_decode(base.pack(map))))
+    end
+  end)
+
   it("names nobody twice among its outgoing voters, and no label twice", function()
     local map = base.unpack(formats.configuration_encode(configuration(server "n1")))
     map.outgoing = { "n1", "n1" }

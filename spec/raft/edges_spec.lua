@@ -45,6 +45,14 @@ describe("a follower", function()
     assert.same({ true, 2 }, { c.a.effects[1].message.success, c:take "b" [1].match })
   end)
 
+  it("has nothing that may agree where all of its terms are newer", function()
+    local c = played { disks = { a = { log = Cluster.log { 3, 3, 4 } } } }
+    c.a:receive { type = "append", from = "b", term = 5, prev_index = 3, prev_term = 2, entries = {} }
+    c.a:persist()
+    local answer = c:take "b" [1]
+    assert.same({ false, 1, 0 }, { answer.success, answer.conflict_index, answer.conflict_term })
+  end)
+
   it("drops an entry of no term", function()
     local c = played()
     c:append("b", "a", 1, Cluster.log { 0 }, 0, 1)
