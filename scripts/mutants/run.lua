@@ -3,6 +3,7 @@
 --     --named, --generated   only these (default: both)
 --     --only TEXT            generated ones of files whose name has it
 --     --survivors            generated ones that the last run did not see killed, and new ones
+--     --listed               generated ones that equivalent.lua lists: they must survive
 --     --deep                 all profiled seeds for each that the first few do not kill, even where a spec would
 --     --profile N            seeds to profile and choose from (120)
 --     --jobs N               processes at a time (2)
@@ -21,7 +22,7 @@ local SPECS = { "spec/raft", "spec/host", "spec/formats" }
 -- ---- words ----
 
 local options = { profile = 120, jobs = 2, build = "build/generated" }
-local flags = { named = true, generated = true, survivors = true, deep = true }
+local flags = { named = true, generated = true, survivors = true, deep = true, listed = true }
 do
   local i = 1
   while arg[i] do
@@ -342,8 +343,9 @@ end
 local function chosen(mutants, before, equivalent)
   local tasks = {}
   for _, m in ipairs(mutants) do
+    local listed = equivalent[m.key] ~= nil
     local wanted = (not options.only or m.file:find(options.only, 1, true)) and
-      (options.deep or not equivalent[m.key])
+      (options.listed and listed or not options.listed and (options.deep or not listed))
     if wanted and not (options.survivors and (before[m.key] or "-") ~= "-") then
       tasks[#tasks + 1] = m
     end
@@ -366,7 +368,7 @@ local function generated()
   take_profile()
   local tasks = chosen(mutants, before, equivalent)
   local results, alive, began = {}, 0, os.time()
-  if options.survivors or options.only then for key, how in pairs(before) do results[key] = how end end
+  if options.survivors or options.only or options.listed then for key, how in pairs(before) do results[key] = how end end
   for key in pairs(equivalent) do results[key] = results[key] or "-" end
   local kept = assert(io.open(results_path, "a"))
   local function run(kind, list)
