@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -133,7 +134,7 @@ bool member_speaks(struct host *host, const struct identity *from)
 {
     if (host->identity.cluster == 0 || from->cluster != host->identity.cluster) return false;
     const struct member *member = member_find(host, from->id);
-    return member == NULL || member->incarnation == from->incarnation;
+    return member == NULL || GUARD(WIPED_BELIEVED, member->incarnation == from->incarnation);
 }
 
 uint64_t cluster_of(struct slice first_configuration)
@@ -211,7 +212,7 @@ static enum error_code check_member(struct host *host, const struct hello *hello
                          "%s belongs to cluster %016" PRIx64 ", %s to %016" PRIx64, it->id,
                          it->cluster, host->identity.id, host->identity.cluster);
     }
-    if (member != NULL && member->incarnation != it->incarnation) {
+    if (member != NULL && !GUARD(WIPED_BELIEVED, member->incarnation == it->incarnation)) {
         return error_set(error, ERROR_WIPED,
                          "%s lost its data: this is not the %s that the cluster knows. Remove it "
                          "from the cluster and let "

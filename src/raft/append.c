@@ -45,7 +45,7 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
                              message);
     }
     if (!present || !known) raft_become_follower(raft, message->term, &message->from);
-    if (!known && GUARD(VOTE_FORGOTTEN, false)) raft->hard_state.vote = (struct raft_id){{0}};
+    if (!known && FAULT(VOTE_FORGOTTEN)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->heard_us = raft->waiting_since_us = raft->now_us;
     if (raft_log_stands(raft)) {
         answer_failure(raft, message); /* a snapshot is about to take the log's place */
@@ -67,7 +67,10 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
 
     raft_index verified = append->prev_index + taken;
     raft->following.verified = raft_most(raft->following.verified, verified);
-    raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, verified));
+    raft_index bound = FAULT(COMMIT_PAST_APPEND) || FAULT(COMMIT_PAST_MATCH)
+                           ? raft->log.last_index
+                           : verified;
+    raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, bound));
     if (append->entry_count > 0 && verified > raft->gate.durable.index) {
         raft->following.ack_due = true;
     } else {
@@ -195,7 +198,9 @@ static void answer_success(struct raft *raft)
     message.append_result = (struct raft_append_result){
         .success = true,
         .prev_index = following->prev_index,
-        .match = raft_least(following->verified, raft->gate.durable.index),
+        .match = FAULT(ACK_NOT_DURABLE)
+                     ? following->verified
+                     : raft_least(following->verified, raft->gate.durable.index),
         .last_index = raft->log.last_index,
         .round = following->round,
     };

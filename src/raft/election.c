@@ -7,6 +7,8 @@
  */
 #include "raft/core.h"
 
+#include "base/mutant.h"
+
 static bool has_granted(void *context, const struct raft_id *id);
 static void ask(struct raft *raft, const struct raft_peer *peer);
 
@@ -15,7 +17,8 @@ static void ask(struct raft *raft, const struct raft_peer *peer);
  * before it (membership.c says why); its own vote does not count then. */
 bool raft_may_campaign(const struct raft *raft)
 {
-    if (raft_log_stands(raft) || raft->gate.refused) return false;
+    if (raft_log_stands(raft)) return false;
+    if (!GUARD(FULL_DISK_CAMPAIGNS, !raft->gate.refused)) return false;
     if (raft_configuration_is_voter(raft_effective(raft), &raft->id)) return true;
     raft_index index;
     raft_log_configuration(&raft->log, &index);
@@ -26,6 +29,7 @@ bool raft_may_campaign(const struct raft *raft)
 void raft_campaign(struct raft *raft)
 {
     raft_become_pre_candidate(raft);
+    if (FAULT(NO_PRE_VOTE)) raft_become_candidate(raft);
     raft_ask_for_votes(raft);
     raft_count_votes(raft);
 }
@@ -71,7 +75,8 @@ enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *
     const struct raft_vote *vote = &message->vote;
     raft_term asked = raft->hard_state.term + (vote->pre ? 1 : 0);
     enum raft_role asking = vote->pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
-    if (!vote->granted || raft->role != asking || message->term != asked) return ERROR_OK;
+    if (!vote->granted || raft->role != asking) return ERROR_OK;
+    if (!GUARD(OLD_VOTE_COUNTED, message->term == asked)) return ERROR_OK;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &message->from);
     if (!peer) return ERROR_OK;
     peer->granted = true;

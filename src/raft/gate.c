@@ -67,6 +67,7 @@ void raft_gate_flush(struct raft *raft)
 void raft_gate_truncated(struct raft_gate *gate, raft_index from)
 {
     if (gate->durable.index >= from) gate->durable.index = from - 1;
+    if (FAULT(OLD_WRITE_VOUCHES)) return;
     for (size_t i = 0; i < gate->write_count; i++) {
         struct raft_stand *stand = &write_at(gate, i)->stand;
         if (stand->index >= from) stand->index = from - 1;

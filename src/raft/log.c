@@ -192,7 +192,7 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
     while (log->run_count > 0 && log->runs[log->run_count - 1].first >= from) log->run_count--;
     while (log->configuration_count > 0 &&
            log->configurations[log->configuration_count - 1].index >= from) {
-        if (GUARD(CONFIGURATION_KEPT, false)) break;
+        if (FAULT(CONFIGURATION_KEPT)) break;
         raft_configuration_deinit(&log->configurations[--log->configuration_count].configuration);
         log->configuration_changes++;
     }
@@ -282,7 +282,7 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
         struct raft_configuration configuration = {0};
         enum error_code code = decode_configuration(entry, &configuration, error);
         if (code) return code;
-        if (GUARD(CONFIGURATION_FORGOTTEN, false)) {
+        if (FAULT(CONFIGURATION_FORGOTTEN)) {
             raft_configuration_deinit(&configuration);
             continue;
         }

@@ -17,7 +17,7 @@ void raft_log_snapshot(struct raft_log *log, const struct raft_snapshot_meta *me
     raft_index at;
     const struct raft_configuration *then = raft_log_configuration_at(log, meta->index, &at);
     assert(at == meta->configuration_index);
-    if (GUARD(COMPACTED_CONFIGURATION, false)) {
+    if (FAULT(COMPACTED_CONFIGURATION)) {
         forget_configurations(log, meta->index);
         return;
     }
@@ -54,7 +54,7 @@ enum error_code raft_log_install(struct raft_log *log, const struct raft_snapsho
     log->last_chain = meta->chain;
     log->last_known = true;
     log->run_count = 0;
-    if (!GUARD(CONFIGURATION_OUTLIVES_INSTALL, false)) forget_configurations(log, UINT64_MAX);
+    if (!FAULT(CONFIGURATION_OUTLIVES_INSTALL)) forget_configurations(log, UINT64_MAX);
     raft_configuration_deinit(&log->snapshot_configuration.configuration);
     log->snapshot_configuration =
         (struct raft_log_configuration){meta->configuration_index, configuration};

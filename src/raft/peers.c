@@ -75,8 +75,8 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next)
 {
     for (size_t i = 0; i < peers->count; i++) {
         struct raft_peer *peer = &peers->peers[i];
-        if (GUARD(TRANSFER_OUTLIVES_TERM, false) && peer->progress == RAFT_SNAPSHOT) continue;
-        peer->match = 0;
+        if (FAULT(TRANSFER_OUTLIVES_TERM) && peer->progress == RAFT_SNAPSHOT) continue;
+        if (!FAULT(PROGRESS_KEPT)) peer->match = 0;
         peer->speak = false;
         peer->round = 0;
         peer->contact_us = 0;

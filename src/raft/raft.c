@@ -99,7 +99,7 @@ static enum error_code on_start(struct raft *raft, const struct raft_event *even
     raft->started = true;
     random_init(&raft->random, event->start.seed);
     raft->hard_state = durable->hard_state;
-    if (GUARD(DOUBLE_VOTE, false)) raft->hard_state.vote = (struct raft_id){{0}};
+    if (FAULT(DOUBLE_VOTE)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->gate.durable =
         (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
     raft->commit_index = raft->applied_index = raft->told.applied = durable->snapshot.index;
@@ -142,7 +142,10 @@ static enum error_code on_persist_refused(struct raft *raft, const struct raft_e
     (void)error;
     uint64_t retry_us = raft->now_us + raft->settings.disk_retry_us;
     if (!raft_gate_refused(&raft->gate, event->persisted, retry_us)) return ERROR_OK;
-    if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->hard_state.term, NULL);
+    bool leads_on = raft->role == RAFT_LEADER && FAULT(FULL_DISK_LEADS);
+    if (raft->role != RAFT_FOLLOWER && !leads_on) {
+        raft_become_follower(raft, raft->hard_state.term, NULL);
+    }
     return ERROR_OK;
 }
 
@@ -215,7 +218,9 @@ static void tell_role(struct raft *raft)
 
 static void tell_applied(struct raft *raft)
 {
-    raft_index last = raft_least(raft->commit_index, raft->gate.durable.index);
+    raft_index last = FAULT(APPLY_NOT_DURABLE)
+                          ? raft->commit_index
+                          : raft_least(raft->commit_index, raft->gate.durable.index);
     if (last <= raft->told.applied) return;
     struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_APPLY);
     effect->apply.first = raft->told.applied + 1;
@@ -229,13 +234,13 @@ static void check(const struct raft *raft)
     assert(raft->commit_index <= raft->log.last_index);
     assert(raft->gate.durable.index <= raft->log.last_index);
     assert(raft->told.applied <= raft->commit_index);
-    assert(raft->told.applied <= raft->gate.durable.index);
+    assert(GUARD(APPLY_NOT_DURABLE, raft->told.applied <= raft->gate.durable.index));
     assert(raft->applied_index <= raft->told.applied);
     assert((raft->role == RAFT_LEADER) == raft_is_self(raft, &raft->leader));
     if (raft->role != RAFT_LEADER) return;
     assert(raft->asking.identity == 0);
     assert(GUARD(UNGATED_VOTE_REQUEST, raft_gate_hard_state_durable(raft)));
-    assert(!raft->gate.refused);
+    assert(GUARD(FULL_DISK_LEADS, !raft->gate.refused));
     for (size_t i = 0; i < raft->peers.count; i++) {
         assert(raft->peers.peers[i].match < raft->peers.peers[i].next);
         assert(raft->peers.peers[i].match <= raft->log.last_index);

@@ -57,6 +57,7 @@ static bool raises(const struct raft *raft, const struct message_row *row,
                    const struct raft_message *message)
 {
     if (message->term <= raft->hard_state.term || row->rule == TERM_BY_HANDLER) return false;
+    if (FAULT(HIGHER_TERM_IGNORED)) return false;
     return row->rule == TERM_RAISES || !(message->vote.pre && message->vote.granted);
 }
 

@@ -7,6 +7,8 @@
  */
 #include "raft/core.h"
 
+#include "base/mutant.h"
+
 static void succeeded(struct raft *raft, struct raft_peer *peer,
                       const struct raft_append_result *result);
 static void refused(struct raft *raft, struct raft_peer *peer,
@@ -17,7 +19,8 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
 {
     (void)error;
     const struct raft_append_result *result = &message->append_result;
-    if (raft->role != RAFT_LEADER || message->term != raft->hard_state.term) return ERROR_OK;
+    if (raft->role != RAFT_LEADER) return ERROR_OK;
+    if (!GUARD(OLD_TERM_RESULT, message->term == raft->hard_state.term)) return ERROR_OK;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &message->from);
     if (!peer || result->match > raft->log.last_index || result->round > raft->reads.round) {
         return ERROR_OK;
@@ -71,7 +74,7 @@ static void refused(struct raft *raft, struct raft_peer *peer,
     if (peer->progress == RAFT_SNAPSHOT) return;
     bool probing = peer->progress == RAFT_PROBE;
     bool stray = probing ? result->prev_index != peer->next - 1 : result->prev_index <= peer->match;
-    if (stray || result->conflict_index == 0) return;
+    if (!GUARD(STRAY_REFUSAL, !stray) || result->conflict_index == 0) return;
     raft_index maybe =
         raft_log_last_at_most(&raft->log, result->conflict_index - 1, result->conflict_term);
     if (result->conflict_index <= raft->log.base.index) maybe = result->conflict_index - 1;

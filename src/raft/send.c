@@ -14,6 +14,8 @@
 #include "raft/core.h"
 #include "raft/entry.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
 
 #define WINDOW_FULL_APPENDS 16 /* the window in bytes, as appends of append_bytes_max */
@@ -144,10 +146,13 @@ static void send_append(struct raft *raft, struct raft_peer *peer, const struct 
 {
     struct raft_message message = raft_message_to(raft, RAFT_APPEND, &peer->id);
     raft_index prev = raft_most(peer->next - 1, raft->log.base.index);
+    if (count == 0 && FAULT(HEARTBEAT_AT_MATCH)) prev = peer->match;
+    bool unbounded =
+        count > 0 ? FAULT(COMMIT_PAST_APPEND) : FAULT(COMMIT_PAST_MATCH);
     message.append = (struct raft_append){
         .prev_index = prev,
         .prev_term = raft_log_term_at(&raft->log, prev),
-        .commit = raft_least(raft->commit_index, prev + count),
+        .commit = unbounded ? raft->commit_index : raft_least(raft->commit_index, prev + count),
         .round = raft->reads.round,
         .entries = entries,
         .entry_count = count,

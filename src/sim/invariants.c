@@ -41,6 +41,7 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
                                 const struct raft_status *status);
 static bool is_configuration(const struct sim *sim, const struct raft *raft, raft_index index);
 static void check_one_configuration(struct sim_node *node, const struct raft_entry *entry);
+static void check_elected(struct sim_node *node, raft_term term);
 static void check_complete(struct sim_node *node, const struct raft *raft, raft_term term);
 static bool holds_durably(void *context, const struct raft_id *id);
 
@@ -154,7 +155,21 @@ void check_role(struct sim_node *node, enum raft_role role, raft_term term)
         breach(sim, node, "leader_voted",
                "leads term %" PRIu64 " without a durable vote for itself", term);
     }
+    check_elected(node, term);
     check_complete(node, raft, term);
+}
+
+/* By the votes that are durable, its own among them: none of another term, none counted twice. */
+static void check_elected(struct sim_node *node, raft_term term)
+{
+    struct sim *sim = node->sim;
+    unsigned votes = 0;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        if (ledger_ballot(&sim->ledger, n, term)->durable == node->number + 1) votes++;
+    }
+    if (votes > sim->plan.nodes / 2) return;
+    breach(sim, node, "leader_elected", "leads term %" PRIu64 " with %u votes of %u", term, votes,
+           sim->plan.nodes);
 }
 
 /* Every index committed in an earlier term is in its log. By log matching the newest speaks for
@@ -205,9 +220,15 @@ void check_node(struct sim_node *node)
     if (status.commit_index > watch->commit) check_commit(node, raft, &status);
     check_durable_index(node, raft, &status);
     if (status.role == RAFT_LEADER) check_peers(node, &status);
+    if (status.role == RAFT_LEADER && status.disk_full) {
+        breach(sim, node, "full_disk_steps_down", "leads term %" PRIu64 " with a full disk",
+               status.term);
+    }
     check_applied(node, &status);
     check_configuration(node, raft, &status);
     cover_node(node, &status);
+    if (status.role == RAFT_LEADER && (watch->role != RAFT_LEADER || watch->term != status.term))
+        watch->led_us = node->sim->world.now_us;
     watch->term = status.term;
     watch->role = status.role;
     watch->commit = status.commit_index;

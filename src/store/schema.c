@@ -212,7 +212,7 @@ static enum error_code enter_wal_mode(struct store *store, const struct store_op
                          store->names.database);
     uint64_t page_size = options->page_size ? options->page_size : STORE_PAGE_SIZE;
     char sql[128];
-    const char *level = GUARD(STORE_UNSYNCED, false) ? "OFF" : "FULL";
+    const char *level = FAULT(STORE_UNSYNCED) ? "OFF" : "FULL";
     snprintf(sql, sizeof sql, "PRAGMA synchronous = %s; PRAGMA journal_size_limit = %" PRIu64, level,
              page_size * store->checkpoint_pages * STORE_CHECKPOINT_PATIENCE);
     return execute(store, sql, "cannot be set up", error);

@@ -208,7 +208,7 @@ static enum error_code finish(struct snapshot_slot *slot, struct error *failure)
         uint64_t number = slot->size / slot->block;
         code = write_block(slot, number, buffer_slice(&slot->rest), failure);
     }
-    if (!code && !GUARD(UNSYNCED_SNAPSHOT, false)) code = store_file_sync(&slot->file, failure);
+    if (!code && !FAULT(UNSYNCED_SNAPSHOT)) code = store_file_sync(&slot->file, failure);
     if (code) return code;
     buffer_deinit(&slot->rest);
     slot->use = SLOT_COMPLETE;
