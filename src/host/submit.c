@@ -169,7 +169,7 @@ static void route(struct host *host, struct waiter *waiter)
     waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
     if (host->stop.stage != STOP_NONE) {
         answer_later(host, waiter, ERROR_SHUTTING_DOWN, NULL);
-    } else if (waiter->uncertain && !may_ask_again(host, waiter)) {
+    } else if (waiter->uncertain && !GUARD(COMMAND_SENT_AGAIN, may_ask_again(host, waiter))) {
         park(host, waiter, waiter->deadline_us);
     } else if (waiter->kind == REQUEST_QUERY &&
                GUARD(FOLLOWER_ANSWERS, waiter->consistency == CONSISTENCY_STALE)) {
