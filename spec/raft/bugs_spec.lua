@@ -5,7 +5,7 @@
 --   5, 6, 8, 32                   bugs_transfer_spec.lua: transfer of leadership, and leases in it
 --   9, 10, 11, 12, 28, 29, 31     snapshot_spec.lua: snapshots, and installing them
 --   12, 13, 15, 20                bugs_membership_spec.lua: what a leader may propose, who may be heard
--- 24 and 25 speak of compacted logs: here the commit index stands where the snapshot would (with one: snapshot_spec.lua).
+-- 24 and 25 speak of compacted logs: here the commit index stands where the snapshot would; snapshot_spec.lua has one.
 -- 38 is the host's, for the core knows ids and not disks: it is told over the host's world.
 local Cluster = require "support.raft_cluster"
 local world = require "host.world"
