@@ -60,6 +60,7 @@ local function machine_of(node)
     load = function(entry, bundle, config)
       machine.load_count = (machine.load_count or 0) + 1
       machine.bundle, machine.config, machine.loaded_at = bundle, config, entry
+      if node.on_load then return node.on_load() end
       return bundle:match "BROKEN" and "fsm.lua:1: it is broken" or nil
     end,
     apply = function(entry, body)
@@ -141,9 +142,11 @@ function Node:start(overrides)
     lua_release = o.lua_release or "5.4.4", seed = o.seed or #self.id * 1000 + self.disk.incarnation,
     apply_slice_us = o.apply_slice_us or 0, settings = settings, ports = ports_of(self), machine = machine_of(self),
   }
-  self.host:start {
+  local durable = {
     term = self.disk.term, vote = self.disk.vote, configuration = self.disk.configuration, entries = self.disk.entries,
   }
+  for k, v in pairs(o.durable or {}) do durable[k] = v end
+  self.host:start(durable)
   return self
 end
 

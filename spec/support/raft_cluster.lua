@@ -8,11 +8,13 @@
 -- Times are the virtual clock's, in microseconds; the election timeout is Cluster.T, a heartbeat Cluster.HEARTBEAT.
 -- After every step it is checked that what left was true: votes, requests and acknowledgements are implied by what the
 -- disk holds, one leader per term ever, one vote per server and term, and what is committed never changes.
+-- Snapshots, taken, on their way and installed, are in raft_snapshots.lua; entries that a disk has no more stay in its
+-- list as { gone = true }.
 local core = require "moonclave.core"
 local formats = require "moonclave.formats"
 
 -- The stories of numbered bugs are told again to builds in which one guard is off (raft/mutants_spec.lua).
-core.mutant(os.getenv "MOONCLAVE_CORE_MUTANT" or "")
+core.mutant(os.getenv "MOONCLAVE_GUARD_OFF" or "")
 
 local Cluster, Server = {}, {}
 Cluster.__index, Server.__index = Cluster, Server
@@ -194,6 +196,7 @@ function Server:answer_log_read(entries)
     entries = {}
     for index = read.first, read.last do
       local entry = self.disk.log[index]
+      if entry.gone then break end
       bytes = bytes + 72 + #entry.payload
       if #entries > 0 and bytes > read.max_bytes then break end
       entries[#entries + 1] = entry
@@ -202,24 +205,9 @@ function Server:answer_log_read(entries)
   return self:event { type = "log_read", token = read.token, entries = entries }
 end
 
--- disk.compacted: everything up to there is in a snapshot.
-function Server:snapshot()
-  local disk = self.disk
-  local snapshot = { index = disk.compacted or 0, configuration = disk.configuration, configuration_index = 0 }
-  local last = disk.log[snapshot.index]
-  if last then snapshot.term, snapshot.chain = last.term, last.chain end
-  for index = 1, snapshot.index do
-    if disk.log[index].type == Cluster.TYPE.configuration then
-      snapshot.configuration, snapshot.configuration_index = disk.log[index].payload, index
-    end
-  end
-  return snapshot
-end
-
 function Server:start()
   local disk, runs, configurations = self.disk, {}, {}
-  local snapshot = self:snapshot()
-  for index = snapshot.index + 1, #disk.log do
+  for index = disk.base.index + 1, #disk.log do
     local entry = disk.log[index]
     if #runs == 0 or runs[#runs].term ~= entry.term then
       runs[#runs + 1] = { first = entry.index, term = entry.term }
@@ -231,11 +219,12 @@ function Server:start()
   self.core = core.new(self.settings)
   self.writes, self.log_reads, self.reads, self.floors = {}, {}, {}, {}
   self.transfer_failed = nil
-  self.applied, self.deadline_us = snapshot.index, nil
+  self.applied, self.deadline_us = disk.snapshot and disk.snapshot.meta.index or 0, nil
+  self:begin_snapshots()
   self.cluster.seed = self.cluster.seed + 1
   return self:event { type = "start", seed = self.cluster.seed, incarnation = disk.incarnation or 0, durable = {
     term = disk.term, vote = disk.vote,
-    snapshot = snapshot,
+    snapshot = disk.snapshot and disk.snapshot.meta or { configuration = disk.configuration }, base = disk.base,
     last_index = #disk.log, last_chain = last and last.chain, last_time_ms = last and last.time_ms,
     runs = runs, configurations = configurations,
   } }
@@ -256,8 +245,8 @@ end
 
 -- ids; run (those that exist as cores: the spec plays the others; all when absent); members (as for configuration;
 -- the ids when absent); blank: by id, those that do not know them; settings; disks: by id { term=, vote=, log=,
--- compacted= };
--- rates: by id, how fast its clock runs
+-- compacted= }
+-- (a snapshot of that index is there, and nothing of the log before it); rates: by id, how fast its clock runs
 function Cluster.new(options)
   local self = setmetatable({ now_us = 1000000, seed = options.seed or 1, messages = {}, played = {}, ids = {},
     leaders = {}, votes = {}, acknowledged = 0, commit_index = 0, committed_entries = {}, cut_links = {},
@@ -271,9 +260,11 @@ function Cluster.new(options)
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
       rate = options.rates and options.rates[id] or 1,
-      disk = { term = disk.term or 0, vote = disk.vote or "", compacted = disk.compacted, incarnation = disk.incarnation,
+      disk = { term = disk.term or 0, vote = disk.vote or "", incarnation = disk.incarnation,
         log = table.move(log, 1, #log, 1, {}),
-        configuration = options.blank and options.blank[id] and "" or configuration } }, Server)
+        configuration = options.blank and options.blank[id] and "" or configuration,
+        base = { index = 0, term = 0, chain = 0 }, snapshots = {} } }, Server)
+    if disk.compacted then server:begin_compacted(disk.compacted) end
     local last = server.disk.log[#server.disk.log]
     if last and server.disk.term < last.term then server.disk.term = last.term end
     self[id], self.servers[#self.servers + 1], self.ids[id] = server, server, true
@@ -344,6 +335,7 @@ function Cluster:settle(rounds)
           busy = true
           server:answer_log_read()
         end
+        if server.core and not server.stuck and server:settle_snapshots() then busy = true end
         if server.apply_due then
           server.apply_due = false
           server:event { type = "applied", index = server.applied }
@@ -488,7 +480,9 @@ end
 function Cluster:check_complete(server)
   for index, chain in pairs(self.committed_entries) do
     local entry = server.disk.log[index]
-    assert(entry and entry.chain == chain, ("%s leads without committed entry %d"):format(server.id, index))
+    local in_snapshot = index < server.disk.base.index -- the entry at its end still has its chain
+    assert(in_snapshot or entry and entry.chain == chain,
+      ("%s leads without committed entry %d"):format(server.id, index))
   end
 end
 
@@ -521,6 +515,11 @@ function Cluster:check_message(server, message)
     if message.success then
       assert(message.match <= #disk.log, "an acknowledgement left before it was durable")
     end
+  elseif message.type == "snapshot_result" then
+    assert(disk.term >= message.term, "an answer left before its term was durable")
+    if message.status == Cluster.INSTALLED then
+      assert(message.match <= #disk.log, "a snapshot was said to be here before it was")
+    end
   elseif message.type == "append" then
     assert(message.commit <= message.prev_index + #message.entries, "a commit index past what can be verified")
   end
@@ -531,5 +530,7 @@ function Cluster:committed(server, entry)
   assert(not before or before == entry.chain, ("%s: committed entry %d changed"):format(server.id, entry.index))
   self.committed_entries[entry.index] = entry.chain
 end
+
+require "support.raft_snapshots"(Cluster, Server)
 
 return Cluster

@@ -10,6 +10,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/entry.h"
 
 #include <assert.h>
@@ -117,8 +118,7 @@ void apply_log_read(struct host *host, const struct raft_entry *entries, size_t 
     host_fatal(host, &error);
 }
 
-/* The reader's memory ends with the call: a reference where there is one to take, a copy otherwise.
- */
+/* The reader's memory ends with the call; its payloads are counted. */
 static void hold(struct host *host, const struct raft_entry *entry)
 {
     struct apply *apply = &host->apply;
@@ -126,12 +126,8 @@ static void hold(struct host *host, const struct raft_entry *entry)
     struct raft_entry *kept = &apply->held[apply->held_at + apply->held_count++];
     *kept = *entry;
     apply->held_bytes += raft_entry_size(entry);
-    if (entry->payload.blob != NULL) {
-        raft_entry_take(kept);
-    } else if (entry->payload.bytes.size > 0) {
-        kept->payload.blob = blob_new(entry->payload.bytes.data, entry->payload.bytes.size);
-        kept->payload.bytes = slice_of(kept->payload.blob->data, kept->payload.blob->size);
-    }
+    assert(entry->payload.blob != NULL || entry->payload.bytes.size == 0);
+    raft_entry_take(kept);
 }
 
 static void make_room(struct apply *apply)
@@ -330,7 +326,7 @@ static void answer_index(struct host *host, const struct raft_entry *entry, enum
     struct waiter *waiter;
     while ((waiter = waiter_index_find(&host->waiters, WAITERS_BY_NUMBER, entry->index,
                                        WAITER_PROPOSED)) != NULL) {
-        if (waiter->term == entry->term) {
+        if (GUARD(ANSWER_BY_INDEX, waiter->term == entry->term)) {
             answer(host, waiter, code, buffer_slice(&host->apply.reply));
         } else if (waiter_is_deduplicated(waiter)) {
             arrive_again(host, waiter); /* certainly not done: so with whoever leads now */

@@ -19,6 +19,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -87,11 +88,10 @@ static enum error_code parse_peer(const char *flag, struct candidate *candidate,
     char host[ADDRESS_MAX + 1];
     uint16_t port;
     const char *address = strchr(text, '=') != NULL ? strchr(text, '=') + 1 : text;
-    int written = snprintf(candidate->address, sizeof candidate->address, "%s", address);
-    if (written < 0 || (size_t)written >= sizeof candidate->address ||
-        !raft_address_split(address, host, &port) || port == 0) {
+    if (!raft_address_split(address, host, &port) || port == 0) {
         return error_set(error, ERROR_USAGE, "%s: '%s' is not host:port", flag, address);
     }
+    memcpy(candidate->address, address, strlen(address)); /* ADDRESS_MAX at most, or it is none */
     if (address == text) return ERROR_OK;
     char id[ID_MAX + 1] = "";
     size_t length = (size_t)(address - 1 - text);
@@ -222,7 +222,8 @@ static enum error_code adopt(struct host *host, const struct hello *hello, struc
     const struct raft_server *found = raft_configuration_find(&first, &own);
     bool member = found != NULL;
     bool joins = host->bootstrap.joining;
-    bool same = member && found->incarnation == host->identity.incarnation;
+    bool same = member && GUARD(WIPED_BELIEVED,
+                                found->incarnation == host->identity.incarnation);
     raft_configuration_deinit(&first);
     if (joins && !same) return meet(host, hello, error); /* who is a member now, the leader knows */
     if (!member) {

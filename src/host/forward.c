@@ -10,6 +10,8 @@
  */
 #include "host/internal.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -67,8 +69,7 @@ static void send_forward(struct host *host, struct waiter *waiter)
 static uint32_t remaining_ms(const struct host *host, const struct waiter *waiter)
 {
     uint64_t left_us = waiter->deadline_us > host->now_us ? waiter->deadline_us - host->now_us : 0;
-    uint64_t left_ms = (left_us + 999) / 1000;
-    if (left_ms > UINT32_MAX) return UINT32_MAX;
+    uint64_t left_ms = (left_us + 999) / 1000; /* no more than it came with */
     return left_ms > 0 ? (uint32_t)left_ms : 1;
 }
 
@@ -114,7 +115,8 @@ void forward_lost(struct host *host, const struct raft_id *id)
     for (struct waiter *waiter = host->waiters.lists[WAITER_FORWARDED].first; waiter != NULL;
          waiter = next) {
         next = waiter->next;
-        if (may_ask_again(host, waiter) && raft_id_equal(&waiter->peer, id))
+        if (GUARD(COMMAND_SENT_AGAIN, may_ask_again(host, waiter)) &&
+            raft_id_equal(&waiter->peer, id))
             ask_again(host, waiter);
     }
 }

@@ -5,6 +5,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -121,6 +122,7 @@ bool host_turn(struct host *host)
     submit_tell(host);
     update_ready(host);
     arm_timer(host);
+    /* Whom admin_turn() sends elsewhere has arrived after submit_route(). */
     more = more || host->route_again || host->waiters.lists[WAITER_ARRIVED].count > 0;
     leave(host);
     return more && !host->dead;
@@ -147,7 +149,7 @@ void host_persisted(struct host *host, uint64_t sequence, enum error_code code,
 {
     if (!enter(host)) return;
     assert(sequence <= host->persist_given);
-    if (code == ERROR_OK) {
+    if (code == ERROR_OK || (code != ERROR_DISK_FULL && FAULT(FAILED_WRITE_IGNORED))) {
         report_disk(host, sequence);
     } else if (code == ERROR_DISK_FULL) {
         refuse_disk(host, sequence);
@@ -301,6 +303,7 @@ void host_forward_reply(struct host *host, const struct identity *from, uint64_t
                         const struct reply *reply)
 {
     if (!enter(host)) return;
+    host_now(host); /* "again soon" counts from now, however long this node was idle */
     if (!bootstrap_answered(host, from, ticket, reply)) forward_answered(host, from, ticket, reply);
     leave(host);
 }
@@ -308,6 +311,7 @@ void host_forward_reply(struct host *host, const struct identity *from, uint64_t
 void host_peer_lost(struct host *host, const struct raft_id *id)
 {
     if (!enter(host)) return;
+    host_now(host);
     forward_lost(host, id);
     if (host_runs(host) && member_find(host, id->text) != NULL) {
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_UNREACHABLE, .peer = *id});

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -167,7 +168,7 @@ bool member_speaks(struct host *host, const struct identity *from)
 {
     if (host->identity.cluster == 0 || from->cluster != host->identity.cluster) return false;
     const struct member *member = member_find(host, from->id);
-    return member == NULL || member->incarnation == from->incarnation;
+    return member == NULL || GUARD(WIPED_BELIEVED, member->incarnation == from->incarnation);
 }
 
 uint64_t cluster_of(struct slice first_configuration)
@@ -245,7 +246,8 @@ static enum error_code check_member(struct host *host, const struct hello *hello
                          "%s belongs to cluster %016" PRIx64 ", %s to %016" PRIx64, it->id,
                          it->cluster, host->identity.id, host->identity.cluster);
     }
-    if (member != NULL && member->incarnation != it->incarnation && !succeeds(host, hello)) {
+    bool same = member == NULL || member->incarnation == it->incarnation;
+    if (!same && !GUARD(WIPED_BELIEVED, succeeds(host, hello))) {
         return error_set(error, ERROR_WIPED,
                          "%s lost its data: this is not the %s that the cluster knows. Remove it "
                          "from the cluster and let "

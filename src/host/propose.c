@@ -3,6 +3,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/entry.h"
 
 #include <assert.h>
@@ -21,7 +22,8 @@ static enum error_code propose_batch(struct host *host, size_t count);
 void propose_turn(struct host *host)
 {
     if (!host_runs(host)) return;
-    bool own_term_applied = host->role == RAFT_LEADER && host->apply.term == host->term;
+    bool own_term_applied =
+        host->role == RAFT_LEADER && GUARD(INIT_TWICE, host->apply.term == host->term);
     if (own_term_applied && !host->system.initialised && host->init_term != host->term &&
         host->bundle.size > 0 && host->stop.stage == STOP_NONE) {
         propose_init(host);

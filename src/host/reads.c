@@ -7,6 +7,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 
@@ -129,7 +130,7 @@ bool reads_run(struct host *host, uint64_t until_us)
     bool more = run_list(host, &host->waiters.lists[WAITER_STALE], until_us);
     for (struct round *round = host->reads.first; round != NULL && !more && !host->dead;
          round = round->next) {
-        if (round->answered && round->index <= host->apply.applied)
+        if (round->answered && GUARD(READ_NOT_APPLIED, round->index <= host->apply.applied))
             more = run_list(host, &round->waiters, until_us);
     }
     rounds_sweep(&host->reads);

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -168,9 +169,10 @@ static void route(struct host *host, struct waiter *waiter)
     waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
     if (host->stop.stage != STOP_NONE) {
         answer_later(host, waiter, ERROR_SHUTTING_DOWN, NULL);
-    } else if (waiter->uncertain && !may_ask_again(host, waiter)) {
+    } else if (waiter->uncertain && !GUARD(COMMAND_SENT_AGAIN, may_ask_again(host, waiter))) {
         park(host, waiter, waiter->deadline_us);
-    } else if (waiter->kind == REQUEST_QUERY && waiter->consistency == CONSISTENCY_STALE) {
+    } else if (waiter->kind == REQUEST_QUERY &&
+               GUARD(FOLLOWER_ANSWERS, waiter->consistency == CONSISTENCY_STALE)) {
         route_stale(host, waiter);
     } else if (host->role == RAFT_LEADER) {
         route_leading(host, waiter);
@@ -261,6 +263,8 @@ void submit_expire(struct host *host)
         if (waiter == NULL || waiter->wake_us > host->now_us) return;
         if (waiter->state == WAITER_ANSWERED) {
             answer_error(host, waiter, waiter->code, waiter->message);
+        } else if (waiter->deadline_us <= host->now_us && FAULT(UNKNOWN_CALLED_DEFINITE)) {
+            answer_error(host, waiter, ERROR_UNAVAILABLE, NULL);
         } else if (waiter->deadline_us <= host->now_us) {
             answer_error(host, waiter, overdue_rows[waiter->state].code,
                          overdue_rows[waiter->state].message);

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -39,7 +40,7 @@ enum error_code init_payload_decode(struct slice bytes, const struct settings *o
 {
     static const struct mp_limits limits = {
         .depth = VALUE_DEPTH_MAX + 2, .elements = UINT32_MAX, .bytes = SIZE_MAX};
-    struct slice level, bundle, settings;
+    struct slice level = {0}, bundle = {0}, settings = {0};
     uint64_t format_level = 0;
     init->settings = *own;
     if (mp_check(bytes, &limits, error) != ERROR_OK || !mp_map_get(bytes, "format_level", &level) ||
@@ -94,7 +95,7 @@ static enum error_code decode_settings(struct slice bytes, struct settings *sett
         if (rows[i].scope == SETTING_REPLICATED)
             settings_set(settings, rows[i].name, rows[i].initial, NULL);
     }
-    uint32_t count;
+    uint32_t count = 0;
     if (!mp_read_map(&reader, &count))
         return error_set(error, ERROR_CORRUPT, "the replicated settings are not a map");
     for (uint32_t i = 0; i < count; i++) {
@@ -134,7 +135,7 @@ void system_deinit(struct system *system)
 
 bool system_apply_init(struct system *system, raft_index index, const struct init_payload *init)
 {
-    if (system->initialised) return false;
+    if (!GUARD(INIT_TWICE, !system->initialised)) return false;
     system->initialised = true;
     system->app_hash = bundle_name(init->bundle);
     system->app_index = index;
@@ -220,7 +221,7 @@ uint64_t bundle_name(struct slice bundle)
 {
     static const struct mp_limits limits = {.depth = 4, .elements = 1 << 20, .bytes = SIZE_MAX};
     struct slice found;
-    uint64_t hash;
+    uint64_t hash = 0;
     if (mp_check(bundle, &limits, NULL) == ERROR_OK && mp_map_get(bundle, "hash", &found) &&
         mp_read_u64(&(struct mp_reader){found.data, found.data + found.size}, &hash)) {
         return hash;

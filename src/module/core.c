@@ -6,23 +6,25 @@
  *   new{ id=, election_timeout_us=, ... } -> core       a setting not given has its default
  *   core:step(event) -> effects, code, text             code "ok", or why it was refused
  *   core:status() -> table      core:term(index) -> term       core:entry(index) -> entry or nil
+ *   core:prepare(index) -> the meta of a snapshot to be taken there
  *   core:close()                                        drops every payload; the core is gone
  *   blobs() -> payloads alive in this process
- *   mutant(name)      from now on that guard is off (base/mutant.h), in a build that has it; without
- *                     a name none is
+ *   mutant([name])                                      that guard is off from now on (module/mutants.h)
  *
  * Events: {type=, now_us=} and start: durable={term, vote, snapshot={index, term, chain,
  * configuration_index, configuration}, last_index, last_chain, last_time_ms, runs={{first, term}},
  * configurations={entry}}, seed, incarnation; receive: message; propose: entries (assigned fields are written
  * back); read: context, mode ("lease" or round), ask; configure: expected, wanted (encoded), forced,
  * time_ms (index, term and refusal are written back); transfer: target; persisted, persist_refused:
- * sequence; log_read: token, entries; applied: index; unreachable: peer.
+ * sequence; log_read: token, entries; applied: index; unreachable: peer; snapshot_taken: snapshot (a
+ * meta); chunk_read: token, bytes; chunk_written: token, offset; snapshot_installed,
+ * snapshot_failed: token. A durable without `base` has a log that begins behind its snapshot.
  */
-#include "base/mutant.h"
 #include "module/core_status.h"
 #include "module/entry_table.h"
 #include "module/fields.h"
 #include "module/message_table.h"
+#include "module/mutants.h"
 #include "raft/raft.h"
 
 #include <string.h>
@@ -56,6 +58,9 @@ static int core_new(lua_State *L)
         .tail_bytes_max = (size_t)field_u64(L, 1, "tail_bytes_max"),
         .leases = field_boolean(L, 1, "leases"),
         .clock_drift_ppm = (uint32_t)field_u64(L, 1, "clock_drift_ppm"),
+        .snapshot_chunk_bytes = (size_t)setting(L, "snapshot_chunk_bytes", 1048576),
+        .snapshot_window = (size_t)setting(L, "snapshot_window", 8),
+        .trailing_entries = (size_t)field_u64(L, 1, "trailing_entries"),
     };
     struct raft **core = lua_newuserdatauv(L, sizeof *core, 0);
     *core = raft_new(id, &settings);
@@ -104,6 +109,16 @@ static int core_entry(lua_State *L)
     return 1;
 }
 
+static int core_prepare(lua_State *L)
+{
+    struct raft_snapshot_meta meta;
+    struct buffer configuration = {0};
+    raft_snapshot_prepare(check_core(L), (raft_index)luaL_checkinteger(L, 2), &meta, &configuration);
+    push_meta(L, &meta);
+    buffer_deinit(&configuration);
+    return 1;
+}
+
 static int core_close(lua_State *L)
 {
     struct raft **core = luaL_checkudata(L, 1, CORE_METATABLE);
@@ -118,25 +133,10 @@ static int core_blobs(lua_State *L)
     return 1;
 }
 
-static int core_mutant(lua_State *L)
+/* Each module has the one variable of a mutant build for itself: this is this one's. */
+static int switch_mutant(lua_State *L)
 {
-    const char *name = luaL_optstring(L, 1, "");
-#ifdef MOONCLAVE_MUTANTS
-    static const char *const names[] = {
-        [MUTANT_NONE] = "",
-#define X(row, text, bug) [MUTANT_##row] = text,
-        MUTANT_TABLE(X)
-#undef X
-    };
-    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(names[i], name) != 0) continue;
-        mutant_active = (enum mutant)i;
-        return 0;
-    }
-#else
-    if (!*name) return 0;
-#endif
-    return luaL_error(L, "this build has no mutant '%s'", name);
+    return check_mutant(L, 1);
 }
 
 __attribute__((visibility("default"))) int luaopen_moonclave_core(lua_State *L);
@@ -144,9 +144,10 @@ int luaopen_moonclave_core(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"step", core_step},   {"status", core_status},
                                        {"term", core_term},   {"entry", core_entry},
-                                       {"close", core_close}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"new", core_new}, {"blobs", core_blobs},
-                                         {"mutant", core_mutant}, {NULL, NULL}};
+                                       {"close", core_close}, {"prepare", core_prepare},
+                                       {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"new", core_new}, {"blobs", core_blobs}, {"mutant", switch_mutant}, {NULL, NULL}};
     luaL_newmetatable(L, CORE_METATABLE);
     luaL_newlib(L, methods);
     lua_setfield(L, -2, "__index");
@@ -181,15 +182,16 @@ static void check_runs(lua_State *L, int table, struct raft_durable *durable)
     durable->runs = runs;
 }
 
-static void check_snapshot(lua_State *L, int table, struct raft_snapshot_meta *snapshot)
+static void check_snapshot(lua_State *L, int table, struct raft_durable *durable)
 {
     if (lua_getfield(L, table, "snapshot") == LUA_TNIL) return;
-    int meta = lua_gettop(L);
-    snapshot->index = field_u64(L, meta, "index");
-    snapshot->term = field_u64(L, meta, "term");
-    snapshot->chain = field_u64(L, meta, "chain");
-    snapshot->configuration_index = field_u64(L, meta, "configuration_index");
-    snapshot->configuration = field_slice(L, meta, "configuration");
+    struct raft_snapshot_meta *snapshot = &durable->snapshot;
+    *snapshot = check_meta(L, lua_gettop(L));
+    durable->base = (struct raft_log_base){snapshot->index, snapshot->term, snapshot->chain};
+    if (lua_getfield(L, table, "base") == LUA_TNIL) return;
+    int base = lua_gettop(L);
+    durable->base = (struct raft_log_base){field_u64(L, base, "index"), field_u64(L, base, "term"),
+                                           field_u64(L, base, "chain")};
 }
 
 static void check_start(lua_State *L, int event, struct raft_event *out)
@@ -206,7 +208,7 @@ static void check_start(lua_State *L, int event, struct raft_event *out)
     durable->last_index = field_u64(L, table, "last_index");
     durable->last_chain = field_u64(L, table, "last_chain");
     durable->last_time_ms = field_u64(L, table, "last_time_ms");
-    check_snapshot(L, table, &durable->snapshot);
+    check_snapshot(L, table, durable);
     check_runs(L, table, durable);
     durable->configurations =
         check_entries(L, table, "configurations", &durable->configuration_count);
@@ -281,6 +283,21 @@ static void check_transfer(lua_State *L, int table, struct raft_event *event)
     check_id(L, table, "target", &event->target);
 }
 
+static void check_taken(lua_State *L, int table, struct raft_event *event)
+{
+    lua_getfield(L, table, "snapshot");
+    struct raft_snapshot_meta *meta = lua_newuserdatauv(L, sizeof *meta, 0);
+    *meta = check_meta(L, lua_gettop(L) - 1);
+    event->snapshot = meta;
+}
+
+static void check_chunk(lua_State *L, int table, struct raft_event *event)
+{
+    event->chunk.token = field_u64(L, table, "token");
+    event->chunk.offset = field_u64(L, table, "offset");
+    event->chunk.bytes = (struct raft_payload){NULL, field_slice(L, table, "bytes")};
+}
+
 static void check_event(lua_State *L, int table, struct raft_event *event)
 {
     static const struct {
@@ -300,6 +317,11 @@ static void check_event(lua_State *L, int table, struct raft_event *event)
         {"unreachable", RAFT_EVENT_UNREACHABLE, check_unreachable},
         {"configure", RAFT_EVENT_CONFIGURE, check_configure},
         {"transfer", RAFT_EVENT_TRANSFER, check_transfer},
+        {"snapshot_taken", RAFT_EVENT_SNAPSHOT_TAKEN, check_taken},
+        {"chunk_read", RAFT_EVENT_CHUNK_READ, check_chunk},
+        {"chunk_written", RAFT_EVENT_CHUNK_WRITTEN, check_chunk},
+        {"snapshot_installed", RAFT_EVENT_SNAPSHOT_INSTALLED, check_chunk},
+        {"snapshot_failed", RAFT_EVENT_SNAPSHOT_FAILED, check_chunk},
     };
     const char *name = field_text(L, table, "type");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -401,6 +423,27 @@ static void push_transfer_failed(lua_State *L, const struct raft_effect *effect)
     set_text(L, "target", effect->target.text);
 }
 
+static void push_chunk(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "token", effect->chunk.token);
+    push_meta(L, &effect->chunk.snapshot);
+    lua_setfield(L, -2, "snapshot");
+    if (effect->type == RAFT_EFFECT_SNAPSHOT_INSTALL) return;
+    set_u64(L, "offset", effect->chunk.offset);
+    if (effect->type == RAFT_EFFECT_CHUNK_READ) {
+        set_u64(L, "max_bytes", effect->chunk.max_bytes);
+    } else {
+        set_slice(L, "bytes", effect->chunk.bytes.bytes);
+        set_boolean(L, "last", effect->chunk.last);
+    }
+}
+
+static void push_compact(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "up_to", effect->compact.up_to);
+    set_u64(L, "snapshot_from", effect->compact.snapshot_from);
+}
+
 static void push_effects(lua_State *L, const struct raft_effects *effects)
 {
     static const struct {
@@ -417,6 +460,10 @@ static void push_effects(lua_State *L, const struct raft_effects *effects)
         [RAFT_EFFECT_CONFIGURATION] = {"configuration", push_configuration_effect},
         [RAFT_EFFECT_DEADLINE] = {"deadline", push_deadline},
         [RAFT_EFFECT_TRANSFER_FAILED] = {"transfer_failed", push_transfer_failed},
+        [RAFT_EFFECT_CHUNK_READ] = {"chunk_read", push_chunk},
+        [RAFT_EFFECT_CHUNK_WRITE] = {"chunk_write", push_chunk},
+        [RAFT_EFFECT_SNAPSHOT_INSTALL] = {"snapshot_install", push_chunk},
+        [RAFT_EFFECT_COMPACT] = {"compact", push_compact},
     };
     luaL_checkstack(L, 12, "effects");
     lua_createtable(L, (int)effects->count, 0);

@@ -46,7 +46,7 @@ static inline void push_peers(lua_State *L, const struct raft_status *status)
     lua_createtable(L, 0, (int)status->peer_count);
     for (size_t i = 0; i < status->peer_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
-        lua_createtable(L, 0, 10);
+        lua_createtable(L, 0, 13);
         set_text(L, "standing", raft_standing_name(peer->standing));
         set_u64(L, "rounds", peer->rounds);
         set_u64(L, "round_us", peer->round_us);
@@ -57,18 +57,24 @@ static inline void push_peers(lua_State *L, const struct raft_status *status)
         set_u64(L, "next", peer->next);
         set_u64(L, "in_flight", peer->in_flight);
         set_u64(L, "contact_us", peer->contact_us);
+        set_u64(L, "snapshot_index", peer->snapshot_index);
+        set_u64(L, "snapshot_offset", peer->snapshot_offset);
+        set_u64(L, "snapshot_size", peer->snapshot_size);
         lua_setfield(L, -2, peer->id.text);
     }
 }
 
 static inline void push_status(lua_State *L, const struct raft_status *status)
 {
-    lua_createtable(L, 0, 24);
+    lua_createtable(L, 0, 27);
     set_text(L, "id", status->id.text);
     set_text(L, "role", raft_role_name(status->role));
     set_u64(L, "term", status->term);
     set_text(L, "vote", status->vote.text);
     set_text(L, "leader", status->leader.text);
+    set_u64(L, "snapshot_index", status->snapshot_index);
+    set_u64(L, "snapshot_term", status->snapshot_term);
+    set_u64(L, "installing_index", status->installing_index);
     set_u64(L, "first_index", status->first_index);
     set_u64(L, "last_index", status->last_index);
     set_u64(L, "last_term", status->last_term);

@@ -7,9 +7,9 @@
  */
 #include "module/entry_table.h"
 #include "module/fields.h"
+#include "module/snapshot_table.h"
 #include "raft/configuration.h"
 #include "raft/entry.h"
-#include "raft/snapshot_meta.h"
 
 #include "base/memory.h"
 
@@ -340,17 +340,7 @@ static int quorum_has(lua_State *L)
 
 static int meta_encode(lua_State *L)
 {
-    struct raft_snapshot_meta meta = {
-        .index = field_u64(L, 1, "index"),
-        .term = field_u64(L, 1, "term"),
-        .chain = field_u64(L, 1, "chain"),
-        .format_level = (uint32_t)field_u64(L, 1, "format_level"),
-        .system_hash = field_u64(L, 1, "system_hash"),
-        .state_hash = field_u64(L, 1, "state_hash"),
-        .size = field_u64(L, 1, "size"),
-        .configuration_index = field_u64(L, 1, "configuration_index"),
-        .configuration = field_slice(L, 1, "configuration"),
-    };
+    struct raft_snapshot_meta meta = check_meta(L, 1);
     struct buffer out = {0};
     raft_snapshot_meta_encode(&meta, &out);
     return push_buffer(L, &out);
@@ -361,16 +351,7 @@ static int meta_decode(lua_State *L)
     struct raft_snapshot_meta meta;
     struct error error;
     if (raft_snapshot_meta_decode(check_slice(L, 1), &meta, &error)) return push_failure(L, &error);
-    lua_createtable(L, 0, 9);
-    set_u64(L, "index", meta.index);
-    set_u64(L, "term", meta.term);
-    set_u64(L, "chain", meta.chain);
-    set_u64(L, "format_level", meta.format_level);
-    set_u64(L, "system_hash", meta.system_hash);
-    set_u64(L, "state_hash", meta.state_hash);
-    set_u64(L, "size", meta.size);
-    set_u64(L, "configuration_index", meta.configuration_index);
-    set_slice(L, "configuration", meta.configuration);
+    push_meta(L, &meta);
     return 1;
 }
 

@@ -137,7 +137,7 @@ static void drop_entries(struct raft_entry *entries, size_t count)
     for (size_t i = 0; i < count; i++) raft_entry_drop(&entries[i]);
 }
 
-/* host:start{term=, vote=, configuration=, entries={bytes}} */
+/* host:start{term=, vote=, configuration=, entries={bytes}, format_level=, snapshot_index=} */
 static int start(lua_State *L)
 {
     struct box *box = check_box(L);
@@ -149,7 +149,9 @@ static int start(lua_State *L)
     struct raft_durable durable = {.runs = runs, .configurations = configurations};
     durable.hard_state.term = field_u64(L, 2, "term");
     durable.hard_state.vote = raft_id_of(field_text(L, 2, "vote"));
-    durable.snapshot.format_level = FORMAT_LEVEL;
+    uint32_t level = (uint32_t)field_u64(L, 2, "format_level");
+    durable.snapshot.format_level = level != 0 ? level : FORMAT_LEVEL;
+    durable.snapshot.index = field_u64(L, 2, "snapshot_index");
     durable.snapshot.configuration = field_slice(L, 2, "configuration");
     durable.last_index = count;
     for (size_t i = 0; i < count; i++) {

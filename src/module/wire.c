@@ -8,6 +8,7 @@
 #include "base/mp.h"
 #include "module/entry_table.h"
 #include "module/fields.h"
+#include "module/snapshot_table.h"
 #include "wire/rpc.h"
 
 #include <string.h>
@@ -117,6 +118,12 @@ static void check_message(lua_State *L, struct raft_message *message)
         message->read_index_result.identity = field_u64(L, 1, "identity");
         message->read_index_result.success = field_boolean(L, 1, "success");
         message->read_index_result.index = field_u64(L, 1, "index");
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        check_install_snapshot(L, 1, &message->install_snapshot);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        check_snapshot_result(L, 1, &message->snapshot_result);
         break;
     }
 }
@@ -250,6 +257,12 @@ static void push_message(lua_State *L, const struct raft_message *message, const
         set_u64(L, "identity", message->read_index_result.identity);
         set_boolean(L, "success", message->read_index_result.success);
         set_u64(L, "index", message->read_index_result.index);
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        push_install_snapshot(L, &message->install_snapshot);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        push_snapshot_result(L, &message->snapshot_result);
         break;
     }
 }

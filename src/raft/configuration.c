@@ -218,7 +218,7 @@ static raft_index half_index(const struct raft_configuration *configuration, str
         for (; place > 0 && values[place - 1] < reached; place--) values[place] = values[place - 1];
         values[place] = reached;
     }
-    raft_index index = values[half.count / 2];
+    raft_index index = values[FAULT(SMALL_QUORUM) ? half.count / 2 - 1 : half.count / 2];
     if (values != on_stack) memory_free(values);
     return index;
 }

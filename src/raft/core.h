@@ -67,12 +67,35 @@ struct raft_following {
 
 #define RAFT_HANDOVER_TIMEOUTS 4 /* election timeouts to lead before leadership is offered */
 
+/* The snapshots that can be read: the newest, and older ones that are on their way to someone
+ * (snapshot.c). */
+struct raft_snapshots {
+    struct raft_snapshot_meta *metas; /* ascending, the newest last; their configurations are owned */
+    size_t count, capacity;
+    uint64_t token;   /* last given out with CHUNK_READ, CHUNK_WRITE, SNAPSHOT_INSTALL */
+    uint64_t attempt; /* last given out to a transfer */
+};
+
+/* A snapshot that is coming in from the leader of a term (install.c). */
+struct raft_incoming {
+    struct raft_snapshot_meta meta; /* its configuration is owned; index 0: none comes */
+    struct raft_id from;
+    raft_term leader_term;
+    uint64_t attempt;     /* the newest of the leader's */
+    uint64_t offer_token; /* of the CHUNK_WRITE that asked how much is there */
+    bool asking;          /* ... and has not been answered */
+    uint64_t given;       /* bytes given out to be written */
+    bool complete;        /* all are written: the log stands still from here on */
+    uint64_t token;       /* of the SNAPSHOT_INSTALL given out; 0: not yet */
+};
+
 /* What the effects point into: valid until the next step. */
 struct raft_arena {
     struct raft_effect *effects;
     size_t count, capacity;
     struct raft_entry *entries; /* from LOG_READ, on their way into an append; with references */
     size_t entry_count, entry_capacity;
+    struct raft_entry chunk; /* a payload that a message or CHUNK_WRITE points to, with a reference */
 };
 
 /* What the owner was told last. */
@@ -84,6 +107,7 @@ struct raft_told {
     uint64_t configuration_changes;
     raft_index applied;   /* APPLY given out up to here */
     uint64_t deadline_us; /* 0: none, or it has come */
+    raft_index snapshot_from;
 };
 
 struct raft {
@@ -106,6 +130,8 @@ struct raft {
     raft_index applied_index;
     struct raft_following following;
     struct raft_peers peers; /* everyone else in the effective configuration */
+    struct raft_snapshots snapshots;
+    struct raft_incoming incoming;
     bool own_vote;           /* (pre-)candidate: it counts, being durable where it must be */
     bool told_to_campaign;   /* candidate: by its leader, so that its requests are heeded at once */
     uint64_t silent_until_us; /* with leases: what it promised before its restart may hold until then */
@@ -144,6 +170,8 @@ struct raft_message raft_message_to(const struct raft *raft, enum raft_message_t
 /* Copies of entries, with references, for this step's messages. Once in a step. */
 const struct raft_entry *raft_arena_entries(struct raft_arena *arena,
                                             const struct raft_entry *entries, size_t count);
+/* The same for a chunk's bytes. Once in a step. */
+struct raft_payload raft_arena_chunk(struct raft_arena *arena, const struct raft_payload *bytes);
 
 /* ---- role.c ---- */
 /* `leader` null: unknown. The term is ours or higher. */
@@ -179,6 +207,45 @@ enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *ev
 enum error_code raft_unreachable(struct raft *raft, const struct raft_event *event,
                                  struct error *error);
 void raft_speak_to_all(struct raft *raft); /* a heartbeat to everyone at the end of this step */
+
+/* ---- snapshot.c: those of one's own ---- */
+void raft_snapshots_load(struct raft *raft, const struct raft_snapshot_meta *meta); /* at START */
+void raft_snapshots_deinit(struct raft_snapshots *snapshots);
+enum error_code raft_snapshot_taken(struct raft *raft, const struct raft_event *event,
+                                    struct error *error);
+void raft_snapshots_add(struct raft *raft, const struct raft_snapshot_meta *meta); /* as the newest */
+/* Null: none, or none of that index any more. */
+const struct raft_snapshot_meta *raft_snapshots_newest(const struct raft *raft);
+const struct raft_snapshot_meta *raft_snapshots_find(const struct raft *raft, raft_index index);
+void raft_snapshots_sweep(struct raft *raft); /* forgets those that nobody needs; at a step's start */
+void raft_compact(struct raft *raft);         /* emits COMPACT where something has become needless */
+/* A copy whose configuration is owned, to be freed with memory_free. */
+struct raft_snapshot_meta raft_snapshot_meta_copy(const struct raft_snapshot_meta *meta);
+
+/* ---- transfer.c: the leader's side of a snapshot on its way ---- */
+/* Begins where only a snapshot can help, and sends what may be sent. */
+void raft_transfer(struct raft *raft, struct raft_peer *peer);
+void raft_transfer_interrupted(struct raft *raft, struct raft_peer *peer);
+void raft_transfers_end(struct raft *raft); /* leadership is over */
+void raft_transfer_done(struct raft_peer *peer); /* it has what only the snapshot held */
+bool raft_peer_gone(const struct raft *raft, const struct raft_peer *peer); /* long silent */
+enum error_code raft_chunk_was_read(struct raft *raft, const struct raft_event *event,
+                                    struct error *error);
+enum error_code raft_receive_snapshot_result(struct raft *raft, const struct raft_message *message,
+                                             struct error *error);
+
+/* ---- install.c: the follower's ---- */
+enum error_code raft_receive_install_snapshot(struct raft *raft, const struct raft_message *message,
+                                              struct error *error);
+enum error_code raft_chunk_was_written(struct raft *raft, const struct raft_event *event,
+                                       struct error *error);
+enum error_code raft_snapshot_was_installed(struct raft *raft, const struct raft_event *event,
+                                            struct error *error);
+enum error_code raft_snapshot_failed(struct raft *raft, const struct raft_event *event,
+                                     struct error *error);
+void raft_install(struct raft *raft);         /* emits SNAPSHOT_INSTALL once nothing stands before it */
+bool raft_log_stands(const struct raft *raft); /* for a snapshot that is about to replace it */
+void raft_incoming_deinit(struct raft_incoming *incoming);
 
 /* ---- commit.c ---- */
 void raft_advance_commit(struct raft *raft); /* a leader's, by counting */

@@ -7,6 +7,8 @@
  */
 #include "raft/core.h"
 
+#include "base/mutant.h"
+
 static bool votes_in(const struct raft *raft, const struct raft_configuration *configuration);
 static bool has_granted(void *context, const struct raft_id *id);
 static void ask(struct raft *raft, const struct raft_peer *peer);
@@ -17,7 +19,8 @@ static void ask(struct raft *raft, const struct raft_peer *peer);
  * under its old id meets its former self in the log as it catches up: that one's vote is not its. */
 bool raft_may_campaign(const struct raft *raft)
 {
-    if (raft->gate.refused) return false;
+    if (raft_log_stands(raft)) return false;
+    if (!GUARD(FULL_DISK_CAMPAIGNS, !raft->gate.refused)) return false;
     if (votes_in(raft, raft_effective(raft))) return true;
     raft_index index;
     raft_log_configuration(&raft->log, &index);
@@ -34,6 +37,7 @@ static bool votes_in(const struct raft *raft, const struct raft_configuration *c
 void raft_campaign(struct raft *raft)
 {
     raft_become_pre_candidate(raft);
+    if (FAULT(NO_PRE_VOTE)) raft_become_candidate(raft);
     raft_ask_for_votes(raft);
     raft_count_votes(raft);
 }
@@ -79,7 +83,8 @@ enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *
     const struct raft_vote *vote = &message->vote;
     raft_term asked = raft->hard_state.term + (vote->pre ? 1 : 0);
     enum raft_role asking = vote->pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
-    if (!vote->granted || raft->role != asking || message->term != asked) return ERROR_OK;
+    if (!vote->granted || raft->role != asking) return ERROR_OK;
+    if (!GUARD(OLD_VOTE_COUNTED, message->term == asked)) return ERROR_OK;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &message->from);
     if (!peer) return ERROR_OK;
     peer->granted = true;

@@ -61,10 +61,10 @@ const struct raft_configuration *raft_effective(const struct raft *raft)
 {
     raft_index index;
     const struct raft_configuration *newest = raft_log_configuration(&raft->log, &index);
-    if (GUARD(UNAPPLIED_IGNORED, false) && raft->role != RAFT_LEADER) {
-        return raft_log_configuration_as_of(&raft->log, raft->applied_index);
+    if (FAULT(UNAPPLIED_IGNORED) && raft->role != RAFT_LEADER) {
+        return raft_log_configuration_at(&raft->log, raft->applied_index, NULL);
     }
-    if (GUARD(INHERITED_IGNORED, false) && raft->role == RAFT_LEADER &&
+    if (FAULT(INHERITED_IGNORED) && raft->role == RAFT_LEADER &&
         index > raft->commit_index && index < raft->term_start) {
         return raft_log_configuration_before(&raft->log);
     }

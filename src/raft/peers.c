@@ -16,7 +16,8 @@ static void grow_flights(struct raft_peer *peer);
 
 const char *raft_progress_name(enum raft_progress progress)
 {
-    static const char *const names[] = {[RAFT_PROBE] = "probe", [RAFT_REPLICATE] = "replicate"};
+    static const char *const names[] = {
+        [RAFT_PROBE] = "probe", [RAFT_REPLICATE] = "replicate", [RAFT_SNAPSHOT] = "snapshot"};
     return names[progress];
 }
 
@@ -74,7 +75,8 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next)
 {
     for (size_t i = 0; i < peers->count; i++) {
         struct raft_peer *peer = &peers->peers[i];
-        peer->match = 0;
+        if (FAULT(TRANSFER_OUTLIVES_TERM) && peer->progress == RAFT_SNAPSHOT) continue;
+        if (!FAULT(PROGRESS_KEPT)) peer->match = 0;
         peer->speak = false;
         peer->round = 0;
         peer->contact_us = 0;
@@ -82,6 +84,7 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next)
         peer->log_read_token = 0;
         peer->lease_us = 0;
         peer->catch_up = (struct raft_catch_up){0};
+        peer->returning = false;
         raft_peer_probe(peer, next);
     }
 }
@@ -101,6 +104,17 @@ void raft_peer_replicate(struct raft_peer *peer)
     peer->next = peer->match + 1;
     peer->paused = false;
     clear_flights(peer);
+}
+
+void raft_peer_snapshot(struct raft_peer *peer, raft_index index)
+{
+    assert(index > peer->match);
+    peer->progress = RAFT_SNAPSHOT;
+    peer->next = index + 1;
+    peer->paused = false;
+    clear_flights(peer);
+    peer->transfer = (struct raft_transfer){.index = index};
+    peer->returning = false;
 }
 
 void raft_peer_flight_push(struct raft_peer *peer, struct raft_flight flight)

@@ -3,15 +3,16 @@
  * of its followers, what a candidate knows of its votes. Volatile: begun afresh with every
  * leadership.
  *
- * A peer is probed (one append at a time, until it is known where the logs agree) or replicated to
- * (appends follow each other without waiting, as many as the window holds).
+ * A peer is probed (one append at a time, until it is known where the logs agree), replicated to
+ * (appends follow each other without waiting, as many as the window holds), or sent a snapshot, when
+ * it needs what the log no longer holds.
  */
 #ifndef MOONCLAVE_RAFT_PEERS_H
 #define MOONCLAVE_RAFT_PEERS_H
 
 #include "raft/types.h"
 
-enum raft_progress { RAFT_PROBE, RAFT_REPLICATE };
+enum raft_progress { RAFT_PROBE, RAFT_REPLICATE, RAFT_SNAPSHOT };
 const char *raft_progress_name(enum raft_progress progress);
 
 /* An append on its way: its last index and what it weighs. */
@@ -28,6 +29,19 @@ struct raft_catch_up {
     uint64_t moved_us; /* its match has last moved up, or it has begun to lack something */
     uint64_t rounds;   /* done */
     uint64_t round_us; /* how long the last one took */
+};
+
+/* A snapshot on its way (transfer.c): meaningful in that progress only. */
+struct raft_transfer {
+    raft_index index;    /* which */
+    uint64_t begun_us;
+    uint64_t attempt;    /* the present one: chunks carry it, answers echo it */
+    bool offered;        /* nothing else goes out until it is answered, or found lost */
+    bool offer_due;      /* at the end of this step */
+    uint64_t acked;      /* bytes that are there */
+    uint64_t next;       /* the next byte to be read and sent */
+    uint64_t read_token; /* of its outstanding CHUNK_READ; 0: none */
+    uint64_t heard_us;   /* the last that was heard of it, or the offer */
 };
 
 struct raft_peer {
@@ -52,6 +66,8 @@ struct raft_peer {
     struct raft_flight *flights; /* a ring, oldest at flight_first; capacity a power of two */
     size_t flight_first, flight_count, flight_capacity;
     size_t flight_bytes;
+    struct raft_transfer transfer;
+    bool returning; /* a snapshot has arrived, and it needs the log behind it: not to be compacted */
 };
 
 struct raft_peer_status;
@@ -77,6 +93,7 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next); /* a term of l
 
 void raft_peer_probe(struct raft_peer *peer, raft_index next);
 void raft_peer_replicate(struct raft_peer *peer);
+void raft_peer_snapshot(struct raft_peer *peer, raft_index index); /* a transfer begins */
 void raft_peer_flight_push(struct raft_peer *peer, struct raft_flight flight);
 void raft_peer_flight_landed(struct raft_peer *peer, raft_index match);
 

@@ -48,7 +48,9 @@ void raft_append_own(struct raft *raft, struct raft_entry *entry)
                                 truncates */
     entry->term = raft->hard_state.term;
     entry->index = log->last_index + 1;
-    if (entry->time_ms < log->last_time_ms) entry->time_ms = log->last_time_ms;
+    if (!GUARD(CLOCK_GOES_BACK, entry->time_ms >= log->last_time_ms)) {
+        entry->time_ms = log->last_time_ms;
+    }
     entry->chain = raft_entry_chain(entry, log->last_chain);
     enum error_code code = raft_log_append(log, entry, NULL);
     assert(code == ERROR_OK);

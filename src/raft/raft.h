@@ -10,6 +10,8 @@
  * - An event is borrowed for the call, except that payload references of entries are taken where they are kept.
  *   Effects point into the core's arena and are valid until the next raft_step on it.
  * - Not durable, rebuilt at start: role, leader, commit, progress. Durable: term, vote, log.
+ * - Snapshots are the owner's files: the core says what is to be read, written, installed and forgotten, and never
+ *   holds more of one than a chunk. What the owner has to do, effect by effect, is in this folder's README.md.
  */
 #ifndef MOONCLAVE_RAFT_RAFT_H
 #define MOONCLAVE_RAFT_RAFT_H
@@ -31,6 +33,9 @@ struct raft_settings {
     bool leases;                  /* reads may be answered by the leader's lease. All servers must agree on it: a voter
                                      keeps its word to a leader across a restart only where it is set */
     uint32_t clock_drift_ppm;     /* how far any server's clock rate may be off, in millionths: shortens the lease */
+    size_t snapshot_chunk_bytes;  /* of a snapshot in one message */
+    size_t snapshot_window;       /* chunks in flight per follower */
+    size_t trailing_entries;      /* kept in the log before a snapshot's end, for slow followers */
 };
 
 /* ---- events ---- */
@@ -48,6 +53,13 @@ enum raft_event_type {
     RAFT_EVENT_UNREACHABLE,     /* messages to a peer may have been lost: the connection broke */
     RAFT_EVENT_CONFIGURE,       /* a change of membership, at the leader */
     RAFT_EVENT_TRANSFER,        /* hand leadership over, at the leader */
+    RAFT_EVENT_SNAPSHOT_TAKEN,  /* the owner's snapshot at an applied index is complete, synced, and what the node would
+                                   start from: the log before it may go. Ignored when it is not newer */
+    RAFT_EVENT_CHUNK_READ,      /* answers CHUNK_READ */
+    RAFT_EVENT_CHUNK_WRITTEN,   /* answers CHUNK_WRITE */
+    RAFT_EVENT_SNAPSHOT_INSTALLED, /* answers SNAPSHOT_INSTALL: durable */
+    RAFT_EVENT_SNAPSHOT_FAILED, /* answers CHUNK_WRITE or SNAPSHOT_INSTALL: not done (a full disk, bytes that do not
+                                   make the snapshot); the leader may try again */
 };
 
 /* How a read is confirmed. Both are linearizable; a lease that does not hold at the moment falls back to a round. */
@@ -125,6 +137,12 @@ struct raft_event {
         struct raft_id peer;                      /* UNREACHABLE */
         struct raft_configure *configure;         /* CONFIGURE: written back */
         struct raft_id target;                    /* TRANSFER: a voter, or "" for the best one */
+        const struct raft_snapshot_meta *snapshot; /* SNAPSHOT_TAKEN; raft_snapshot_prepare has begun it */
+        struct {
+            uint64_t token;                       /* as given; an answer that is no longer waited for is harmless */
+            struct raft_payload bytes;            /* CHUNK_READ: from the offset asked for on; none: cannot be read */
+            uint64_t offset;                      /* CHUNK_WRITTEN: all bytes before it are there, in order */
+        } chunk;                                  /* the four answers */
     };
 };
 
@@ -148,6 +166,15 @@ enum raft_effect_type {
                                   be earlier than the last: a TIMER may find nothing to do and name the next one */
     RAFT_EFFECT_TRANSFER_FAILED, /* the target did not take over within an election timeout: this server leads on. That
                                   it did is seen by ROLE */
+    RAFT_EFFECT_CHUNK_READ,    /* answer with CHUNK_READ: at least one byte, at most max_bytes */
+    RAFT_EFFECT_CHUNK_WRITE,   /* answer with CHUNK_WRITTEN or SNAPSHOT_FAILED. Without bytes: keep what is there of
+                                  this snapshot, drop what is there of any other, and say how much it is. Else the
+                                  bytes continue what is there; those that do not are dropped, and the offset says so */
+    RAFT_EFFECT_SNAPSHOT_INSTALL, /* its bytes are all written: sync them; make it, in one transaction, what this node
+                                  starts from and its log the empty one behind it; answer with SNAPSHOT_INSTALLED or
+                                  SNAPSHOT_FAILED. The machine is restored from it before any APPLY behind it */
+    RAFT_EFFECT_COMPACT,       /* the log up to up_to, and snapshots before the one at snapshot_from, are needed no
+                                  more: may be removed at leisure; no answer */
 };
 
 struct raft_effect {
@@ -178,6 +205,17 @@ struct raft_effect {
         } configuration;
         uint64_t deadline_us;
         struct raft_id target; /* TRANSFER_FAILED */
+        struct {
+            uint64_t token;
+            struct raft_snapshot_meta snapshot; /* its configuration, and the bytes: valid until the next step */
+            uint64_t offset;
+            size_t max_bytes;          /* CHUNK_READ */
+            struct raft_payload bytes; /* CHUNK_WRITE */
+            bool last;                 /* CHUNK_WRITE: they end it */
+        } chunk;                       /* CHUNK_READ, CHUNK_WRITE, SNAPSHOT_INSTALL (token and snapshot) */
+        struct {
+            raft_index up_to, snapshot_from;
+        } compact;
     };
 };
 
@@ -222,7 +260,7 @@ const char *raft_standing_name(enum raft_standing standing); /* "voter", "learne
 struct raft_peer_status {
     struct raft_id id;
     enum raft_standing standing;
-    const char *progress;      /* "probe", "replicate" */
+    const char *progress;      /* "probe", "replicate", "snapshot" */
     raft_index match, next;
     size_t in_flight;
     uint64_t contact_us;       /* when it last answered; 0: never in this term */
@@ -231,6 +269,9 @@ struct raft_peer_status {
     uint64_t round_us;         /* how long the last one took */
     bool caught_up;            /* it took less than an election timeout, and the peer is heard of */
     bool stuck;                /* it lacks entries, and has taken none for several election timeouts */
+    raft_index snapshot_index; /* of the snapshot that is on its way there; 0: none */
+    uint64_t snapshot_offset;  /* bytes of it that are there */
+    uint64_t snapshot_size;
 };
 struct raft_status {
     struct raft_id id;
@@ -238,7 +279,10 @@ struct raft_status {
     raft_term term;
     struct raft_id vote;
     struct raft_id leader;
-    raft_index first_index;    /* of the log: snapshot index + 1 */
+    raft_index snapshot_index; /* of the newest; 0: none */
+    raft_term snapshot_term;
+    raft_index installing_index; /* of the leader's snapshot that is being received or installed; 0: none */
+    raft_index first_index;    /* of the log: at most snapshot index + 1 */
     raft_index last_index;
     raft_term last_term;
     raft_index commit_index;
@@ -257,6 +301,13 @@ struct raft_status {
     size_t peer_count;
 };
 void raft_status(const struct raft *raft, struct raft_status *status);
+
+/* Begins the meta of a snapshot to be taken at an applied index, not before the newest snapshot: fills in index,
+ * term, chain (0 when only the disk knows it: the owner has it from the entry it applied), configuration_index
+ * and, into *configuration, its bytes, which meta->configuration then points to. Format level, hashes and size are
+ * the owner's. */
+void raft_snapshot_prepare(const struct raft *raft, raft_index index, struct raft_snapshot_meta *meta,
+                           struct buffer *configuration);
 
 /* The log's term at an index: 0 when it is not in the log (before the snapshot, past the end). */
 raft_term raft_log_term(const struct raft *raft, raft_index index);

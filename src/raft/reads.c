@@ -29,7 +29,8 @@ enum error_code raft_read(struct raft *raft, const struct raft_event *event, str
             raft_read_ready(raft, &context, raft->commit_index);
             return ERROR_OK;
         }
-        raft_push_context(&raft->reads.waiting, context.number, NULL);
+        bool late = raft->reads.asked.count > 0 && FAULT(READ_JOINS_ROUND);
+        raft_push_context(late ? &raft->reads.asked : &raft->reads.waiting, context.number, NULL);
         raft_advance_reads(raft);
     } else if (event->read.ask && !raft_id_none(&raft->leader)) {
         raft_ask_for_index(raft, context.number, event->read.mode);

@@ -37,6 +37,8 @@ enum error_code raft_receive(struct raft *raft, const struct raft_event *event, 
         [RAFT_TIMEOUT_NOW] = {TERM_RAISES, raft_receive_timeout_now},
         [RAFT_READ_INDEX] = {TERM_RAISES, raft_receive_read_index},
         [RAFT_READ_INDEX_RESULT] = {TERM_RAISES, raft_receive_read_index_result},
+        [RAFT_INSTALL_SNAPSHOT] = {TERM_BY_HANDLER, raft_receive_install_snapshot},
+        [RAFT_SNAPSHOT_RESULT] = {TERM_RAISES, raft_receive_snapshot_result},
     };
     const struct raft_message *message = event->message;
     if ((size_t)message->type >= sizeof rows / sizeof *rows || !rows[message->type].handle) {
@@ -55,6 +57,7 @@ static bool raises(const struct raft *raft, const struct message_row *row,
                    const struct raft_message *message)
 {
     if (message->term <= raft->hard_state.term || row->rule == TERM_BY_HANDLER) return false;
+    if (FAULT(HIGHER_TERM_IGNORED)) return false;
     return row->rule == TERM_RAISES || !(message->vote.pre && message->vote.granted);
 }
 

@@ -106,7 +106,8 @@ static void assign_role(struct raft *raft, enum raft_role role)
 static void leave_leadership(struct raft *raft)
 {
     raft_fail_reads(raft);
-    if (!GUARD(TRANSFER_OUTLIVES, false)) raft->handover = (struct raft_handover){0};
+    if (!FAULT(TRANSFER_OUTLIVES)) raft->handover = (struct raft_handover){0};
+    if (!FAULT(TRANSFER_OUTLIVES_TERM)) raft_transfers_end(raft);
     raft->uncommitted_bytes = 0;
 }
 

@@ -25,7 +25,8 @@ void raft_status(const struct raft *raft, struct raft_status *status)
         .term = raft->hard_state.term,
         .vote = raft->hard_state.vote,
         .leader = raft->leader,
-        .first_index = raft->log.snapshot_index + 1,
+        .installing_index = raft->incoming.meta.index,
+        .first_index = raft->log.base.index + 1,
         .last_index = raft->log.last_index,
         .last_term = raft_log_last_term(&raft->log),
         .commit_index = raft->commit_index,
@@ -41,6 +42,11 @@ void raft_status(const struct raft *raft, struct raft_status *status)
         .peers = raft->peers.status,
         .peer_count = leads ? raft->peers.count : 0,
     };
+    const struct raft_snapshot_meta *snapshot = raft_snapshots_newest(raft);
+    if (snapshot) {
+        status->snapshot_index = snapshot->index;
+        status->snapshot_term = snapshot->term;
+    }
     status->configuration = raft_log_configuration(&raft->log, &status->configuration_index);
     for (size_t i = 0; i < status->peer_count; i++) {
         fill_peer(raft, &raft->peers.peers[i], &raft->peers.status[i]);
@@ -73,6 +79,11 @@ static void fill_peer(const struct raft *raft, const struct raft_peer *peer,
         .caught_up = raft_caught_up(raft, peer),
         .stuck = raft_stuck(raft, peer),
     };
+    if (peer->progress != RAFT_SNAPSHOT) return;
+    const struct raft_snapshot_meta *meta = raft_snapshots_find(raft, peer->transfer.index);
+    status->snapshot_index = peer->transfer.index;
+    status->snapshot_offset = peer->transfer.acked;
+    status->snapshot_size = meta ? meta->size : 0;
 }
 
 static enum raft_standing standing_of(const struct raft *raft, const struct raft_peer *peer)

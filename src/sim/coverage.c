@@ -27,6 +27,8 @@ enum received {
     GETS_TIMEOUT_NOW,
     GETS_READ_INDEX,
     GETS_READ_INDEX_RESULT,
+    GETS_CHUNK,
+    GETS_CHUNK_RESULT,
     RECEIVED
 };
 
@@ -92,7 +94,8 @@ bool sim_cell_name(unsigned cell, char *name, size_t size, bool *expected)
     static const char *const received[RECEIVED] = {
         "a pre-vote request", "a vote request", "a pre-vote", "a refused pre-vote", "a vote",
         "a refused vote",     "entries",        "a heartbeat", "an ack",            "a conflict",
-        "a timeout-now",      "a read-index",   "a read-index result"};
+        "a timeout-now",      "a read-index",   "a read-index result", "a snapshot's chunk",
+        "a snapshot's result"};
     static const char *const progress[PROGRESSES] = {"probed", "replicated to", "sent a snapshot"};
     static const char *const windows[WINDOWS] = {"nothing under way", "window partly used",
                                                  "window full"};
@@ -145,6 +148,10 @@ static enum received received_of(const struct raft_message *message)
         return GETS_READ_INDEX;
     case RAFT_READ_INDEX_RESULT:
         return GETS_READ_INDEX_RESULT;
+    case RAFT_INSTALL_SNAPSHOT:
+        return GETS_CHUNK;
+    case RAFT_SNAPSHOT_RESULT:
+        return GETS_CHUNK_RESULT;
     }
     assert(false); /* a message without a row */
     return GETS_HEARTBEAT;

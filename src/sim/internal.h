@@ -16,6 +16,7 @@
 #include "sim/sim.h"
 
 #define SIM_KEYS 8
+#define SIM_ROUNDS 16
 #define NOBODY   UINT32_MAX
 
 struct sim;
@@ -341,10 +342,26 @@ struct sim_watch { /* what the checks saw last of this lifetime */
     enum raft_role role;
     raft_index match[SIM_NODES_MAX];
     uint64_t match_of[SIM_NODES_MAX]; /* the incarnation that is believed to have it; 0: not known */
+    uint64_t led_us;          /* a leader: when it was first seen to be one */
     raft_index configuration; /* index of the effective one */
+    uint64_t configured_us;   /* since when it is that */
     bool stays_voter;         /* in it */
     bool configuration_known;
     uint64_t steps;
+    uint64_t heard_us;   /* no later than its leader's last word, on its own clock */
+    raft_term pre_term;  /* the term it was last granted a pre-vote for, and by whom */
+    uint32_t pre_granted;
+    uint64_t round;      /* the newest it has sent */
+    uint64_t round_us[SIM_ROUNDS];    /* when, by its number modulo that */
+    uint64_t echoed_us[SIM_NODES_MAX]; /* when the newest that each has echoed was first sent */
+    bool answers_vote;   /* in the call under way */
+};
+
+struct sim_received { /* what a message has met */
+    struct raft_status status;
+    struct raft_peer_status peer; /* of its sender, where it is a leader's */
+    uint64_t steps, clock_us;
+    bool quiet; /* all it has written is reported, so that nothing it says has to wait */
 };
 
 struct sim_node {
@@ -573,6 +590,13 @@ void check_persist(struct sim_node *node,
 void check_before_durable(struct sim_node *node, const struct raft_persist *persist);
 void check_after_durable(struct sim_node *node, const struct raft_persist *persist);
 void check_send(struct sim_node *node, const struct raft_message *message);
+/* Around every message that a host is handed. */
+void check_receiving(struct sim_node *node, const struct raft_message *message,
+                     struct sim_received *before);
+void check_received(struct sim_node *node, const struct raft_message *message,
+                    const struct sim_received *before);
+/* A linearizable query, asked then, is answered by a leader. */
+void check_read(struct sim_node *node, uint64_t asked_us);
 void promises_see_entry(struct sim_node *node, const struct raft_entry *entry);
 void check_role(struct sim_node *node, enum raft_role role, raft_term term);
 void check_node(struct sim_node *node); /* after every call of its host */

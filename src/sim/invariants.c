@@ -207,11 +207,17 @@ void check_node(struct sim_node *node)
     if (status.commit_index > watch->commit) check_commit(node, raft, &status);
     check_durable_index(node, raft, &status);
     if (status.role == RAFT_LEADER) check_peers(node, &status);
+    if (status.role == RAFT_LEADER && status.disk_full) {
+        breach(sim, node, "full_disk_steps_down", "leads term %" PRIu64 " with a full disk",
+               status.term);
+    }
     check_applied(node, &status);
     check_configuration(node, raft, &status);
     check_standing(node, raft, &status);
     check_transfer(node, &status);
     cover_node(node, &status);
+    if (status.role == RAFT_LEADER && (watch->role != RAFT_LEADER || watch->term != status.term))
+        watch->led_us = node->sim->world.now_us;
     watch->term = status.term;
     watch->role = status.role;
     watch->commit = status.commit_index;
@@ -349,6 +355,7 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
                 status->configuration_index == watch->configuration;
     if (same) return;
     watch->configuration_known = true;
+    if (watch->configuration != status->configuration_index) watch->configured_us = sim->world.now_us;
     watch->configuration = status->configuration_index;
     watch->stays_voter = check_stays_voter(status->configuration, node);
     raft_index index = status->last_index;

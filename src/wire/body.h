@@ -41,6 +41,8 @@ void body_write_append_result(const struct wire_frame *frame, struct buffer *out
 void body_write_timeout_now(const struct wire_frame *frame, struct buffer *out);
 void body_write_read_index(const struct wire_frame *frame, struct buffer *out);
 void body_write_read_index_result(const struct wire_frame *frame, struct buffer *out);
+void body_write_install_snapshot(const struct wire_frame *frame, struct buffer *out);
+void body_write_snapshot_result(const struct wire_frame *frame, struct buffer *out);
 
 void body_read_hello(struct body_reader *body, struct wire_frame *frame);
 void body_read_refused(struct body_reader *body, struct wire_frame *frame);
@@ -54,5 +56,8 @@ void body_read_append_result(struct body_reader *body, struct wire_frame *frame)
 void body_read_timeout_now(struct body_reader *body, struct wire_frame *frame);
 void body_read_read_index(struct body_reader *body, struct wire_frame *frame);
 void body_read_read_index_result(struct body_reader *body, struct wire_frame *frame);
+/* The meta is not yet decoded: its bytes are left in meta.configuration. */
+void body_read_install_snapshot(struct body_reader *body, struct wire_frame *frame);
+void body_read_snapshot_result(struct body_reader *body, struct wire_frame *frame);
 
 #endif

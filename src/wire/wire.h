@@ -29,6 +29,9 @@
  *   TIMEOUT_NOW    [from, to, term]
  *   READ_INDEX     [from, to, term, identity, lease]
  *   READ_INDEX_RESULT  [from, to, term, identity, success, index]
+ *   INSTALL_SNAPSHOT [from, to, term, attempt, offset, checksum, last, meta (raft/snapshot_meta.h)]
+ *                  and the chunk's bytes
+ *   SNAPSHOT_RESULT [from, to, term, index, snapshot term, attempt, status, offset, match]
  *
  * Later protocols may add elements at the end of an array: readers skip what they do not know.
  * Writers of a protocol send every element it lists.
