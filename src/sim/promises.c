@@ -366,6 +366,9 @@ void check_read(struct sim_node *node, uint64_t asked_us)
     const struct sim_watch *watch = &node->watch;
     if (watch->role != RAFT_LEADER || !host_is_leader(node->host)) return;
     if (asked_us < watch->led_us || asked_us <= watch->configured_us) return;
+    struct raft_status status;
+    raft_status(host_raft(node->host), &status);
+    if (status.configuration_index != watch->configuration) return; /* it changes in this very turn */
     uint32_t confirmed = 1u << node->number;
     for (unsigned n = 0; n < node->sim->plan.nodes; n++) {
         if (watch->echoed_us[n] >= asked_us) confirmed |= 1u << n;
