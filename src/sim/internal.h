@@ -16,7 +16,7 @@
 #include "sim/sim.h"
 
 #define SIM_KEYS 8
-#define SIM_ROUNDS 16
+#define SIM_ROUNDS 512 /* how old an echo may be and still be dated */
 #define NOBODY   UINT32_MAX
 
 struct sim;
