@@ -43,7 +43,7 @@ PROGRAM_OBJ  := $(PROGRAM_SRC:src/%.c=$(BUILD)/%.o)
 MODULES      := $(MODULE_SRC:src/module/%.c=$(BUILD)/lua/moonclave/%.so)
 ARCHIVE      := $(BUILD)/libmoonclave.a
 
-.PHONY: all modules test asan bench soak lint clean help install uninstall
+.PHONY: all modules test asan mutants bench soak lint clean help install uninstall
 all: $(BUILD)/moonclave modules
 
 modules: $(MODULES)
@@ -77,6 +77,11 @@ test:
 asan:
 	BUILD=$(BUILD)-asan SANITIZE=1 ./scripts/test
 
+# Every guard of src/raft and src/host switched off in turn: something must notice (scripts/mutants/README.md).
+# MUTANTS_OPTIONS='--named', '--only raft/vote', '--survivors' ...
+mutants:
+	lua5.4 scripts/mutants/run.lua --build $(BUILD)/generated $(MUTANTS_OPTIONS)
+
 bench: all
 	./scripts/bench
 
@@ -107,6 +112,7 @@ help:
 	@echo 'make            the program ($(BUILD)/moonclave) and the Lua modules'
 	@echo 'make test       builds and runs every spec (scripts/test)'
 	@echo 'make asan       the same under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make mutants    switches every guard of src/raft and src/host off in turn: some seed or spec must notice'
 	@echo 'make bench      a local three-node cluster under the load generator (scripts/bench)'
 	@echo 'make soak       simulated clusters for MINUTES=$(MINUTES), on the model and on the store itself'
 	@echo 'make lint       luacheck and cppcheck'

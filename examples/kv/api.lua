@@ -67,6 +67,16 @@ routes["GET /inspect"] = function(request)
   return 200, page(items, cluster.status()), { ["content-type"] = "text/html; charset=utf-8" }
 end
 
+-- {"id": "n4", "action": "ADD", "address": "127.0.0.1:5004"}, or "REMOVE". To be added, the node must have been
+-- started with --join.
+routes["POST /config"] = function(request)
+  local change, err = fields(request)
+  if not change then return answer(nil, err) end
+  local action = ({ ADD = "add", REMOVE = "remove" })[change.action]
+  if not action then return failure("bad_request", "action is ADD or REMOVE") end
+  return answer(cluster.admin(action, { id = change.id, address = change.address }))
+end
+
 routes["POST /store"] = function(request)
   local item, err = fields(request)
   if not item then return answer(nil, err) end

@@ -21,7 +21,7 @@ local M = {}
 
 ---@class moonclave.sim.options
 ---@field seed integer        what everything is drawn from
----@field nodes? integer      cluster size, 1 to 7; drawn (3 or 5) when absent
+---@field nodes? integer      first members, 1 to 7; drawn (3 or 5) when absent. Spares may come on top
 ---@field duration? number    virtual seconds of the safety phase; drawn when absent
 ---@field steps? integer      cuts the run after so many core steps, without a verdict on progress
 ---@field app? string         a folder or file: its clients ask what its sim.lua says; none: the built-in machine
@@ -91,7 +91,9 @@ function M.run(options)
   end
   if options.app and not options.machine then return run_app(options) end
   local disk = options.disk or "model"
-  if disk ~= "model" and disk ~= "sqlite" then error("disk is 'model' or 'sqlite', not '" .. tostring(disk) .. "'", 2) end
+  if disk ~= "model" and disk ~= "sqlite" then
+    error("disk is 'model' or 'sqlite', not '" .. tostring(disk) .. "'", 2)
+  end
   local machine = options.machine or "c"
   if machine ~= "c" and machine ~= "lua" then error("machine is 'c' or 'lua'", 2) end
   if (machine == "lua") ~= (options.app ~= nil) then error("machine 'lua' and an app belong together", 2) end

@@ -33,7 +33,11 @@ describe("errors", function()
       "20 script_error 500 definite",
       "21 usage 400 definite",
       "22 internal 500 unknown",
-    }, { table.unpack(seen, 1, 23) })
+      "23 conflict 409 definite",
+      "24 forgotten 409 definite",
+      "25 reused 409 definite",
+      "26 removed 409 definite",
+    }, { table.unpack(seen, 1, 27) })
   end)
 
   it("no number and no code stands twice, and each has a sentence for people", function()

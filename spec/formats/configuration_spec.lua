@@ -4,7 +4,7 @@ local formats = require "moonclave.formats"
 local bytes = require "support.bytes"
 local hex, unhex = bytes.hex, bytes.unhex
 
-local VOTER, LEARNER = 0, 1
+local VOTER, LEARNER, LEAVING = 0, 1, 2
 
 local function server(id, role, more)
   local made = { id = id, incarnation = 1, role = role or VOTER, priority = 0, labels = {},
@@ -57,6 +57,15 @@ describe("a configuration's bytes", function()
   it("come back as they went", function()
     assert.same(full, formats.configuration_decode(unhex(FULL)))
     assert.same(empty, formats.configuration_decode(unhex(EMPTY)))
+  end)
+
+  it("hold a server on its way out, by its own role, while its vote is needed", function()
+    local joint = { previous = 1, outgoing = { "n1", "n2" }, servers = { server("n1", LEAVING), server("n2") } }
+    local encoded = formats.configuration_encode(joint)
+    assert.same(joint, formats.configuration_decode(encoded))
+    assert.matches("a4726f6c6502", hex(encoded), 1, true)
+    assert.is_true(formats.configuration_is_voter(joint, "n1"))
+    assert.is_false(formats.quorum_has(joint, { n1 = true }))
   end)
 
   it("are the canonical form of the same map of values", function()
@@ -115,6 +124,86 @@ local function encoded(change)
   return base.pack(map)
 end
 
+-- Ids by kind, for the eye: "n1 n2 / n3 / n4": voters, learners, leaving; and the outgoing.
+local function show(configuration)
+  local kinds = { [VOTER] = {}, [LEARNER] = {}, [LEAVING] = {} }
+  for _, one in ipairs(configuration.servers) do table.insert(kinds[one.role], one.id) end
+  return ("%s / %s / %s"):format(table.concat(kinds[VOTER], " "), table.concat(kinds[LEARNER], " "),
+    table.concat(kinds[LEAVING], " ")), table.concat(configuration.outgoing, " ")
+end
+
+local function of(voters, learners)
+  local servers = {}
+  for id in voters:gmatch "%S+" do servers[#servers + 1] = server(id) end
+  for id in (learners or ""):gmatch "%S+" do servers[#servers + 1] = server(id, LEARNER) end
+  table.sort(servers, function(a, b) return a.id < b.id end)
+  return { previous = 0, servers = servers, outgoing = {} }
+end
+
+describe("the way from one configuration to another", function()
+  -- from, wanted, what is appended, the outgoing: none where majorities overlap by themselves (Ongaro §4.1)
+  local steps = {
+    { of("n1 n2 n3"), of("n1 n2 n3 n4"), "n1 n2 n3 n4 /  / ", "" },
+    { of("n1 n2 n3"), of("n1 n2"), "n1 n2 /  / ", "" },
+    { of("n1 n2 n3"), of("n1 n2", "n3"), "n1 n2 / n3 / ", "" },
+    { of("n1 n2 n3", "n4"), of("n1 n2 n3 n4"), "n1 n2 n3 n4 /  / ", "" },
+    { of("n1 n2 n3"), of("n1 n2 n3", "n4 n5 n6"), "n1 n2 n3 / n4 n5 n6 / ", "" },
+    { of("n1 n2 n3"), of("n1 n2 n4"), "n1 n2 n4 /  / n3", "n1 n2 n3" },
+    { of("n1 n2 n3"), of("n4 n5 n6"), "n4 n5 n6 /  / n1 n2 n3", "n1 n2 n3" },
+    { of("n1 n2 n3", "n4"), of("n1 n4", "n2"), "n1 n4 / n2 / n3", "n1 n2 n3" },
+    { of("n1 n2 n3 n4 n5"), of("n1 n2 n3"), "n1 n2 n3 /  / n4 n5", "n1 n2 n3 n4 n5" },
+  }
+
+  it("is one step where at most one voter differs, else it goes through both majorities", function()
+    for i, row in ipairs(steps) do
+      local next_one = formats.configuration_next(row[1], 7, row[2])
+      local servers, outgoing = show(next_one)
+      assert.same({ i, row[3], row[4], 7 }, { i, servers, outgoing, next_one.previous })
+    end
+  end)
+
+  it("ends, from both majorities, at what was wanted", function()
+    for i, row in ipairs(steps) do
+      local next_one = formats.configuration_next(row[1], 7, row[2])
+      if next_one.outgoing[1] then
+        local settled = formats.configuration_settled(next_one, 8)
+        assert.same({ i, (show(row[2])), 8 }, { i, (show(settled)), settled.previous })
+      end
+    end
+  end)
+
+  it("keeps the address and the incarnation of who is leaving, for as long as its vote is needed", function()
+    local from = of("n1 n2 n3")
+    from.servers[3].incarnation, from.servers[3].addresses[1].port = 77, 7777
+    local joint = formats.configuration_next(from, 1, of("n1 n4"))
+    assert.same({ "n3", LEAVING, 77 }, { joint.servers[3].id, joint.servers[3].role, joint.servers[3].incarnation })
+    assert.equal("h:7777", formats.configuration_address(joint, "n3", "node"))
+  end)
+
+  it("is asked for as a change of one server", function()
+    local changed = assert(formats.configuration_change(of("n1 n2"), "role", "n2", LEARNER))
+    assert.equal("n1 / n2 / ", (show(changed)))
+    assert.equal("n2 /  / ", (show(assert(formats.configuration_change(of("n1 n2"), "remove", "n1")))))
+    changed = assert(formats.configuration_change(of("n1 n2"), "priority", "n1", 9))
+    assert.equal(9, changed.servers[1].priority)
+    changed = assert(formats.configuration_change(of("n1"), "address", "n1", "[::1]:77", "node"))
+    changed = assert(formats.configuration_change(changed, "address", "n1", "web:80", "http"))
+    assert.same({ "[::1]:77", "web:80", 2 }, { formats.configuration_address(changed, "n1", "node"),
+      formats.configuration_address(changed, "n1", "http"), #changed.servers[1].addresses })
+  end)
+
+  it("is not found for a server that is not there, nor to a place that is none", function()
+    for _, what in ipairs { "remove", "role", "priority", "address" } do
+      local value = what == "address" and "h:1" or 1
+      local none, code, text = formats.configuration_change(of("n1"), what, "n9", value, "node")
+      assert.same({ code = "not_found" }, { none, code = code })
+      assert.matches("no server n9", text, 1, true)
+    end
+    local _, code = formats.configuration_change(of("n1"), "address", "n1", "nowhere", "node")
+    assert.equal("bad_request", code)
+  end)
+end)
+
 local function refusal(change)
   local decoded, code, text = formats.configuration_decode(encoded(change))
   assert.is_nil(decoded)
@@ -133,8 +222,8 @@ describe("a configuration that is not ours", function()
       refusal(function(map) map.quorum = 3 end), 1, true)
     assert.matches('version: configuration: the server key "weight" is not known',
       refusal(function(map) map.servers[1].weight = 3 end), 1, true)
-    assert.matches("version: configuration: server n1 has role 2",
-      refusal(function(map) map.servers[1].role = 2 end), 1, true)
+    assert.matches("version: configuration: server n1 has role 3",
+      refusal(function(map) map.servers[1].role = 3 end), 1, true)
   end)
 
   -- what is wrong, how it comes about, what is said

@@ -22,6 +22,8 @@ end
 describe("a follower", function()
   it("passes commands and queries on to the leader, and the answers back", function()
     local w <close> = cluster()
+    w.n2:submit("\x91\xA4open", { kind = "session" }) -- at index 3
+    w:settle()
     local t = w.n2:submit("x", { session = 3, sequence = 4 })
     local r = w.n2:submit "reject x"
     w:settle()
@@ -32,7 +34,7 @@ describe("a follower", function()
     assert.are.equal("ok answer 2 q", w.n3:answer(q))
     local entry = w.n1.machine.commands[1].entry
     assert.are.same({ 3, 4 }, { entry.session, entry.sequence })
-    assert.are.equal(2, w.n2:counters().forwards)
+    assert.are.equal(3, w.n2:counters().forwards)
     assert.are.equal(0, w.n2:counters().proposals)
   end)
 
@@ -83,8 +85,8 @@ describe("a follower", function()
     w:deliver_all()
     w.n2:turn()
     assert.is_nil(w.n2:answer(t))
-    w.n1:crash()
-    lead(w, "n3")
+    w:advance(500) -- n1 hands over before it goes
+    assert.are.equal(1, w.n1.stopped)
     assert.are.equal("ok done 1 x", w.n2:answer(t))
   end)
 

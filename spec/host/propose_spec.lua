@@ -64,10 +64,11 @@ describe("commands of one turn", function()
 
   it("carry their session and sequence to the state machine", function()
     local w <close> = single()
-    w.n1:submit("a", { session = 7, sequence = 9 })
+    w.n1:submit("\x91\xA4open", { kind = "session" }) -- at index 3
+    w.n1:submit("a", { session = 3, sequence = 9 })
     w:settle()
     local entry = w.n1.machine.commands[1].entry
-    assert.are.same({ 7, 9 }, { entry.session, entry.sequence })
+    assert.are.same({ 3, 9 }, { entry.session, entry.sequence })
   end)
 
   it("of any size keep their bytes", function()

@@ -6,6 +6,7 @@
 --   w:elect "n1"                   -- n1's timer fires until it leads; everything under way is carried out
 --   local ticket = w.n1:submit "x" -- a command; w.n1.replies[ticket] is { code =, body = } once it is answered
 --   w:settle()                     -- turns, writes and packets until there is nothing left to do
+local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 local host = require "moonclave.host"
 
@@ -59,6 +60,7 @@ local function machine_of(node)
     load = function(entry, bundle, config)
       machine.load_count = (machine.load_count or 0) + 1
       machine.bundle, machine.config, machine.loaded_at = bundle, config, entry
+      if node.on_load then return node.on_load() end
       return bundle:match "BROKEN" and "fsm.lua:1: it is broken" or nil
     end,
     apply = function(entry, body)
@@ -135,13 +137,16 @@ function Node:start(overrides)
   self.role, self.term, self.leader = nil, nil, nil
   self.host = host.new {
     id = self.id, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
-    address = o.address, peers = o.peers or world.peers, bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
+    address = o.address, peers = not o.join and (o.peers or world.peers) or nil, join = o.join,
+    bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
     lua_release = o.lua_release or "5.4.4", seed = o.seed or #self.id * 1000 + self.disk.incarnation,
     apply_slice_us = o.apply_slice_us or 0, settings = settings, ports = ports_of(self), machine = machine_of(self),
   }
-  self.host:start {
+  local durable = {
     term = self.disk.term, vote = self.disk.vote, configuration = self.disk.configuration, entries = self.disk.entries,
   }
+  for k, v in pairs(o.durable or {}) do durable[k] = v end
+  self.host:start(durable)
   return self
 end
 
@@ -240,6 +245,20 @@ function Node:query(body, options)
   options = options or {}
   options.kind = "query"
   return self:submit(body, options)
+end
+
+-- About the cluster itself: node:admin("add", { id = "n4", address = ... })
+function Node:admin(action, arguments, options)
+  local o = { kind = "admin", timeout_ms = 60000 }
+  for k, v in pairs(options or {}) do o[k] = v end
+  return self:submit(base.pack { action, base.object(arguments or {}) }, o)
+end
+
+-- What was answered, as a value: code, body.
+function Node:told(ticket)
+  local reply = self.replies[ticket]
+  if not reply then return nil end
+  return reply.code, (base.unpack(reply.body))
 end
 
 -- What was answered: "ok done 1 x", "timeout"; nil: nothing yet.

@@ -1,12 +1,45 @@
 -- A simulator that lets a known bug live proves nothing. Each mutant is the product with one guard switched off; it
--- must die within the same seeds that the product survives. Needs a build with MUTANTS=1: scripts/test makes one and
--- names it in MOONCLAVE_MUTANTS_BUILD (or give its cpath in MOONCLAVE_MUTANTS_CPATH).
+-- must die within a budget of the seeds that the product survives: by any rule, and by harm that a client or a disk
+-- could notice, unless it does none by itself. Needs a build with MUTANTS=1: scripts/test makes one and names it in
+-- MOONCLAVE_MUTANTS_BUILD (or give its cpath in MOONCLAVE_MUTANTS_CPATH). The generated ones are `make mutants`.
 local search = require "sim.search"
 local sim = require "moonclave.sim"
 
--- The six that this list must hold; the build may know more, and they must die too.
-local named = { "ungated_vote", "ungated_vote_request", "counted_prior_term", "double_vote", "stale_read",
-  "truncate_without_conflict" }
+local BUDGET = 400
+local LONGER = { counted_prior_term = 800 } -- Figure 8 takes three leaders
+
+-- Those that only break a rule in so many seeds, and why: another guard stands behind them, or they cost time.
+local RULE_ONLY = {
+  transfer_outlives = "the transfer ends at its deadline: a moment without proposals in a later term",
+  transfer_under_load = "the transfer fails, and the leader leads on",
+  old_timeout_now = "an election more",
+  stranger_heeded = "an election more",
+  changed_too_early = "Ongaro's figure of 2015 has to happen to the letter",
+  read_joins_round = "it takes a deposed leader that does not know it and late echoes of just that round",
+  silent_refusal = "someone else mostly can win, or the silent one's timer runs out with a better log",
+  own_leader_refused = "the follower's own timer ends it",
+  no_stickiness = "pre-vote and the leader's next word stand behind it",
+  no_pre_vote = "stickiness stands behind it",
+  vote_to_spare = "the term's leader has the votes of a majority: one more elects nobody",
+  old_vote_counted = "pre-vote, and votes asked for once in a term, leave few old ones under way",
+  old_term_result = "acknowledged entries are mostly still there, and a new term begins with a probe",
+  progress_kept = "what was matched is mostly still there",
+  stray_refusal = "a probe more, and what was sent is sent again",
+  full_disk_campaigns = "its vote requests wait for the disk",
+  full_disk_leads = "it can acknowledge nothing of its own",
+}
+
+-- Those that the simulated hosts cannot show, and why; snapshots are not taken there yet. Each has its story in
+-- spec/raft or spec/store, where raft/mutants_spec.lua has it fail.
+local unreached = {
+  proposed_too_late = "a host looks at its role in the very turn in which it proposes",
+  transfer_to_learner = "the transfer is given up in the same step: only the refusal differs",
+  word_dies_with_term = "a late answer has to tell a voter of a higher term that its leader does not hear of",
+}
+for name in ([[conflict_kept configuration_outlives_install compacted_configuration compacted_appended
+  rejected_below_snapshot older_snapshot_installed unsynced_snapshot transfer_outlives_term]]):gmatch "%S+" do
+  unreached[name] = "no snapshots"
+end
 
 local function known_mutants(cpath)
   local code = [[for _, m in ipairs(require("moonclave.sim").mutants()) do print(m.name) end]]
@@ -17,17 +50,13 @@ local function known_mutants(cpath)
   return names
 end
 
--- The first seed that kills it: by any rule, or (outcome_only) by harm that a client or a disk could notice.
+-- The first seed that kills it: by any rule, or (outcome_only) by harm.
 local function kill(cpath, mutant, outcome_only)
   local found = search.seeds {
-    first = 1, last = 2000, cpath = cpath, mutant = mutant, stop = true, outcome_only = outcome_only,
+    first = 1, last = LONGER[mutant] or BUDGET, cpath = cpath, mutant = mutant, stop = true, outcome_only = outcome_only,
   }
   local first = found.violations[1]
-  if first then
-    print(("    %-26s dies %-11s seed %4d  %s"):format(mutant, outcome_only and "by its harm" or "by any rule",
-      first.seed, first.invariant))
-  end
-  return first
+  return first and ("seed %d %s"):format(first.seed or 0, first.invariant)
 end
 
 describe("mutants", function()
@@ -37,21 +66,31 @@ describe("mutants", function()
 
   local cpath = search.mutants_cpath()
   if not cpath then
-    pending "die within 2,000 seeds (no build with mutants: MOONCLAVE_MUTANTS_BUILD)"
+    pending "die within their seeds (no build with mutants: MOONCLAVE_MUTANTS_BUILD)"
     return
   end
+  local names = known_mutants(cpath)
 
-  it("are all known to the build", function()
+  it("are all known to the build, those of the numbered bugs among them", function()
     local known = {}
-    for _, name in ipairs(known_mutants(cpath)) do known[name] = true end
-    for _, name in ipairs(named) do assert.is_true(known[name], name) end
+    for _, name in ipairs(names) do known[name] = true end
+    for name in pairs(RULE_ONLY) do assert.is_true(known[name], name) end
+    for name in pairs(unreached) do assert.is_true(known[name], name) end
+    for _, name in ipairs { "ungated_vote", "ungated_vote_request", "counted_prior_term", "double_vote", "stale_read",
+      "truncate_without_conflict", "wiped_believed", "ack_not_durable", "heartbeat_at_match", "vote_forgotten" } do
+      assert.is_true(known[name], name)
+    end
   end)
 
-  for _, mutant in ipairs(known_mutants(cpath)) do
-    local define = mutant:find "^store_" and function() end or it -- those of the store: disk_spec.lua
-    define(mutant .. " dies within 2,000 seeds, and not only by breaking a rule", function()
-      assert.is_truthy(kill(cpath, mutant, false), mutant .. " survives 2,000 seeds")
-      assert.is_truthy(kill(cpath, mutant, true), mutant .. " breaks a rule but does no harm in 2,000 seeds")
+  for _, mutant in ipairs(names) do
+    local tell = unreached[mutant] and pending or it
+    if mutant:find "^store_" then tell = function() end end -- those of the store: disk_spec.lua
+    tell(("%s dies within %d seeds"):format(mutant, LONGER[mutant] or BUDGET), function()
+      local rule = kill(cpath, mutant, false)
+      assert.is_truthy(rule, mutant .. " survives")
+      local harm = RULE_ONLY[mutant] == nil and kill(cpath, mutant, true)
+      print(("    %-26s %-34s %s"):format(mutant, rule, harm or "by rule only"))
+      assert.is_truthy(harm or RULE_ONLY[mutant], mutant .. " breaks a rule, but does no harm")
     end)
   end
 end)

@@ -21,6 +21,23 @@ describe("found by a seed", function()
     sound_runs(269, 5, function(coverage) return coverage.wipes > 0 and coverage.hellos_refused > 0 end, { nodes = 3 })
   end)
 
+  it("a server that had joined again under its old id led by a configuration that meant its former self", function()
+    sound_runs(102, 3, function(coverage) return coverage.joins > 3 and coverage.retirements > 3 end)
+  end)
+
+  it("members that knew only a former self turned joiners away for good, and did not hear their leader", function()
+    sound_runs(43, 3, function(coverage) return coverage.rejoins > 0 and coverage.retirements > 0 end)
+    sound_runs(83, 3, function(coverage) return coverage.rejoins > 0 and coverage.retirements > 0 end)
+  end)
+
+  it("a learner that had caught up slowly never became a voter in an idle cluster", function()
+    sound_runs(14, 3, function(coverage) return coverage.joins > 2 end)
+  end)
+
+  it("a removed server that was cut off, its connections alive, was never told", function()
+    sound_runs(316, 3, function(coverage) return coverage.retirements > 0 and coverage.one_way_partitions > 0 end)
+  end)
+
   it("a full disk refused a truncation decided in one term; it was tried again in a later one", function()
     sound_runs(893, 3, function(coverage) return coverage.refusals > 10 and coverage.truncations > 0 end)
   end)

@@ -335,18 +335,31 @@ end
 function cluster:peers()
   local list = {}
   for _, name in ipairs(self.names) do
-    list[#list + 1] = name .. "=127.0.0.1:" .. self.nodes[name].port
+    if not self.nodes[name].join then list[#list + 1] = name .. "=127.0.0.1:" .. self.nodes[name].port end
   end
   return table.concat(list, ",")
+end
+
+-- One more node, to be launched with --join to the nodes named: it needs no app.
+function cluster:join(name, ...)
+  local addresses = {}
+  for i, member in ipairs { ... } do addresses[i] = "127.0.0.1:" .. self.nodes[member].port end
+  if not self.nodes[name] then
+    self.names[#self.names + 1] = name
+    self.nodes[name] = { id = name, port = free_port(self.claims), http_port = free_port(self.claims),
+      data = self.folder .. "/" .. name }
+  end
+  self.nodes[name].join = table.concat(addresses, ",")
+  self:launch(name)
 end
 
 function cluster:arguments(name, extra)
   local node = self.nodes[name]
   local arguments = { "start" }
-  if self.app then arguments[#arguments + 1] = self.app end
+  if self.app and not node.join then arguments[#arguments + 1] = self.app end
   for _, flag in ipairs {
     "--id=" .. name, "--addr=127.0.0.1:" .. node.port, "--http-port=" .. node.http_port,
-    "--peers=" .. self:peers(), "--data=" .. node.data,
+    node.join and "--join=" .. node.join or "--peers=" .. self:peers(), "--data=" .. node.data,
   } do
     arguments[#arguments + 1] = flag
   end

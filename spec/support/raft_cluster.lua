@@ -8,8 +8,13 @@
 -- Times are the virtual clock's, in microseconds; the election timeout is Cluster.T, a heartbeat Cluster.HEARTBEAT.
 -- After every step it is checked that what left was true: votes, requests and acknowledgements are implied by what the
 -- disk holds, one leader per term ever, one vote per server and term, and what is committed never changes.
+-- Snapshots, taken, on their way and installed, are in raft_snapshots.lua; entries that a disk has no more stay in its
+-- list as { gone = true }.
 local core = require "moonclave.core"
 local formats = require "moonclave.formats"
+
+-- The stories of numbered bugs are told again to builds in which one guard is off (raft/mutants_spec.lua).
+core.mutant(os.getenv "MOONCLAVE_GUARD_OFF" or "")
 
 local Cluster, Server = {}, {}
 Cluster.__index, Server.__index = Cluster, Server
@@ -39,17 +44,21 @@ function Cluster.log(terms, special)
   return log
 end
 
--- { "a", "b" } or { voters = {}, learners = {}, outgoing = {} } -> bytes
+-- { "a", "b" } or { voters = {}, learners = {}, leaving = {}, outgoing = {} } -> bytes; by id: priorities,
+-- incarnations, ports, where they are not the usual ones.
 function Cluster.configuration(members)
   local servers = {}
+  local function of(table, id, usual) return table and table[id] or usual end
   local function add(ids, role)
     for _, id in ipairs(ids or {}) do
-      servers[#servers + 1] = { id = id, incarnation = 1, role = role,
-        addresses = { { kind = "node", host = "127.0.0.1", port = 5000 + id:byte() } } }
+      servers[#servers + 1] = { id = id, incarnation = of(members.incarnations, id, 1), role = role,
+        priority = of(members.priorities, id, 0),
+        addresses = { { kind = "node", host = "127.0.0.1", port = of(members.ports, id, 5000 + id:byte()) } } }
     end
   end
   add(members.voters or members, 0)
   add(members.learners, 1)
+  add(members.leaving, 2)
   table.sort(servers, function(x, y) return x.id < y.id end)
   return formats.configuration_encode { previous = 0, servers = servers, outgoing = members.outgoing }
 end
@@ -68,7 +77,7 @@ end
 
 function Server:event(event)
   assert(self.core, self.id .. " is down")
-  event.now_us = self.cluster.now_us
+  event.now_us = math.floor(self.cluster.now_us * self.rate)
   local effects, code, text = self.core:step(event)
   self.effects, self.code, self.text = effects, code, text
   self.steps = self.steps + 1
@@ -98,8 +107,11 @@ end
 
 function Server:on_read_log(effect) self.log_reads[#self.log_reads + 1] = effect end
 
+function Server:on_transfer_failed(effect) self.transfer_failed = effect.target end
+
 function Server:on_read_ready(effect)
   assert(self.reads[effect.context] == nil, "a read is answered once")
+  assert(effect.index >= (self.floors[effect.context] or 0), "a read does not see a write acknowledged before it")
   self.reads[effect.context] = effect.index
 end
 
@@ -110,7 +122,7 @@ end
 
 function Server:on_role(effect) self.role_told = effect end
 function Server:on_configuration(effect) self.configuration_told = effect end
-function Server:on_deadline(effect) self.deadline_us = effect.at_us end
+function Server:on_deadline(effect) self.deadline_us = math.ceil(effect.at_us / self.rate) end
 
 function Server:status() return self.core:status() end
 function Server:role() return self:status().role end
@@ -122,7 +134,21 @@ function Server:receive(message)
   message.to = message.to or self.id
   return self:event { type = "receive", message = message }
 end
-function Server:read(context) return self:event { type = "read", context = context } end
+function Server:read(context, mode, ask)
+  self.floors[context] = self.cluster.acknowledged
+  return self:event { type = "read", context = context, mode = mode, ask = ask }
+end
+function Server:transfer(target) return self:event { type = "transfer", target = target or "" } end
+
+-- Asks for a whole new configuration; returns the code, the refusal and the event with the entry's index and term.
+-- options: expected (the present one when absent), forced
+function Server:configure(members, options)
+  options = options or {}
+  local event = { type = "configure", forced = options.forced, wanted = Cluster.configuration(members),
+    expected = options.expected or self:status().configuration_index }
+  local code = self:event(event)
+  return code, event.refusal, event
+end
 function Server:unreachable(peer) return self:event { type = "unreachable", peer = peer } end
 
 -- Proposes one command for each argument; returns the code and the entries as they were assigned.
@@ -170,6 +196,7 @@ function Server:answer_log_read(entries)
     entries = {}
     for index = read.first, read.last do
       local entry = self.disk.log[index]
+      if entry.gone then break end
       bytes = bytes + 72 + #entry.payload
       if #entries > 0 and bytes > read.max_bytes then break end
       entries[#entries + 1] = entry
@@ -180,7 +207,8 @@ end
 
 function Server:start()
   local disk, runs, configurations = self.disk, {}, {}
-  for _, entry in ipairs(disk.log) do
+  for index = disk.base.index + 1, #disk.log do
+    local entry = disk.log[index]
     if #runs == 0 or runs[#runs].term ~= entry.term then
       runs[#runs + 1] = { first = entry.index, term = entry.term }
     end
@@ -189,12 +217,14 @@ function Server:start()
   local last = disk.log[#disk.log]
   self.settings.id = self.id
   self.core = core.new(self.settings)
-  self.writes, self.log_reads, self.reads = {}, {}, {}
-  self.applied, self.deadline_us = 0, nil
+  self.writes, self.log_reads, self.reads, self.floors = {}, {}, {}, {}
+  self.transfer_failed = nil
+  self.applied, self.deadline_us = disk.snapshot and disk.snapshot.meta.index or 0, nil
+  self:begin_snapshots()
   self.cluster.seed = self.cluster.seed + 1
-  return self:event { type = "start", seed = self.cluster.seed, durable = {
+  return self:event { type = "start", seed = self.cluster.seed, incarnation = disk.incarnation or 0, durable = {
     term = disk.term, vote = disk.vote,
-    snapshot = { configuration = disk.configuration },
+    snapshot = disk.snapshot and disk.snapshot.meta or { configuration = disk.configuration }, base = disk.base,
     last_index = #disk.log, last_chain = last and last.chain, last_time_ms = last and last.time_ms,
     runs = runs, configurations = configurations,
   } }
@@ -214,10 +244,13 @@ end
 -- ---- the cluster ----
 
 -- ids; run (those that exist as cores: the spec plays the others; all when absent); members (as for configuration;
--- the ids when absent); settings; disks: by id { term=, vote=, log= }
+-- the ids when absent); blank: by id, those that do not know them; settings; disks: by id { term=, vote=, log=,
+-- compacted= }
+-- (a snapshot of that index is there, and nothing of the log before it); rates: by id, how fast its clock runs
 function Cluster.new(options)
   local self = setmetatable({ now_us = 1000000, seed = options.seed or 1, messages = {}, played = {}, ids = {},
-    leaders = {}, votes = {}, committed_entries = {}, cut_links = {}, servers = {} }, Cluster)
+    leaders = {}, votes = {}, acknowledged = 0, commit_index = 0, committed_entries = {}, cut_links = {},
+    servers = {} }, Cluster)
   local configuration = Cluster.configuration(options.members or options.ids)
   if options.members == false then configuration = "" end
   for _, id in ipairs(options.run or options.ids) do
@@ -226,8 +259,12 @@ function Cluster.new(options)
     local settings = { election_timeout_us = Cluster.T, heartbeat_us = Cluster.HEARTBEAT, tail_bytes_max = 1 << 20 }
     for name, value in pairs(options.settings or {}) do settings[name] = value end
     local server = setmetatable({ id = id, cluster = self, settings = settings, steps = 0, persists = 0,
-      disk = { term = disk.term or 0, vote = disk.vote or "", log = table.move(log, 1, #log, 1, {}),
-        configuration = configuration } }, Server)
+      rate = options.rates and options.rates[id] or 1,
+      disk = { term = disk.term or 0, vote = disk.vote or "", incarnation = disk.incarnation,
+        log = table.move(log, 1, #log, 1, {}),
+        configuration = options.blank and options.blank[id] and "" or configuration,
+        base = { index = 0, term = 0, chain = 0 }, snapshots = {} } }, Server)
+    if disk.compacted then server:begin_compacted(disk.compacted) end
     local last = server.disk.log[#server.disk.log]
     if last and server.disk.term < last.term then server.disk.term = last.term end
     self[id], self.servers[#self.servers + 1], self.ids[id] = server, server, true
@@ -298,6 +335,7 @@ function Cluster:settle(rounds)
           busy = true
           server:answer_log_read()
         end
+        if server.core and not server.stuck and server:settle_snapshots() then busy = true end
         if server.apply_due then
           server.apply_due = false
           server:event { type = "applied", index = server.applied }
@@ -307,6 +345,26 @@ function Cluster:settle(rounds)
     if not busy then return end
   end
   if not rounds then error "it does not come to rest" end
+end
+
+-- Only messages between these servers, and their disks, until all is quiet; what others send waits.
+function Cluster:settle_among(ids)
+  local among = {}
+  for _, id in ipairs(ids) do among[id] = true end
+  for _ = 1, 100 do
+    self:deliver(function(message) return among[message.from] and among[message.to] end)
+    local busy = false
+    for _, id in ipairs(ids) do
+      local server = self[id]
+      if #server.writes > 0 then
+        busy = true
+        server:persist()
+      end
+    end
+    for _, message in ipairs(self.messages) do busy = busy or (among[message.from] and among[message.to]) end
+    if not busy then return end
+  end
+  error "it does not come to rest"
 end
 
 -- Lets time pass, each deadline in its order.
@@ -408,9 +466,35 @@ function Cluster:check(server)
   if status.role == "leader" then
     local before = self.leaders[status.term]
     assert(not before or before == server.id, ("two leaders in term %d"):format(status.term))
+    if not before then self:check_complete(server) end
     self.leaders[status.term] = server.id
+    -- A leader acknowledges what it has committed and applied: whoever asks after that must see it.
+    self.acknowledged = math.max(self.acknowledged, server.applied)
   end
+  self.commit_index = math.max(self.commit_index, status.commit_index)
+  self:check_configuration(server, status)
   assert(status.durable_index <= #server.disk.log, "more is thought durable than was written")
+end
+
+-- A new leader holds whatever was committed before: its log was durable when it asked for votes (§5.4).
+function Cluster:check_complete(server)
+  for index, chain in pairs(self.committed_entries) do
+    local entry = server.disk.log[index]
+    local in_snapshot = index < server.disk.base.index -- the entry at its end still has its chain
+    assert(in_snapshot or entry and entry.chain == chain,
+      ("%s leads without committed entry %d"):format(server.id, index))
+  end
+end
+
+-- At most one configuration is not committed (by anyone's knowledge), ever.
+function Cluster:check_configuration(server, status)
+  if not self.watch_configurations or status.role ~= "leader" then return end
+  local uncommitted = 0
+  for index = self.commit_index + 1, status.last_index do
+    local entry = server.core:entry(index)
+    if entry and entry.type == Cluster.TYPE.configuration then uncommitted = uncommitted + 1 end
+  end
+  assert(uncommitted <= 1, server.id .. " has two uncommitted configurations")
 end
 
 function Cluster:check_message(server, message)
@@ -431,6 +515,11 @@ function Cluster:check_message(server, message)
     if message.success then
       assert(message.match <= #disk.log, "an acknowledgement left before it was durable")
     end
+  elseif message.type == "snapshot_result" then
+    assert(disk.term >= message.term, "an answer left before its term was durable")
+    if message.status == Cluster.INSTALLED then
+      assert(message.match <= #disk.log, "a snapshot was said to be here before it was")
+    end
   elseif message.type == "append" then
     assert(message.commit <= message.prev_index + #message.entries, "a commit index past what can be verified")
   end
@@ -441,5 +530,7 @@ function Cluster:committed(server, entry)
   assert(not before or before == entry.chain, ("%s: committed entry %d changed"):format(server.id, entry.index))
   self.committed_entries[entry.index] = entry.chain
 end
+
+require "support.raft_snapshots"(Cluster, Server)
 
 return Cluster

@@ -17,18 +17,29 @@ local function append(entries, more)
   return made
 end
 
+local function install_snapshot(offset, chunk, more)
+  local made = { type = "install_snapshot", from = "n1", to = "n2", term = 9, attempt = 3, offset = offset,
+    chunk = chunk, checksum = base.hash(chunk, offset), last = offset + #chunk == 300, meta = { index = 1000, term = 8,
+      chain = -5, format_level = 1, system_hash = 11, state_hash = -12, size = 300, configuration_index = 7,
+      configuration = "CONFIG" } }
+  for key, value in pairs(more or {}) do made[key] = value end
+  return made
+end
+
 -- name, frame, bytes: size, type, 0, covered, checksum | body
 local golden = {
   { "hello", { type = "hello", id = "n1", incarnation = -1, cluster = 0x1122334455667788, address = "127.0.0.1:5001",
     protocol_min = 1, protocol_max = 1, format_level = 1, lua_release = "5.4.4", peers_hash = 7,
+    joining = false, member_until = 12,
     configuration = "CONFIG" },
-    [[35000000 40 00 0000 9bc324ef6ecd4bd6
-      99a26e31cfffffffffffffffffcf1122334455667788ae3132372e302e302e313a35303031010101a5352e342e3407434f4e4649
-      47]] },
+    [[37000000 40 00 0000 d7e8cda96dc51f4f
+      9ba26e31cfffffffffffffffffcf1122334455667788ae3132372e302e302e313a35303031010101a5352e342e3407c20c434f4e
+      464947]] },
   { "hello of a blank node", { type = "hello", id = "n1", incarnation = 1, cluster = 0, address = "[::1]:1",
-    protocol_min = 1, protocol_max = 3, format_level = 2, lua_release = "5.4.6", peers_hash = 0, configuration = "" },
-    [[18000000 40 00 0000 bad290cf754f08e2
-      99a26e310100a75b3a3a315d3a31010302a5352e342e3600]] },
+    protocol_min = 1, protocol_max = 3, format_level = 2, lua_release = "5.4.6", peers_hash = 0, joining = true,
+    member_until = 0, configuration = "" },
+    [[1a000000 40 00 0000 f09369651c703dd4
+      9ba26e310100a75b3a3a315d3a31010302a5352e342e3600c300]] },
   { "hello_refused", { type = "hello_refused", code = 17, text = "another cluster" },
     [[12000000 41 00 0000 74db54c139503386
       9211af616e6f7468657220636c7573746572]] },
@@ -68,9 +79,44 @@ local golden = {
     match = 0, last_index = 8, conflict_term = 3, conflict_index = 6, round = 300, state_index = 64, state_chain = -2 },
     [[1b000000 04 00 0000 d4ec7673c67c1e61
       9ca26e32a26e3105c20a00080306cd012c40cffffffffffffffffe]] },
+  { "timeout_now", { type = "timeout_now", from = "n1", to = "n2", term = 6 },
+    [[08000000 08 00 0000 04357e4c19504f3c
+      93a26e31a26e3206]] },
+  { "read_index", { type = "read_index", from = "n2", to = "n1", term = 6, identity = -3, lease = true },
+    [[12000000 0b 00 0000 fa15909d0d7afa5e
+      95a26e32a26e3106cffffffffffffffffdc3]] },
+  { "read_index_result", { type = "read_index_result", from = "n1", to = "n2", term = 6, identity = -3,
+    success = true, index = 300 },
+    [[15000000 0c 00 0000 b26720f5f2724b02
+      96a26e31a26e3206cffffffffffffffffdc3cd012c]] },
+  { "install_snapshot, an offer", install_snapshot(0, ""),
+    [[6c000000 09 00 0000 d4668c747eccd369
+      98a26e31a26e32090300cf2d06800538d394c2c2c4560100000001000000e8030000000000000800000000000000fbffffffffff
+      ffff0b00000000000000f4ffffffffffffff2c01000000000000070000000000000006000000000000000438572766d80462434f
+      4e464947]] },
+  { "install_snapshot, the last chunk", install_snapshot(292, "the end\0"),
+    [[76000000 09 00 0000 83b6b9f6899fc9cf
+      98a26e31a26e320903cd0124cf973e2ea79a8c340cc3c4560100000001000000e8030000000000000800000000000000fbffffff
+      ffffffff0b00000000000000f4ffffffffffffff2c01000000000000070000000000000006000000000000000438572766d80462
+      434f4e46494774686520656e6400]] },
+  { "snapshot_result", { type = "snapshot_result", from = "n2", to = "n1", term = 9, index = 1000, snapshot_term = 8,
+    attempt = 3, status = 0, offset = 292, match = 0 },
+    [[12000000 0a 00 0000 954cd59b7bdc3990
+      99a26e32a26e3109cd03e8080300cd012400]] },
+  { "snapshot_result, installed", { type = "snapshot_result", from = "n2", to = "n1", term = 9, index = 1000,
+    snapshot_term = 8, attempt = 3, status = 1, offset = 0, match = 1002 },
+    [[12000000 0a 00 0000 f9626a7663d1f059
+      99a26e32a26e3109cd03e808030100cd03ea]] },
 }
 
-local NUMBERS = { request_vote = 1, vote = 2, append = 3, append_result = 4, hello = 64, hello_refused = 65,
+local function frame_of(name)
+  for _, row in ipairs(golden) do
+    if row[1] == name then return row[2] end
+  end
+end
+
+local NUMBERS = { request_vote = 1, vote = 2, append = 3, append_result = 4, timeout_now = 8, install_snapshot = 9,
+  snapshot_result = 10, read_index = 11, read_index_result = 12, hello = 64, hello_refused = 65,
   forward = 66, forward_reply = 67 }
 
 -- A frame around a body, by the page in wire.h.
@@ -182,7 +228,7 @@ describe("a frame's limits", function()
   end)
 
   it("an unknown type is refused by its number", function()
-    for _, number in ipairs { 0, 5, 8, 31, 63, 68, 255 } do
+    for _, number in ipairs { 0, 5, 7, 13, 31, 63, 68, 255 } do
       local size, code, text = wire.frame_size(string.pack("<I4BBI2I8", 1, number, 0, 0, 0), 1000)
       assert.is_nil(size)
       assert.equal("version", code)
@@ -290,7 +336,7 @@ describe("fields that are out of their range", function()
   end)
 
   it("of a forwarded request: kind, consistency, timeout", function()
-    refused(forward, 2, 2)
+    refused(forward, 2, 5)
     refused(forward, 3, 3)
     refused(forward, 6, 1 << 32)
   end)
@@ -322,10 +368,57 @@ describe("fields that are out of their range", function()
   it("bytes behind what has no bytes behind it", function()
     for _, row in ipairs(golden) do
       local type = row[2].type
-      if type ~= "append" and type ~= "forward" and type ~= "forward_reply" and type ~= "hello" then
+      local behind = { install_snapshot = true, append = true, forward = true, forward_reply = true, hello = true }
+      if not behind[type] then
         assert.is_nil((wire.decode(framed(NUMBERS[type], body_of(row[2]) .. "\0"))), type)
       end
     end
+  end)
+end)
+
+describe("a snapshot's chunk", function()
+  local frame = frame_of "install_snapshot, the last chunk"
+  local values, chunk = elements(body_of(frame))
+
+  local function with(changes, other)
+    local changed = { table.unpack(values) }
+    for index, value in pairs(changes) do changed[index] = value end
+    return wire.decode(framed(9, array(changed) .. (other or chunk)))
+  end
+
+  it("answers for itself, behind a meta that answers for itself", function()
+    assert.equal("the end\0", with({}).chunk)
+    local _, code, text = with({}, "the end!")
+    assert.same({ "corrupt", "install_snapshot frame: the chunk's checksum does not match" }, { code, text })
+    local meta = formats.meta_encode(frame.meta)
+    for bit, changed in bytes.flips(meta) do
+      assert.is_nil((with { [8] = base.pack(changed) }), "bit " .. bit)
+    end
+    _, code = with { [8] = base.pack("\2" .. meta:sub(2)) }
+    assert.equal("version", code)
+    for size = 0, #meta - 1 do
+      _, code = with { [8] = base.pack(meta:sub(1, size)) }
+      assert.equal("corrupt", code)
+    end
+  end)
+
+  it("lies within the snapshot, and says truly whether it ends it", function()
+    for _, changes in ipairs { { [5] = base.pack(293) }, { [5] = base.pack(1 << 62) }, { [5] = base.pack(301) },
+      { [7] = base.pack(false) }, { [5] = base.pack(291), [7] = base.pack(true) } } do
+      local decoded, code, text = with(changes)
+      assert.is_nil(decoded)
+      assert.equal("bad_request", code)
+      assert.matches("are no chunk of 300", text, 1, true)
+    end
+    assert.is_nil((wire.decode(framed(10, body_of(frame_of "snapshot_result"):gsub("\3\0\xcd", "\3\3\xcd")))))
+  end)
+
+  it("may be large", function()
+    local large = install_snapshot(0, ("\xff\0z"):rep(1 << 20))
+    large.meta.size = #large.chunk
+    large.last = true
+    assert.same(large, (wire.decode(wire.encode(large))))
+    assert.equal(0, wire.blobs())
   end)
 end)
 

@@ -7,6 +7,8 @@
  * The outcome answers the one question a client must be able to ask: may my command still take effect?
  *   DEFINITE  certainly not done, now or later
  *   UNKNOWN   it may or may not have been done, or may yet be
+ * It speaks of the request that it answers. What an earlier request with the same session and sequence was told, or the
+ * same key, stays as it was: one whose outcome is unknown does not become undone because a retry was refused.
  */
 #ifndef MOONCLAVE_BASE_ERROR_H
 #define MOONCLAVE_BASE_ERROR_H
@@ -38,7 +40,11 @@
     X(WIPED,           19, "wiped",          409, DEFINITE, "this node lost its data: remove it and let it join again") \
     X(SCRIPT,          20, "script_error",   500, DEFINITE, "the app's script is not valid") \
     X(USAGE,           21, "usage",          400, DEFINITE, "the command line or a setting is not valid") \
-    X(INTERNAL,        22, "internal",       500, UNKNOWN,  "an internal error")
+    X(INTERNAL,        22, "internal",       500, UNKNOWN,  "an internal error") \
+    X(CONFLICT,        23, "conflict",       409, DEFINITE, "it has changed meanwhile: look again, then decide") \
+    X(FORGOTTEN,       24, "forgotten",      409, DEFINITE, "the session keeps no reply to a sequence that old: it was not done now") \
+    X(REUSED,          25, "reused",         409, DEFINITE, "this key or sequence was used for another command: it was not done") \
+    X(REMOVED,         26, "removed",        409, DEFINITE, "this node was removed from the cluster: to come back it joins with an empty data folder")
 /* clang-format on */
 
 enum error_code {

@@ -15,6 +15,13 @@ uint64_t hash_seeded(const void *data, size_t size, uint64_t seed)
     return XXH3_64bits_withSeed(data, size, seed);
 }
 
+void hash_wide(const void *data, size_t size, uint64_t hash[2])
+{
+    XXH128_hash_t wide = XXH3_128bits(data, size);
+    hash[0] = wide.low64;
+    hash[1] = wide.high64;
+}
+
 uint64_t hash_pair(uint64_t first, uint64_t second)
 {
     uint8_t bytes[16];

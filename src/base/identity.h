@@ -34,6 +34,9 @@ struct hello {
     uint32_t format_level;
     char lua_release[16];            /* "5.4.4": another minor is refused, another patch is a warning */
     uint64_t peers_hash;             /* hash of the sorted list of addresses it was started with; 0: none given */
+    bool joining;                    /* blank, and wants to become a member of the other's cluster */
+    uint64_t member_until;           /* the newest configuration in its log that it finds itself in, by its index + 1;
+                                        0: in none */
     struct slice configuration;      /* at index 0, encoded (raft/configuration.h); empty while blank */
 };
 

@@ -58,6 +58,16 @@ void mp_write_string(struct buffer *out, struct slice value)
     }
 }
 
+void mp_write_string_head(struct buffer *out, uint32_t size, bool text)
+{
+    msgpack_packer packer = packer_on(out);
+    if (text) {
+        msgpack_pack_str(&packer, size);
+    } else {
+        msgpack_pack_bin(&packer, size);
+    }
+}
+
 void mp_write_text(struct buffer *out, const char *value)
 {
     mp_write_string(out, slice_text(value));

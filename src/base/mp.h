@@ -50,6 +50,8 @@ struct mp_reader {
 
 struct mp_reader mp_reader_of(struct slice bytes);
 bool mp_read(struct mp_reader *reader, struct mp_item *item); /* false: malformed, ended, or an ext type */
+/* For streams. false: not all of it is there yet or, with *malformed, it never will be; nothing was read. */
+bool mp_read_some(struct mp_reader *reader, struct mp_item *item, bool *malformed);
 bool mp_skip(struct mp_reader *reader, struct slice *skipped); /* one whole value; its bytes in *skipped if not null */
 bool mp_at_end(const struct mp_reader *reader);
 
@@ -93,6 +95,8 @@ void mp_write_u64(struct buffer *out, uint64_t value);
 void mp_write_float(struct buffer *out, double value);
 void mp_write_string(struct buffer *out, struct slice value); /* str where valid UTF-8, else bin */
 void mp_write_text(struct buffer *out, const char *value);
+/* What comes before a string's bytes, for one that is written in pieces; `text`: all of it is valid UTF-8. */
+void mp_write_string_head(struct buffer *out, uint32_t size, bool text);
 void mp_write_array(struct buffer *out, uint32_t count);
 void mp_write_map(struct buffer *out, uint32_t count);
 void mp_write_raw(struct buffer *out, struct slice value); /* bytes that already are one value */

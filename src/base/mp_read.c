@@ -48,6 +48,14 @@ bool mp_read(struct mp_reader *reader, struct mp_item *item)
     return true;
 }
 
+bool mp_read_some(struct mp_reader *reader, struct mp_item *item, bool *malformed)
+{
+    struct head head;
+    size_t available = (size_t)(reader->end - reader->at);
+    *malformed = available > 0 && head_at(reader->at, available, &head) == HEAD_BAD;
+    return available > 0 && !*malformed && mp_read(reader, item);
+}
+
 /* Counts the values still to come instead of keeping a stack: any depth, constant memory. A count
  * is 32 bits and costs a byte of input at least, so the sum cannot overflow. */
 bool mp_skip(struct mp_reader *reader, struct slice *skipped)

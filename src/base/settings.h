@@ -22,6 +22,9 @@
     X(append_window,           128, 1, 4096, "messages", NODE, false, "append messages in flight to one follower") \
     X(uncommitted_bytes_max,   67108864, 4096, 1073741824, "bytes", NODE, false, "proposals not yet committed; past it they are refused") \
     X(tail_bytes_max,          67108864, 0, 1073741824, "bytes", NODE, false, "newest entries kept in memory for followers") \
+    X(leases,                  0, 0, 1, "0 or 1", NODE, false, "1: reads that ask for it are answered by the leader's lease; the same on every node") \
+    X(clock_drift_ppm,         10000, 0, 500000, "millionths", NODE, false, "how far any node's clock rate may be off: shortens leases") \
+    X(follower_reads,          0, 0, 1, "0 or 1", NODE, true, "1: a follower asks the leader for an index and answers queries itself") \
     X(disk_retry_ms,           500, 1, 60000, "ms", NODE, false, "how often a write refused by a full disk is tried again") \
     X(request_timeout_ms,      5000, 1, 600000, "ms", NODE, true, "how long a request waits before its outcome is said to be unknown") \
     X(stop_timeout_ms,         10000, 1, 600000, "ms", NODE, true, "how long a graceful stop may take") \
@@ -37,7 +40,14 @@
     X(http_idle_ms,            60000, 100, 3600000, "ms", NODE, true, "an HTTP connection that sends no request for this long is closed") \
     X(command_steps_max,       50000000, 1000, 100000000000, "VM instructions", REPLICATED, false, "budget of one command or query") \
     X(command_memory_max,      268435456, 1048576, 17179869184, "bytes", REPLICATED, false, "Lua memory one command may have in use") \
-    X(block_bytes_max,         16777216, 65536, 1073741824, "bytes", REPLICATED, false, "one block of Lua memory, and so one string")
+    X(block_bytes_max,         16777216, 65536, 1073741824, "bytes", REPLICATED, false, "one block of Lua memory, and so one string") \
+    X(session_timeout_ms,      3600000, 1000, 2592000000, "ms", REPLICATED, false, "a session that nobody uses for this long, by the replicated clock, expires") \
+    X(session_window,          128, 1, 4096, "replies", REPLICATED, false, "newest replies kept for each session, and so commands it may have under way") \
+    X(sessions_max,            10000, 1, 1000000, "sessions", REPLICATED, false, "sessions open at once; past it opening one is refused") \
+    X(session_bytes_max,       268435456, 65536, 17179869184, "bytes", REPLICATED, false, "replies kept in sessions; past it their new commands are refused") \
+    X(idempotency_timeout_ms,  86400000, 1000, 2592000000, "ms", REPLICATED, false, "how long an idempotency key is kept at least, by the replicated clock") \
+    X(idempotency_keys_max,    250000, 1, 10000000, "keys", REPLICATED, false, "idempotency keys kept at once; past it new ones are refused") \
+    X(idempotency_bytes_max,   67108864, 65536, 17179869184, "bytes", REPLICATED, false, "keys and replies kept for them; past it new ones are refused")
 /* clang-format on */
 
 enum setting_scope { SETTING_NODE, SETTING_REPLICATED };

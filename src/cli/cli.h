@@ -21,11 +21,17 @@ struct cli_command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit code */
 };
 
+extern const struct cli_command add_command;
 extern const struct cli_command bench_command;
 extern const struct cli_command cluster_command;
+extern const struct cli_command demote_command;
+extern const struct cli_command members_command;
+extern const struct cli_command promote_command;
+extern const struct cli_command remove_command;
 extern const struct cli_command sim_command;
 extern const struct cli_command start_command;
 extern const struct cli_command status_command;
+extern const struct cli_command transfer_command;
 
 /* Finds the command and runs it; handles help, --help and --version. Returns the exit code. */
 int cli_main(int argc, char **argv);

@@ -20,7 +20,7 @@
 #define PEERS_MAX 64
 
 struct start_options {
-    const char *id, *address, *advertise, *peers, *http, *data, *config, *log_level;
+    const char *id, *address, *advertise, *peers, *join, *http, *data, *config, *log_level;
     uint64_t http_port; /* 0: not given */
     bool stop_with_stdin;
 };
@@ -34,9 +34,9 @@ struct start {
     struct buffer text;       /* values of the file as flags' text, each behind the other, zero-terminated */
     struct buffer app_config;
     char http[ADDRESS_MAX + 8], data[ID_MAX + 16], app_path[PATH_MAX];
-    char *peer_text;
-    const char *peers[PEERS_MAX];
-    size_t peer_count;
+    char *peer_text, *join_text;
+    const char *peers[PEERS_MAX], *join[PEERS_MAX];
+    size_t peer_count, join_count;
 };
 
 static int start_run(int argc, char **argv);
@@ -45,7 +45,8 @@ static enum error_code read_file(struct start *start, struct error *error);
 static enum error_code set_from_file(struct start *start, struct slice key, struct slice value, struct error *error);
 static enum error_code text_of(struct slice value, struct buffer *out);
 static enum error_code complete(struct start *start, struct error *error);
-static enum error_code split_peers(struct start *start, struct error *error);
+static enum error_code split_list(const char *flag, const char *text, char **copy, const char **list, size_t *count,
+                                  struct error *error);
 static enum error_code check_address(const char *flag, const char *address, struct error *error);
 static void find_app(struct start *start);
 
@@ -55,6 +56,7 @@ static const struct flag rows[] = {
     {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", "where nodes and RPC clients reach it"},
     {"advertise", FLAG_TEXT, FIELD(advertise), 0, 0, "HOST:PORT", "the address others are told (--addr)"},
     {"peers", FLAG_TEXT, FIELD(peers), 0, 0, "A,B,C", "every first member's HOST:PORT or ID=HOST:PORT, itself too"},
+    {"join", FLAG_TEXT, FIELD(join), 0, 0, "A,B,C", "HOST:PORT of members: a blank node asks them to let it in"},
     {"http-port", FLAG_INTEGER, FIELD(http_port), 1, 65535, "PORT", "HTTP on the host of --addr"},
     {"http", FLAG_TEXT, FIELD(http), 0, 0, "HOST:PORT", "HTTP elsewhere"},
     {"data", FLAG_TEXT, FIELD(data), 0, 0, "DIR", "its data folder (./data/ID)"},
@@ -75,14 +77,16 @@ static const struct flags flags = {
 const struct cli_command start_command = {
     .name = "start",
     .summary = "runs one node",
-    .usage = "[APP] --id ID --addr HOST:PORT --peers A,B,C [flags]",
+    .usage = "[APP] --id ID --addr HOST:PORT (--peers A,B,C | --join A,B,C) [flags]",
     .help = "Runs one node of a cluster until SIGTERM or Ctrl-C. APP is a folder with fsm.lua, or a .lua file;\n"
             "without one it is the key-value example. A blank cluster begins when every node of --peers has\n"
             "answered with the same list; later starts need only --id and --addr, the rest is in the data folder.\n"
+            "With --join a blank node enters a running cluster: it needs no app, which comes with the log.\n"
             "\n"
             "  moonclave start examples/kv --id n1 --addr 127.0.0.1:5001 --http-port 9091 --data data/n1 \\\n"
             "      --peers n1=127.0.0.1:5001,n2=127.0.0.1:5002,n3=127.0.0.1:5003\n"
             "  moonclave start --config node.lua\n"
+            "  moonclave start --join 127.0.0.1:5001 --id n4 --addr 127.0.0.1:5004 --http-port 9094 --data data/n4\n"
             "\n"
             "In a config file names have _ for -, `peers` may be a list, `app` names the app and `app_config` is what\n"
             "its init gets:\n"
@@ -107,6 +111,8 @@ static int start_run(int argc, char **argv)
             .advertise = start.options.advertise,
             .peers = start.peer_count > 0 ? start.peers : NULL,
             .peer_count = start.peer_count,
+            .join = start.join_count > 0 ? start.join : NULL,
+            .join_count = start.join_count,
             .http = start.options.http,
             .data = start.options.data,
             .app = start.app,
@@ -119,6 +125,7 @@ static int start_run(int argc, char **argv)
         status = cli_fail_error(&error);
     }
     memory_free(start.peer_text);
+    memory_free(start.join_text);
     buffer_deinit(&start.file);
     buffer_deinit(&start.text);
     buffer_deinit(&start.app_config);
@@ -232,7 +239,12 @@ static enum error_code complete(struct start *start, struct error *error)
     code = check_address("--addr", options->address, error);
     if (code == ERROR_OK) code = check_address("--advertise", options->advertise, error);
     if (code == ERROR_OK && options->http != NULL) code = check_address("--http", options->http, error);
-    if (code == ERROR_OK) code = split_peers(start, error);
+    if (code == ERROR_OK)
+        code = split_list("--peers", options->peers, &start->peer_text, start->peers, &start->peer_count, error);
+    if (code == ERROR_OK)
+        code = split_list("--join", options->join, &start->join_text, start->join, &start->join_count, error);
+    if (code == ERROR_OK && options->join != NULL && options->peers != NULL)
+        code = error_set(error, ERROR_USAGE, "start: --peers begins a cluster, --join enters one: give one of them");
     if (code == ERROR_OK) code = settings_check(&start->settings, error);
     if (code != ERROR_OK) return code;
     if (options->http == NULL && options->http_port != 0) {
@@ -245,23 +257,23 @@ static enum error_code complete(struct start *start, struct error *error)
         snprintf(start->data, sizeof start->data, "./data/%s", options->id);
         options->data = start->data;
     }
-    if (start->app == NULL) find_app(start);
+    if (start->app == NULL && start->join_count == 0) find_app(start);
     if (start->app_config.size == 0) mp_write_map(&start->app_config, 0);
     return ERROR_OK;
 }
 
-static enum error_code split_peers(struct start *start, struct error *error)
+/* Addresses behind commas, in a copy that the list points into. */
+static enum error_code split_list(const char *flag, const char *text, char **copy, const char **list, size_t *count,
+                                  struct error *error)
 {
-    if (start->options.peers == NULL) return ERROR_OK;
-    start->peer_text = memory_copy_text(start->options.peers);
-    for (char *rest = start->peer_text, *peer; (peer = strsep(&rest, ",")) != NULL;) {
-        const char *address = strchr(peer, '=') != NULL ? strchr(peer, '=') + 1 : peer;
-        if (start->peer_count == PEERS_MAX) {
-            return error_set(error, ERROR_USAGE, "start: --peers: more than %d", PEERS_MAX);
-        }
-        enum error_code code = check_address("--peers", address, error);
+    if (text == NULL) return ERROR_OK;
+    *copy = memory_copy_text(text);
+    for (char *rest = *copy, *one; (one = strsep(&rest, ",")) != NULL;) {
+        const char *address = strchr(one, '=') != NULL ? strchr(one, '=') + 1 : one;
+        if (*count == PEERS_MAX) return error_set(error, ERROR_USAGE, "start: %s: more than %d", flag, PEERS_MAX);
+        enum error_code code = check_address(flag, address, error);
         if (code != ERROR_OK) return code;
-        start->peers[start->peer_count++] = peer;
+        list[(*count)++] = one;
     }
     return ERROR_OK;
 }

@@ -4,6 +4,7 @@
  */
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/view.h"
 
 #include "base/identity.h"
 #include "base/memory.h"
@@ -17,7 +18,6 @@
 #define CONNECT_MS 2000
 #define ANSWER_MS 5000
 #define COLUMNS 7
-#define CELL_MAX (ADDRESS_MAX + 1) /* no other cell is longer */
 
 struct status_options {
     const char *address;
@@ -37,9 +37,7 @@ static enum error_code ask(struct rpc_client *client, const char *method, struct
 static int print_json(const struct view *view);
 static void print_view(const struct view *view);
 static void print_warnings(struct slice status);
-static void print_members(struct slice members);
 static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX]);
-static const char *text_of(struct slice map, const char *key, char *out, size_t size);
 static bool flag_of(struct slice map, const char *key);
 static struct slice value_of(struct slice map, const char *key);
 
@@ -101,9 +99,9 @@ static void ask_leader(struct view *view)
 {
     struct slice status = buffer_slice(&view->status);
     char id[CELL_MAX], leader[CELL_MAX], address[CELL_MAX];
-    text_of(status, "id", id, sizeof id);
-    text_of(status, "leader", leader, sizeof leader);
-    text_of(status, "leader_address", address, sizeof address);
+    view_text(status, "id", id, sizeof id);
+    view_text(status, "leader", leader, sizeof leader);
+    view_text(status, "leader_address", address, sizeof address);
     if (leader[0] == 0 || address[0] == 0 || strcmp(id, leader) == 0) return;
     struct rpc_client *client = NULL;
     struct buffer members = {0};
@@ -152,12 +150,12 @@ static void print_view(const struct view *view)
 {
     struct slice status = buffer_slice(&view->status);
     char cluster[CELL_MAX], leader[CELL_MAX], address[CELL_MAX], term[CELL_MAX], commit[CELL_MAX], id[CELL_MAX];
-    text_of(status, "cluster", cluster, sizeof cluster);
-    text_of(status, "leader", leader, sizeof leader);
-    text_of(status, "leader_address", address, sizeof address);
-    text_of(status, "term", term, sizeof term);
-    text_of(status, "commit_index", commit, sizeof commit);
-    text_of(status, "id", id, sizeof id);
+    view_text(status, "cluster", cluster, sizeof cluster);
+    view_text(status, "leader", leader, sizeof leader);
+    view_text(status, "leader_address", address, sizeof address);
+    view_text(status, "term", term, sizeof term);
+    view_text(status, "commit_index", commit, sizeof commit);
+    view_text(status, "id", id, sizeof id);
     printf("cluster %s: ", cluster);
     if (leader[0] == 0) {
         printf("no leader is known to %s, term %s, commit %s\n", id, term, commit);
@@ -165,17 +163,17 @@ static void print_view(const struct view *view)
         printf("leader %s (%s), term %s, commit %s\n", leader, address, term, commit);
     }
     print_warnings(status);
-    print_members(buffer_slice(&view->members));
+    view_members(buffer_slice(&view->members));
 }
 
 static void print_warnings(struct slice status)
 {
     char text[ERROR_TEXT_MAX], id[CELL_MAX];
-    text_of(status, "id", id, sizeof id);
-    if (strcmp(text_of(status, "role", text, sizeof text), "blank") == 0) {
+    view_text(status, "id", id, sizeof id);
+    if (strcmp(view_text(status, "role", text, sizeof text), "blank") == 0) {
         printf("%s waits until every node of its --peers has answered: start the others\n", id);
     }
-    if (text_of(value_of(status, "app"), "error", text, sizeof text)[0] != 0) {
+    if (view_text(value_of(status, "app"), "error", text, sizeof text)[0] != 0) {
         printf("%s cannot run the app: %s\n", id, text);
     }
     if (flag_of(status, "disk_full")) printf("%s has a full disk: make room, it goes on by itself\n", id);
@@ -184,7 +182,7 @@ static void print_warnings(struct slice status)
 }
 
 /* Columns as wide as their widest cell; numbers to the right. */
-static void print_members(struct slice members)
+void view_members(struct slice members)
 {
     static const char *const titles[COLUMNS] = {"id", "address", "role", "state", "match", "lag", "contact"};
     static const bool right[COLUMNS] = {[4] = true, [5] = true, [6] = true};
@@ -217,7 +215,7 @@ static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX])
 {
     static const char *const keys[COLUMNS] = {"id", "address", "role", "state", "match", "lag", "contact_ms"};
     for (size_t i = 0; i < COLUMNS; i++) {
-        text_of(member, keys[i], cells[i], CELL_MAX);
+        view_text(member, keys[i], cells[i], CELL_MAX);
         if (cells[i][0] == 0) snprintf(cells[i], CELL_MAX, "-");
     }
     size_t size = strlen(cells[COLUMNS - 1]);
@@ -227,7 +225,7 @@ static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX])
 /* ---- reading maps ---- */
 
 /* A string or integer as text; "" for anything else. */
-static const char *text_of(struct slice map, const char *key, char *out, size_t size)
+const char *view_text(struct slice map, const char *key, char *out, size_t size)
 {
     struct slice value = value_of(map, key);
     struct mp_reader reader = mp_reader_of(value);

@@ -10,6 +10,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/entry.h"
 
 #include <assert.h>
@@ -25,8 +26,10 @@ static void make_room(struct apply *apply);
 static void let_go(struct apply *apply, raft_index applied);
 static void apply_entry(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_nothing(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_configuration(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_command(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_session(struct host *host, const struct raft_entry *entry);
 static void load_app(struct host *host, const struct raft_entry *entry,
                      const struct init_payload *init);
 static void warn_of_another_app(struct host *host);
@@ -37,9 +40,10 @@ static struct machine_entry stamps_of(const struct host *host, const struct raft
 static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
                                                             const struct raft_entry *entry) = {
     [RAFT_NOOP] = apply_nothing,
-    [RAFT_CONFIGURATION] = apply_nothing, /* the core has it since it was appended */
+    [RAFT_CONFIGURATION] = apply_configuration,
     [RAFT_INIT] = apply_init,
     [RAFT_COMMAND] = apply_command,
+    [RAFT_SESSION] = apply_session,
 };
 
 bool apply_run(struct host *host, uint64_t until_us)
@@ -114,8 +118,7 @@ void apply_log_read(struct host *host, const struct raft_entry *entries, size_t 
     host_fatal(host, &error);
 }
 
-/* The reader's memory ends with the call: a reference where there is one to take, a copy otherwise.
- */
+/* The reader's memory ends with the call; its payloads are counted. */
 static void hold(struct host *host, const struct raft_entry *entry)
 {
     struct apply *apply = &host->apply;
@@ -123,12 +126,8 @@ static void hold(struct host *host, const struct raft_entry *entry)
     struct raft_entry *kept = &apply->held[apply->held_at + apply->held_count++];
     *kept = *entry;
     apply->held_bytes += raft_entry_size(entry);
-    if (entry->payload.blob != NULL) {
-        raft_entry_take(kept);
-    } else if (entry->payload.bytes.size > 0) {
-        kept->payload.blob = blob_new(entry->payload.bytes.data, entry->payload.bytes.size);
-        kept->payload.bytes = slice_of(kept->payload.blob->data, kept->payload.blob->size);
-    }
+    assert(entry->payload.blob != NULL || entry->payload.bytes.size == 0);
+    raft_entry_take(kept);
 }
 
 static void make_room(struct apply *apply)
@@ -175,7 +174,7 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
         host_fatal(host, &error);
         return;
     }
-    system_advance(&host->system, entry->time_ms);
+    system_advance(&host->system, &host->settings, entry->time_ms);
     buffer_clear(&apply->reply);
     enum error_code code = type_rows[entry->type](host, entry);
     if (host->dead) return;
@@ -195,6 +194,13 @@ static enum error_code apply_nothing(struct host *host, const struct raft_entry 
     return ERROR_OK;
 }
 
+/* The core goes by it since it was appended. */
+static enum error_code apply_configuration(struct host *host, const struct raft_entry *entry)
+{
+    admin_applied(entry, &host->apply.reply);
+    return ERROR_OK;
+}
+
 static enum error_code apply_command(struct host *host, const struct raft_entry *entry)
 {
     if (!host->apply.app_loaded) {
@@ -202,10 +208,16 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
                           NULL); /* the same bytes on every node */
         return ERROR_SCRIPT;
     }
+    struct sessions *sessions = &host->system.sessions;
+    struct buffer *reply = &host->apply.reply;
+    enum error_code code;
+    if (!sessions_admit(sessions, &host->settings, entry, &code, reply)) return code;
     struct machine_entry stamps = stamps_of(host, entry);
-    enum error_code code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes,
-                                               &host->apply.reply);
-    if (code == ERROR_INTERNAL) machine_failed(host, entry->index);
+    code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes, reply);
+    if (code == ERROR_INTERNAL)
+        machine_failed(host, entry->index);
+    else
+        sessions_keep(sessions, &host->settings, entry, code, buffer_slice(reply));
     return code;
 }
 
@@ -220,15 +232,37 @@ void machine_failed(struct host *host, raft_index index)
     host_fatal(host, &error);
 }
 
+/* Where there is no app there are no replicated settings, and nobody to open a session for. */
+static enum error_code apply_session(struct host *host, const struct raft_entry *entry)
+{
+    if (!host->apply.app_loaded) {
+        reply_write_error(&host->apply.reply, ERROR_SCRIPT, NULL);
+        return ERROR_SCRIPT;
+    }
+    enum error_code code = sessions_apply(&host->system.sessions, &host->settings, entry,
+                                          &host->apply.reply);
+    if (code == ERROR_VERSION) {
+        struct error error;
+        error_set(&error, code,
+                  "entry %" PRIu64 " does with a session what this program does not know: a newer "
+                  "one does",
+                  entry->index);
+        host_fatal(host, &error);
+    }
+    return code;
+}
+
+/* What is the hash of a key is no session to the app. */
 static struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry)
 {
+    bool keyed = entry->flags & RAFT_ENTRY_KEYED;
     return (struct machine_entry){
         .index = entry->index,
         .term = entry->term,
         .time_ms = host->system.clock_ms,
         .seed = entry->seed,
-        .session = entry->session,
-        .sequence = entry->sequence,
+        .session = keyed ? 0 : entry->session,
+        .sequence = keyed ? 0 : entry->sequence,
     };
 }
 
@@ -292,8 +326,10 @@ static void answer_index(struct host *host, const struct raft_entry *entry, enum
     struct waiter *waiter;
     while ((waiter = waiter_index_find(&host->waiters, WAITERS_BY_NUMBER, entry->index,
                                        WAITER_PROPOSED)) != NULL) {
-        if (waiter->term == entry->term) {
+        if (GUARD(ANSWER_BY_INDEX, waiter->term == entry->term)) {
             answer(host, waiter, code, buffer_slice(&host->apply.reply));
+        } else if (waiter_is_deduplicated(waiter)) {
+            arrive_again(host, waiter); /* certainly not done: so with whoever leads now */
         } else {
             answer_error(host, waiter, ERROR_UNAVAILABLE,
                          "another leader's entry took its place: it was not done");

@@ -9,11 +9,17 @@
  * Until a node has stored, the newest hello of each peer counts. Each node stores one configuration
  * only, and messages count within one cluster id only, so two clusters can never both have a
  * majority of the same list.
+ *
+ * A blank node with --join asks a member instead, who asks the leader. Let in, it stores the cluster's first
+ * configuration, which does not name it, and gets the log from there on. Asked again after a crash in between, the
+ * leader finds it a member already and says so.
  */
 #include "host/internal.h"
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -21,26 +27,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum error_code parse_peers(struct host *host, const struct host_options *options);
-static enum error_code parse_peer(struct candidate *candidate, const char *text,
+static enum error_code parse_peers(struct host *host, const char *const *list, size_t count);
+static enum error_code parse_peer(const char *flag, struct candidate *candidate, const char *text,
                                   struct error *error);
 static enum error_code check_peers(struct host *host);
 static int compare_candidates(const void *a, const void *b);
 static uint64_t hash_of_list(const struct bootstrap *bootstrap);
 static struct candidate *find_candidate(struct bootstrap *bootstrap, const char *address);
 static enum error_code adopt(struct host *host, const struct hello *hello, struct error *error);
+static struct candidate *add_candidate(struct bootstrap *bootstrap, const char *address);
+static void try_another(struct bootstrap *bootstrap);
+static enum error_code meet(struct host *host, const struct hello *hello, struct error *error);
 static enum error_code count_peer(struct host *host, const struct hello *hello,
                                   struct error *error);
 static enum error_code complain(struct host *host, struct candidate *candidate,
                                 const struct error *error);
+static void tell_candidates(struct host *host);
+static bool follow_leader(struct host *host, struct slice body);
 static void describe_list(const struct bootstrap *bootstrap, struct buffer *out);
 static void store_when_complete(struct host *host);
 static void store(struct host *host);
 
 void bootstrap_init(struct host *host, const struct host_options *options)
 {
-    if (options->peer_count == 0) return;
-    if (parse_peers(host, options) != ERROR_OK) return;
+    bool joins = options->join_count > 0 && host->identity.cluster == 0;
+    size_t count = joins ? options->join_count : options->peer_count;
+    host->bootstrap.joining = joins;
+    if (count == 0) return;
+    if (parse_peers(host, joins ? options->join : options->peers, count) != ERROR_OK || joins) return;
     if (host->identity.cluster == 0 && check_peers(host) != ERROR_OK) return;
     host->bootstrap.peers_hash = hash_of_list(&host->bootstrap);
 }
@@ -52,13 +66,14 @@ void bootstrap_deinit(struct host *host)
 
 /* ---- the list ---- */
 
-static enum error_code parse_peers(struct host *host, const struct host_options *options)
+static enum error_code parse_peers(struct host *host, const char *const *list, size_t count)
 {
     struct bootstrap *bootstrap = &host->bootstrap;
-    bootstrap->candidates = memory_zero(options->peer_count, sizeof *bootstrap->candidates);
-    for (size_t i = 0; i < options->peer_count; i++) {
+    const char *flag = bootstrap->joining ? "--join" : "--peers";
+    bootstrap->candidates = memory_zero(count, sizeof *bootstrap->candidates);
+    for (size_t i = 0; i < count; i++) {
         struct candidate *candidate = &bootstrap->candidates[bootstrap->count++];
-        if (parse_peer(candidate, options->peers[i], &bootstrap->error) != ERROR_OK)
+        if (parse_peer(flag, candidate, list[i], &bootstrap->error) != ERROR_OK)
             return bootstrap->error.code;
     }
     qsort(bootstrap->candidates, bootstrap->count, sizeof *bootstrap->candidates,
@@ -67,24 +82,23 @@ static enum error_code parse_peers(struct host *host, const struct host_options 
 }
 
 /* "addr" or "id=addr" */
-static enum error_code parse_peer(struct candidate *candidate, const char *text,
+static enum error_code parse_peer(const char *flag, struct candidate *candidate, const char *text,
                                   struct error *error)
 {
     char host[ADDRESS_MAX + 1];
     uint16_t port;
     const char *address = strchr(text, '=') != NULL ? strchr(text, '=') + 1 : text;
-    int written = snprintf(candidate->address, sizeof candidate->address, "%s", address);
-    if (written < 0 || (size_t)written >= sizeof candidate->address ||
-        !raft_address_split(address, host, &port) || port == 0) {
-        return error_set(error, ERROR_USAGE, "--peers: '%s' is not host:port", address);
+    if (!raft_address_split(address, host, &port) || port == 0) {
+        return error_set(error, ERROR_USAGE, "%s: '%s' is not host:port", flag, address);
     }
+    memcpy(candidate->address, address, strlen(address)); /* ADDRESS_MAX at most, or it is none */
     if (address == text) return ERROR_OK;
     char id[ID_MAX + 1] = "";
     size_t length = (size_t)(address - 1 - text);
     if (length <= ID_MAX) snprintf(id, sizeof id, "%.*s", (int)length, text);
     if (!id_valid(id)) {
         return error_set(error, ERROR_USAGE,
-                         "--peers: '%.*s' is not an id: 1 to %d of letters, digits, - _ .",
+                         "%s: '%.*s' is not an id: 1 to %d of letters, digits, - _ .", flag,
                          (int)length, text, ID_MAX);
     }
     candidate->expected = raft_id_of(id);
@@ -156,24 +170,32 @@ void bootstrap_begin(struct host *host)
     if (bootstrap->error.code == ERROR_OK && bootstrap->count == 0) {
         error_set(&bootstrap->error, ERROR_USAGE,
                   "the data folder is blank: --peers has to name the first members (this node "
-                  "alone is one, too)");
+                  "alone is one, too), or --join a member of the cluster it is to join");
     }
     if (bootstrap->error.code != ERROR_OK) {
         host_fatal(host, &bootstrap->error);
         return;
     }
-    bootstrap->stage = BOOTSTRAP_GATHERING;
+    bootstrap->stage = bootstrap->joining ? BOOTSTRAP_JOINING : BOOTSTRAP_GATHERING;
+    if (bootstrap->joining)
+        host_log(host, LOG_LEVEL_INFO, "blank: asks to join the cluster of --join");
+    else if (bootstrap->count > 1)
+        host_log(host, LOG_LEVEL_INFO, "blank: waits for the %zu other nodes of --peers", bootstrap->count - 1);
+    tell_candidates(host);
+    if (!bootstrap->joining) store_when_complete(host);
+}
+
+static void tell_candidates(struct host *host)
+{
+    const struct bootstrap *bootstrap = &host->bootstrap;
     struct host_peer *peers = memory_zero(bootstrap->count, sizeof *peers);
     size_t count = 0;
     for (size_t i = 0; i < bootstrap->count; i++) {
         if (strcmp(bootstrap->candidates[i].address, host->address) == 0) continue;
         memcpy(peers[count++].address, bootstrap->candidates[i].address, sizeof peers->address);
     }
-    if (count > 0)
-        host_log(host, LOG_LEVEL_INFO, "blank: waits for the %zu other nodes of --peers", count);
     host->ports.peers(host->ports.context, peers, count);
     memory_free(peers);
-    store_when_complete(host);
 }
 
 /* This node is blank; the hello has passed hello_check. */
@@ -199,8 +221,11 @@ static enum error_code adopt(struct host *host, const struct hello *hello, struc
     struct raft_id own = raft_id_of(id);
     const struct raft_server *found = raft_configuration_find(&first, &own);
     bool member = found != NULL;
-    bool same = member && found->incarnation == host->identity.incarnation;
+    bool joins = host->bootstrap.joining;
+    bool same = member && GUARD(WIPED_BELIEVED,
+                                found->incarnation == host->identity.incarnation);
     raft_configuration_deinit(&first);
+    if (joins && !same) return meet(host, hello, error); /* who is a member now, the leader knows */
     if (!member) {
         return error_set(error, ERROR_FOREIGN, "%s is not a member of the cluster of %s", id,
                          hello->identity.id);
@@ -210,7 +235,9 @@ static enum error_code adopt(struct host *host, const struct hello *hello, struc
         return error_set(error, ERROR_FOREIGN, /* WIPED would say that the other one is */
                          "%s lost its data: remove it from the cluster and let it join again", id);
     }
-    if (host->bootstrap.stage != BOOTSTRAP_GATHERING || host->wiped) return ERROR_OK;
+    bool blank = host->bootstrap.stage == BOOTSTRAP_GATHERING ||
+                 host->bootstrap.stage == BOOTSTRAP_JOINING;
+    if (!blank || host->wiped) return ERROR_OK;
     host_log(host, LOG_LEVEL_INFO, "takes over the first configuration from %s",
              hello->identity.id);
     buffer_clear(&host->first_configuration);
@@ -291,6 +318,152 @@ static void store_when_complete(struct host *host)
     raft_configuration_encode(&first, &host->first_configuration);
     raft_configuration_deinit(&first);
     store(host);
+}
+
+/* ---- joining ---- */
+
+/* A member of the cluster to join: it will be asked. Its first configuration is to be stored once that is granted. */
+static enum error_code meet(struct host *host, const struct hello *hello, struct error *error)
+{
+    struct bootstrap *bootstrap = &host->bootstrap;
+    if (bootstrap->stage != BOOTSTRAP_JOINING || host->wiped) return ERROR_OK;
+    if (bootstrap->cluster != 0 && bootstrap->cluster != hello->identity.cluster) {
+        return error_set(error, ERROR_FOREIGN,
+                         "%s belongs to cluster %016" PRIx64 ", another one of --join to %016" PRIx64,
+                         hello->identity.id, hello->identity.cluster, bootstrap->cluster);
+    }
+    bootstrap->cluster = hello->identity.cluster;
+    buffer_clear(&host->first_configuration);
+    buffer_append_slice(&host->first_configuration, hello->configuration);
+    /* It may be the leader, who calls because it was asked on our behalf: it will not say hello again. */
+    struct candidate *candidate = find_candidate(bootstrap, hello->address);
+    if (candidate == NULL) candidate = add_candidate(bootstrap, hello->address);
+    if (candidate != NULL) candidate->id = raft_id_of(hello->identity.id);
+    contact_note(host, hello); /* the first configuration may name nobody who is still there */
+    bool leads = candidate != NULL && candidate->leads;
+    if (leads) candidate->leads = false;
+    if (raft_id_none(&bootstrap->door) || leads) {
+        bootstrap->door = raft_id_of(hello->identity.id);
+        bootstrap->ticket = 0;
+        bootstrap->ask_us = host_now(host);
+    }
+    return ERROR_OK;
+}
+
+/* Null: there are too many. The others move. */
+static struct candidate *add_candidate(struct bootstrap *bootstrap, const char *address)
+{
+    if (bootstrap->count >= CONTACTS_MAX * 4) return NULL;
+    bootstrap->candidates =
+        memory_resize(bootstrap->candidates, bootstrap->count + 1, sizeof *bootstrap->candidates);
+    struct candidate *candidate = &bootstrap->candidates[bootstrap->count++];
+    *candidate = (struct candidate){0};
+    snprintf(candidate->address, sizeof candidate->address, "%s", address);
+    return candidate;
+}
+
+/* Who was asked last has not answered: the next one that has said hello. */
+static void try_another(struct bootstrap *bootstrap)
+{
+    size_t at = 0;
+    while (at < bootstrap->count && !raft_id_equal(&bootstrap->candidates[at].id, &bootstrap->door)) at++;
+    for (size_t i = 1; i <= bootstrap->count; i++) {
+        const struct candidate *candidate = &bootstrap->candidates[(at + i) % bootstrap->count];
+        if (raft_id_none(&candidate->id)) continue;
+        bootstrap->door = candidate->id;
+        return;
+    }
+}
+
+void bootstrap_turn(struct host *host)
+{
+    struct bootstrap *bootstrap = &host->bootstrap;
+    bool due = bootstrap->stage == BOOTSTRAP_JOINING && !raft_id_none(&bootstrap->door) &&
+               host->now_us >= bootstrap->ask_us;
+    if (!due || host->wiped || host->stop.stage != STOP_NONE) return;
+    if (bootstrap->ticket != 0) try_another(bootstrap);
+    struct buffer body = {0};
+    mp_write_array(&body, 2);
+    mp_write_text(&body, "join");
+    mp_write_map(&body, 3);
+    mp_write_text(&body, "address");
+    mp_write_text(&body, host->address);
+    mp_write_text(&body, "id");
+    mp_write_text(&body, host->identity.id);
+    mp_write_text(&body, "incarnation");
+    mp_write_u64(&body, host->identity.incarnation);
+    uint64_t patience_ms = host->settings.election_timeout_ms * 4;
+    struct request request = {.kind = REQUEST_ADMIN,
+                              .timeout_ms = (uint32_t)patience_ms,
+                              .body = buffer_slice(&body)};
+    bootstrap->ticket = ++host->ticket;
+    bootstrap->ask_us = host->now_us + patience_ms * 1000;
+    host->ports.forward(host->ports.context, &bootstrap->door, bootstrap->ticket, &request);
+    buffer_deinit(&body);
+}
+
+/* Refusals that time may mend are asked again; any other is the end of this process, which says why. */
+bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t ticket,
+                        const struct reply *reply)
+{
+    struct bootstrap *bootstrap = &host->bootstrap;
+    if (ticket != bootstrap->ticket || ticket == 0) return false;
+    bool ours = bootstrap->stage == BOOTSTRAP_JOINING && strcmp(from->id, bootstrap->door.text) == 0;
+    if (!ours) return true;
+    bootstrap->ticket = 0;
+    if (reply->code == ERROR_OK) {
+        host_log(host, LOG_LEVEL_INFO, "%s lets this node in", from->id);
+        store(host);
+        return true;
+    }
+    struct error error;
+    struct slice message = slice_text(error_help(reply->code));
+    struct slice found;
+    if (mp_map_get(reply->body, "message", &found))
+        mp_read_string(&(struct mp_reader){found.data, found.data + found.size}, &message);
+    error_set(&error, reply->code, "the cluster does not let %s in: %.*s", host->identity.id,
+              (int)message.size, (const char *)message.data);
+    bool for_now = reply->code == ERROR_NOT_LEADER || reply->code == ERROR_UNAVAILABLE ||
+                   reply->code == ERROR_TIMEOUT || reply->code == ERROR_OVERLOADED ||
+                   reply->code == ERROR_SHUTTING_DOWN || reply->code == ERROR_DISK_FULL;
+    if (!for_now) {
+        host_fatal(host, &error);
+        return true;
+    }
+    bootstrap->ask_us = retry_at(host);
+    bool told = reply->code == ERROR_NOT_LEADER && follow_leader(host, reply->body);
+    bool leads = reply->code == ERROR_OVERLOADED || reply->code == ERROR_DISK_FULL;
+    if (!told && !leads) try_another(bootstrap); /* this one may be out of touch for good */
+    uint64_t hash = hash_bytes(error.text, strlen(error.text));
+    if (hash != bootstrap->refused) host_log(host, LOG_LEVEL_WARN, "%s; asks again", error.text);
+    bootstrap->refused = hash;
+    return true;
+}
+
+/* The one that was asked does not lead, and may know who does: false where it does not. */
+static bool follow_leader(struct host *host, struct slice body)
+{
+    struct bootstrap *bootstrap = &host->bootstrap;
+    struct slice found, text = {0};
+    char address[ADDRESS_MAX + 1] = "", name[ADDRESS_MAX + 1];
+    uint16_t port;
+    if (!mp_map_get(body, "leader_address", &found)) return false;
+    if (!mp_read_string(&(struct mp_reader){found.data, found.data + found.size}, &text)) return false;
+    if (text.size == 0 || text.size > ADDRESS_MAX) return false;
+    memcpy(address, text.data, text.size);
+    if (!raft_address_split(address, name, &port) || port == 0) return false;
+    struct candidate *candidate = find_candidate(bootstrap, address);
+    if (candidate != NULL) {
+        if (raft_id_none(&candidate->id)) return false;
+        bootstrap->door = candidate->id;
+        bootstrap->ask_us = host->now_us;
+        return true;
+    }
+    candidate = add_candidate(bootstrap, address);
+    if (candidate == NULL) return false;
+    candidate->leads = true;
+    tell_candidates(host);
+    return true;
 }
 
 /* ---- storing ---- */

@@ -5,6 +5,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -106,16 +107,22 @@ bool host_turn(struct host *host)
     uint64_t until_us = host->apply_slice_us > 0 ? now_us + host->apply_slice_us : 0;
     host->arrivals_us = 0;
     turnstile_persisted(host);
+    bootstrap_turn(host);
     submit_expire(host);
     submit_route(host);
     propose_turn(host);
+    admin_turn(host);
     reads_ask(host);
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
+    members_leave(host);
+    members_reintroduce(host);
     stop_turn(host);
+    admin_transfers(host);
     submit_tell(host);
     update_ready(host);
     arm_timer(host);
+    /* Whom admin_turn() sends elsewhere has arrived after submit_route(). */
     more = more || host->route_again || host->waiters.lists[WAITER_ARRIVED].count > 0;
     leave(host);
     return more && !host->dead;
@@ -142,7 +149,7 @@ void host_persisted(struct host *host, uint64_t sequence, enum error_code code,
 {
     if (!enter(host)) return;
     assert(sequence <= host->persist_given);
-    if (code == ERROR_OK) {
+    if (code == ERROR_OK || (code != ERROR_DISK_FULL && FAULT(FAILED_WRITE_IGNORED))) {
         report_disk(host, sequence);
     } else if (code == ERROR_DISK_FULL) {
         refuse_disk(host, sequence);
@@ -226,6 +233,8 @@ void host_hello(struct host *host, struct hello *hello)
         .protocol_max = PROTOCOL_MAX,
         .format_level = FORMAT_LEVEL,
         .peers_hash = host->bootstrap.peers_hash,
+        .joining = host->bootstrap.joining && host->identity.cluster == 0,
+        .member_until = host->member_until,
     };
     memcpy(hello->address, host->address, sizeof hello->address);
     memcpy(hello->lua_release, host->lua_release, sizeof hello->lua_release);
@@ -244,6 +253,9 @@ enum error_code host_receive_hello(struct host *host, const struct hello *hello,
         member->lost_until_us = 0;
         host->route_again = true;
     }
+    bool known = member != NULL && member->incarnation == hello->identity.incarnation;
+    bool speaks = host->identity.cluster != 0 || (host->bootstrap.joining && hello->identity.cluster != 0);
+    if (code == ERROR_OK && !known && speaks) contact_note(host, hello);
     leave(host);
     return code;
 }
@@ -254,7 +266,9 @@ void host_refused(struct host *host, const struct raft_id *by, enum error_code c
     if (!enter(host)) return;
     (void)text;                               /* the transport has logged it */
     bool blank = host->identity.cluster == 0; /* a member knows better than one that refuses it */
-    if (code == ERROR_WIPED && blank)
+    if (code == ERROR_REMOVED && host->member_until > 0) host_removed(host, by->text);
+    /* One that asks to join asks on: whoever refuses it may not have heard yet that its former self was removed. */
+    if (code == ERROR_WIPED && blank && !host->bootstrap.joining)
         host_lost_its_data(host, raft_id_none(by) ? "another node" : by->text);
     leave(host);
 }
@@ -265,8 +279,10 @@ void host_receive(struct host *host, const struct identity *from,
     if (!enter(host)) return;
     bool for_us = strcmp(message->to.text, host->identity.id) == 0 &&
                   strcmp(message->from.text, from->id) == 0;
-    if (for_us && host_runs(host) && member_speaks(host, from)) {
+    if (for_us && host_runs(host) && member_says(host, from, message->type)) {
+        contact_heard(host, from->id);
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_RECEIVE, .message = message});
+        if (message->type == RAFT_APPEND) host->heard_us = host->now_us;
     }
     leave(host);
 }
@@ -276,7 +292,10 @@ void host_forwarded(struct host *host, const struct identity *from, uint64_t tic
 {
     if (!enter(host)) return;
     struct raft_id id = raft_id_of(from->id);
-    if (member_speaks(host, from)) submit_admit(host, ticket, request, &id);
+    if (member_speaks(host, from) || contact_may_ask(host, from, request)) {
+        contact_heard(host, from->id);
+        submit_admit(host, ticket, request, &id);
+    }
     leave(host);
 }
 
@@ -284,13 +303,15 @@ void host_forward_reply(struct host *host, const struct identity *from, uint64_t
                         const struct reply *reply)
 {
     if (!enter(host)) return;
-    forward_answered(host, from, ticket, reply);
+    host_now(host); /* "again soon" counts from now, however long this node was idle */
+    if (!bootstrap_answered(host, from, ticket, reply)) forward_answered(host, from, ticket, reply);
     leave(host);
 }
 
 void host_peer_lost(struct host *host, const struct raft_id *id)
 {
     if (!enter(host)) return;
+    host_now(host);
     forward_lost(host, id);
     if (host_runs(host) && member_find(host, id->text) != NULL) {
         host_step(host, &(struct raft_event){.type = RAFT_EVENT_UNREACHABLE, .peer = *id});
@@ -370,11 +391,12 @@ static void leave(struct host *host)
     host->inside = false;
 }
 
-/* Ready: it has applied what was committed when it first knew both a leader and the app. */
+/* Ready: a member, as far as it knows, that has applied what was committed when it first knew both a leader and the
+ * app. */
 static void update_ready(struct host *host)
 {
     bool able = host_runs(host) && !raft_id_none(&host->leader) && host->apply.app_loaded &&
-                host->stop.stage == STOP_NONE;
+                host->named && host->stop.stage == STOP_NONE;
     if (able && !host->ready_armed) host->ready_floor = host->apply.committed;
     host->ready_armed = able;
     host->ready = able && host->apply.applied >= host->ready_floor;
@@ -387,7 +409,12 @@ static void arm_timer(struct host *host)
         host_runs(host) ? host->raft_deadline_us : 0,
         due != NULL ? due->wake_us : 0,
         host->bootstrap.stage == BOOTSTRAP_REFUSED && !host->wiped ? host->bootstrap.retry_us : 0,
-        host->stop.stage != STOP_NONE ? host->stop.deadline_us : 0,
+        host->bootstrap.stage == BOOTSTRAP_JOINING && !raft_id_none(&host->bootstrap.door) &&
+                !host->wiped
+            ? host->bootstrap.ask_us
+            : 0,
+        stop_wakes_us(host),
+        host_runs(host) ? host->introduce_us : 0,
     };
     uint64_t at_us = 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

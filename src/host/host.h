@@ -75,6 +75,9 @@ struct host_options {
     const char *address;      /* advertised host:port */
     const char *const *peers; /* --peers, as host:port or id=host:port; null: none given. Copied */
     size_t peer_count;
+    const char *const *join; /* --join: addresses of members, for a blank node that is to become one;
+                                null: none given. Copied */
+    size_t join_count;
     struct slice bundle; /* of the local app folder (script/bundle.h); empty: none here. Copied */
     struct slice config; /* the app's config: one msgpack value. Copied */
     const char *lua_release; /* "5.4.4" */
@@ -114,7 +117,8 @@ void host_hello(struct host *host, struct hello *hello);
 enum error_code host_receive_hello(struct host *host, const struct hello *hello,
                                    struct error *error);
 /* This node was refused by a peer (HELLO_REFUSED). WIPED always means the one who is refused: a
- * blank node takes no part any more and says so; a member does not believe it. */
+ * blank node takes no part any more and says so, unless it is to join: then it asks on until its
+ * former self is removed; a member does not believe it. */
 void host_refused(struct host *host, const struct raft_id *by, enum error_code code,
                   const char *text);
 /* Messages from a peer whose hello was accepted; `from` is that hello's identity. */

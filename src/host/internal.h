@@ -22,10 +22,24 @@ struct member {
     bool release_warned;
 };
 
+/* ---- contacts.c ---- */
+#define CONTACTS_MAX 16
+#define CONTACT_US   UINT64_C(60000000) /* of silence, until one is forgotten */
+
+/* A node outside the effective configuration that this one speaks with. */
+struct contact {
+    struct raft_id id;
+    uint64_t incarnation;
+    char address[ADDRESS_MAX + 1];
+    uint64_t until_us;
+    bool guest; /* blank, and asks to join */
+};
+
 /* ---- bootstrap.c ---- */
 enum bootstrap_stage {
     BOOTSTRAP_NONE,      /* not blank */
     BOOTSTRAP_GATHERING, /* waits for the others of --peers */
+    BOOTSTRAP_JOINING,   /* asks a member to be let in */
     BOOTSTRAP_STORING,   /* the first configuration is on its way to the disk */
     BOOTSTRAP_REFUSED,   /* the disk was full: tried again at retry_us */
 };
@@ -37,6 +51,7 @@ struct candidate {
     struct raft_id id;       /* heard; "" : not yet */
     uint64_t incarnation;
     uint64_t complained; /* hash of what was last complained about: said once */
+    bool leads;          /* was told to; asked as soon as it says hello */
 };
 
 struct bootstrap {
@@ -48,6 +63,11 @@ struct bootstrap {
     uint64_t cluster;    /* being stored, with host->first_configuration */
     uint64_t complained; /* as a candidate's, about those who are not in the list */
     struct error error;  /* what is wrong with the list; code OK: nothing */
+    bool joining;        /* started with --join: the candidates are members of some cluster */
+    struct raft_id door; /* JOINING: the member to ask; "" : none has answered yet */
+    uint64_t ask_us;     /* ... and when to ask next */
+    uint64_t ticket;     /* of the question that is out; 0: none */
+    uint64_t refused;    /* hash of the last temporary refusal: said once */
 };
 
 /* ---- reads.c ---- */
@@ -81,6 +101,9 @@ struct stop {
     enum stop_stage stage;
     uint64_t deadline_us; /* of the stage */
     uint64_t last_us;     /* of the whole */
+    bool hands_over;      /* leadership is to be given to another: tried until then, next at again_us */
+    uint64_t hand_over_until_us, again_us;
+    bool waits;           /* a transfer is under way */
 };
 
 struct host {
@@ -118,6 +141,15 @@ struct host {
     bool route_again; /* leader, connection or app have changed: look at the parked again */
     struct member *members;
     size_t member_count;
+    struct contact contacts[CONTACTS_MAX];
+    size_t contact_count;
+    size_t learner_count;
+    raft_index configuration_index; /* of the effective configuration */
+    bool named;                     /* ... which names this node */
+    bool transfer_failed;    /* noted by an effect, for those who wait */
+    raft_index member_until; /* of the newest configuration that names this node, + 1; 0: none */
+    uint64_t heard_us;       /* an append came last */
+    uint64_t introduce_us;   /* says hello again then, if it hears none until then; 0: no need */
     struct buffer first_configuration; /* at index 0, encoded */
     bool ready;
     bool ready_armed;
@@ -160,6 +192,11 @@ void submit_route(struct host *host);
 void submit_expire(struct host *host);
 void submit_tell(struct host *host); /* the refusals noted */
 void park(struct host *host, struct waiter *waiter, uint64_t wake_us);
+/* Looked at again in this turn or the next, without what it knew of its last attempt. */
+void arrive_again(struct host *host, struct waiter *waiter);
+/* May it be sent again though an attempt may have been proposed? Queries always; commands in a
+ * session or under a key, while that is safe. */
+bool may_ask_again(const struct host *host, const struct waiter *waiter);
 /* Answers now, and frees. */
 void answer(struct host *host, struct waiter *waiter, enum error_code code, struct slice body);
 void answer_error(struct host *host, struct waiter *waiter, enum error_code code,
@@ -178,7 +215,7 @@ void forward_or_park(struct host *host, struct waiter *waiter);
 void forward_answered(struct host *host, const struct identity *from, uint64_t ticket,
                       const struct reply *reply);
 void forward_lost(struct host *host, const struct raft_id *id);
-void forward_reconsider(struct host *host); /* queries that are with a former leader */
+void forward_reconsider(struct host *host); /* what may be sent again and is with a former leader */
 
 /* ---- reads.c ---- */
 void reads_ask(struct host *host);
@@ -198,10 +235,33 @@ void machine_failed(struct host *host, raft_index index); /* fatal: the machine 
 /* ---- members.c: who is who ---- */
 struct member *member_find(const struct host *host, const char *id); /* null: none */
 void members_set(struct host *host, const struct raft_configuration *configuration);
+void members_tell(struct host *host); /* the transport: whom to be connected with */
 bool member_speaks(struct host *host, const struct identity *from); /* may its messages count? */
+bool member_says(struct host *host, const struct identity *from, enum raft_message_type type);
 enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error);
 void host_lost_its_data(struct host *host, const char *by);
 uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
+
+void members_leave(struct host *host); /* where this node was removed */
+void members_reintroduce(struct host *host); /* where it may have been, and has not heard of it */
+void host_removed(struct host *host, const char *by);
+void members_look_for_self(struct host *host); /* is this node still one? */
+void members_remember(struct host *host, const struct raft_durable *durable);
+
+/* ---- contacts.c ---- */
+struct contact *contact_find(struct host *host, const char *id); /* null: none */
+void contact_note(struct host *host, const struct hello *hello);
+void contact_keep(struct host *host, const struct member *left);
+void contact_heard(struct host *host, const char *id);
+bool contacts_prune(struct host *host);
+void contact_expect(struct host *host, const char *id, const char *address);
+/* A guest may ask to be let in, nothing else; so may one that was let in and has not heard of it. */
+bool contact_may_ask(struct host *host, const struct identity *from, const struct request *request);
+
+/* ---- admin.c ---- */
+void admin_turn(struct host *host);
+void admin_transfers(struct host *host);
+void admin_applied(const struct raft_entry *entry, struct buffer *reply);
 
 /* ---- bootstrap.c ---- */
 void bootstrap_init(struct host *host, const struct host_options *options);
@@ -210,9 +270,14 @@ void bootstrap_begin(struct host *host);
 enum error_code bootstrap_hello(struct host *host, const struct hello *hello, struct error *error);
 void bootstrap_stored(struct host *host);
 void bootstrap_timer(struct host *host);
+void bootstrap_turn(struct host *host); /* asks to be let in, where that is due */
+/* Was this the answer to that question? */
+bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t ticket,
+                        const struct reply *reply);
 
 /* ---- stop.c ---- */
 void stop_begin(struct host *host);
 void stop_turn(struct host *host);
+uint64_t stop_wakes_us(const struct host *host);
 
 #endif

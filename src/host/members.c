@@ -7,18 +7,23 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#define REINTRODUCE_TIMEOUTS 8 /* election timeouts without a leader */
+
 static enum error_code check_program(struct host *host, const struct hello *hello,
                                      struct error *error);
 static enum error_code check_member(struct host *host, const struct hello *hello,
                                     struct error *error);
+static enum error_code check_removed(struct host *host, const struct hello *hello,
+                                     struct error *error);
+static bool succeeds(struct host *host, const struct hello *hello);
 static size_t minor_length(const char *release);
-static void tell_peers(struct host *host);
 
 struct member *member_find(const struct host *host, const char *id)
 {
@@ -34,35 +39,127 @@ void members_set(struct host *host, const struct raft_configuration *configurati
     size_t count = configuration->server_count;
     struct member *members = memory_zero(count, sizeof *members);
     bool same = count == host->member_count;
+    size_t learners = 0;
     for (size_t i = 0; i < count; i++) {
         const struct raft_server *server = &configuration->servers[i];
         const struct member *before = member_find(host, server->id.text);
         members[i].id = server->id;
         members[i].incarnation = server->incarnation;
+        if (server->role == RAFT_LEARNER) learners++;
         if (!raft_server_address(server, "node", members[i].address)) members[i].address[0] = 0;
         if (before == NULL || strcmp(before->address, members[i].address) != 0) same = false;
         if (before != NULL) members[i].lost_until_us = before->lost_until_us;
         if (before != NULL) members[i].release_warned = before->release_warned;
     }
+    for (size_t i = 0; i < host->member_count; i++) {
+        const struct member *left = &host->members[i];
+        if (raft_configuration_find(configuration, &left->id) == NULL) contact_keep(host, left);
+    }
     memory_free(host->members);
     host->members = members;
     host->member_count = count;
-    if (!same) tell_peers(host);
+    host->learner_count = learners;
+    if (contacts_prune(host) || !same) members_tell(host);
 }
 
-static void tell_peers(struct host *host)
+void members_tell(struct host *host)
 {
-    struct host_peer *peers = memory_zero(host->member_count, sizeof *peers);
+    size_t most = host->member_count + host->contact_count;
+    struct host_peer *peers = memory_zero(most, sizeof *peers);
     size_t count = 0;
     for (size_t i = 0; i < host->member_count; i++) {
         const struct member *member = &host->members[i];
         if (strcmp(member->id.text, host->identity.id) == 0 || member->address[0] == 0) continue;
+        if (contact_find(host, member->id.text) != NULL) continue; /* its successor */
         peers[count].id = member->id;
         memcpy(peers[count].address, member->address, sizeof peers[count].address);
         count++;
     }
+    for (size_t i = 0; i < host->contact_count; i++, count++) {
+        peers[count].id = host->contacts[i].id;
+        memcpy(peers[count].address, host->contacts[i].address, sizeof peers[count].address);
+    }
     host->ports.peers(host->ports.context, peers, count);
     memory_free(peers);
+}
+
+/* ---- this node ---- */
+
+/* With the effective configuration as it has just been set. */
+void members_look_for_self(struct host *host)
+{
+    const struct member *self = member_find(host, host->identity.id);
+    host->named = self != NULL && self->incarnation == host->identity.incarnation;
+    if (host->named && host->configuration_index + 1 > host->member_until)
+        host->member_until = host->configuration_index + 1;
+}
+
+/* What the log says of former configurations: in which was this node last? */
+void members_remember(struct host *host, const struct raft_durable *durable)
+{
+    struct raft_id own = raft_id_of(host->identity.id);
+    for (size_t i = 0; i <= durable->configuration_count; i++) {
+        struct raft_configuration configuration = {0};
+        const struct raft_entry *entry = i > 0 ? &durable->configurations[i - 1] : NULL;
+        raft_index index = entry != NULL ? entry->index : durable->snapshot.configuration_index;
+        struct slice bytes =
+            entry != NULL ? entry->payload.bytes : durable->snapshot.configuration;
+        if (raft_configuration_decode(bytes, &configuration, NULL) != ERROR_OK) continue;
+        const struct raft_server *found = raft_configuration_find(&configuration, &own);
+        if (found != NULL && found->incarnation == host->identity.incarnation &&
+            index + 1 > host->member_until)
+            host->member_until = index + 1;
+        raft_configuration_deinit(&configuration);
+    }
+}
+
+/* This node was a member, and a configuration that is committed and applied here names it no more: it goes. */
+void members_leave(struct host *host)
+{
+    bool gone = host_runs(host) && !host->named && host->member_until > 0 &&
+                host->apply.applied >= host->configuration_index && host->apply.applied > 0 &&
+                host->role != RAFT_LEADER;
+    if (gone) host_removed(host, "the configuration");
+}
+
+/* Who hears no leader for long may have been removed while it was cut off. Over a connection that has lived through
+ * that nobody would tell it so, and one without a vote does not even ask; but a hello is answered. */
+void members_reintroduce(struct host *host)
+{
+    uint64_t patience_us = REINTRODUCE_TIMEOUTS * host->settings.election_timeout_ms * 1000;
+    if (!host_runs(host) || host->role == RAFT_LEADER || host->stop.stage != STOP_NONE) {
+        host->introduce_us = 0;
+    } else if (host->introduce_us == 0) {
+        host->introduce_us = host->now_us + patience_us;
+    } else if (host->now_us >= host->introduce_us && host->heard_us + patience_us > host->now_us) {
+        host->introduce_us = host->heard_us + patience_us;
+    } else if (host->now_us >= host->introduce_us) {
+        host->introduce_us = host->now_us + patience_us;
+        members_tell(host);
+    }
+}
+
+void host_removed(struct host *host, const char *by)
+{
+    if (host->stop.stage != STOP_NONE) return;
+    host_log(host, LOG_LEVEL_WARN,
+             "this node, %s, was removed from the cluster (%s says so): it stops. To come back it "
+             "joins with an empty data folder",
+             host->identity.id, by);
+    stop_begin(host);
+}
+
+/*
+ * Of one that has succeeded a server of the configuration here, under its id: what it asks and what it says as a leader
+ * is heard, for the core takes that from anybody. What it answers counts for its former self's voice, and is not.
+ */
+bool member_says(struct host *host, const struct identity *from, enum raft_message_type type)
+{
+    if (member_speaks(host, from)) return true;
+    const struct contact *contact = contact_find(host, from->id);
+    bool answers = type == RAFT_VOTE || type == RAFT_APPEND_RESULT;
+    return host->identity.cluster != 0 && from->cluster == host->identity.cluster && !answers &&
+           contact != NULL && !contact->guest && contact->incarnation == from->incarnation;
 }
 
 /* A server that the configuration here does not know (yet) may speak: the core knows what it may
@@ -71,7 +168,7 @@ bool member_speaks(struct host *host, const struct identity *from)
 {
     if (host->identity.cluster == 0 || from->cluster != host->identity.cluster) return false;
     const struct member *member = member_find(host, from->id);
-    return member == NULL || member->incarnation == from->incarnation;
+    return member == NULL || GUARD(WIPED_BELIEVED, member->incarnation == from->incarnation);
 }
 
 uint64_t cluster_of(struct slice first_configuration)
@@ -149,18 +246,43 @@ static enum error_code check_member(struct host *host, const struct hello *hello
                          "%s belongs to cluster %016" PRIx64 ", %s to %016" PRIx64, it->id,
                          it->cluster, host->identity.id, host->identity.cluster);
     }
-    if (member != NULL && member->incarnation != it->incarnation) {
+    bool same = member == NULL || member->incarnation == it->incarnation;
+    if (!same && !GUARD(WIPED_BELIEVED, succeeds(host, hello))) {
         return error_set(error, ERROR_WIPED,
                          "%s lost its data: this is not the %s that the cluster knows. Remove it "
                          "from the cluster and let "
                          "it join again",
                          it->id, it->id);
     }
-    if (member == NULL && it->cluster == 0) {
+    if (member == NULL && it->cluster == 0 && !hello->joining) {
         return error_set(error, ERROR_FOREIGN, "%s is not a member of the cluster of %s", it->id,
                          host->identity.id);
     }
-    return ERROR_OK;
+    return member == NULL ? check_removed(host, hello, error) : ERROR_OK;
+}
+
+/* It was let in anew under that id: it finds itself in a configuration that is not known to be committed here, while
+ * what is known here means its former self. It may even be the leader, from whom alone this node can learn of it. */
+static bool succeeds(struct host *host, const struct hello *hello)
+{
+    if (hello->identity.cluster != host->identity.cluster || host->raft == NULL) return false;
+    raft_status(host->raft, &host->status);
+    return hello->member_until > host->status.commit_index + 1;
+}
+
+/* A configuration that is committed here names it no more, and is newer than the last one that it finds itself in:
+ * whatever it believes, it was removed. One that does not name it yet is older than that. */
+static enum error_code check_removed(struct host *host, const struct hello *hello,
+                                     struct error *error)
+{
+    if (hello->member_until == 0 || host->raft == NULL) return ERROR_OK;
+    raft_status(host->raft, &host->status);
+    raft_index index = host->status.configuration_index;
+    if (index > host->status.commit_index || hello->member_until > index + 1) return ERROR_OK;
+    return error_set(error, ERROR_REMOVED,
+                     "%s was removed from the cluster: to come back it joins with an empty data "
+                     "folder",
+                     hello->identity.id);
 }
 
 void host_lost_its_data(struct host *host, const char *by)

@@ -3,6 +3,7 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/entry.h"
 
 #include <assert.h>
@@ -10,7 +11,9 @@
 static void propose_init(struct host *host);
 static void propose_commands(struct host *host);
 static size_t gather(struct host *host);
+static void describe(struct raft_entry *entry, const struct waiter *waiter);
 static void refuse_rest(struct host *host);
+static void refuse(struct host *host, struct waiter *waiter, enum error_code code);
 static void batch_refused(struct host *host, size_t count, enum error_code code);
 static void batch_accepted(struct host *host, size_t count);
 static struct raft_entry *batch_entry(struct host *host, size_t i);
@@ -19,7 +22,8 @@ static enum error_code propose_batch(struct host *host, size_t count);
 void propose_turn(struct host *host)
 {
     if (!host_runs(host)) return;
-    bool own_term_applied = host->role == RAFT_LEADER && host->apply.term == host->term;
+    bool own_term_applied =
+        host->role == RAFT_LEADER && GUARD(INIT_TWICE, host->apply.term == host->term);
     if (own_term_applied && !host->system.initialised && host->init_term != host->term &&
         host->bundle.size > 0 && host->stop.stage == STOP_NONE) {
         propose_init(host);
@@ -74,16 +78,22 @@ static size_t gather(struct host *host)
     for (struct waiter *waiter = host->waiters.lists[WAITER_COMMAND].first; waiter != NULL;
          waiter = waiter->next) {
         struct raft_entry *entry = batch_entry(host, count);
-        entry->type = RAFT_COMMAND;
-        entry->session = waiter->session;
-        entry->sequence = waiter->sequence;
-        entry->payload = waiter->body;
+        describe(entry, waiter);
         used += raft_entry_size(entry);
         if (used > limit && count > 0) break;
         if (used > limit && host->status.uncommitted_bytes > 0) break;
         count++;
     }
     return count;
+}
+
+static void describe(struct raft_entry *entry, const struct waiter *waiter)
+{
+    entry->type = waiter->kind == REQUEST_SESSION ? RAFT_SESSION : RAFT_COMMAND;
+    entry->flags = waiter->kind == REQUEST_KEYED ? RAFT_ENTRY_KEYED : 0;
+    entry->session = waiter->session;
+    entry->sequence = waiter->sequence;
+    entry->payload = waiter->body;
 }
 
 static struct raft_entry *batch_entry(struct host *host, size_t i)
@@ -110,12 +120,13 @@ static enum error_code propose_batch(struct host *host, size_t count)
     return code;
 }
 
-/* The log holds the bodies now; each waiter is found again by its entry's index and term. */
+/* The log holds the bodies now; each waiter is found again by its entry's index and term. Who may be
+ * proposed again keeps the same bytes. */
 static void batch_accepted(struct host *host, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct waiter *waiter = host->waiters.lists[WAITER_COMMAND].first;
-        waiter_drop_body(waiter);
+        if (!waiter_is_deduplicated(waiter)) waiter_drop_body(waiter);
         waiter_move(&host->waiters, waiter, WAITER_PROPOSED);
         waiter->number = host->batch[i].index;
         waiter->term = host->batch[i].term;
@@ -129,16 +140,27 @@ static void batch_refused(struct host *host, size_t count, enum error_code code)
 {
     for (size_t i = 0; i < count; i++) {
         struct waiter *waiter = host->waiters.lists[WAITER_COMMAND].first;
-        if (code == ERROR_NOT_LEADER) {
+        if (code == ERROR_NOT_LEADER || code == ERROR_UNAVAILABLE) { /* handing over: the next leader does it */
             park(host, waiter, retry_at(host));
         } else {
-            answer_later(host, waiter, code, NULL);
+            refuse(host, waiter, code);
         }
+    }
+}
+
+/* Who cannot be told that nothing was done tries on: there may be room in a moment. */
+static void refuse(struct host *host, struct waiter *waiter, enum error_code code)
+{
+    bool passes = code == ERROR_OVERLOADED || code == ERROR_DISK_FULL;
+    if (waiter->uncertain && passes && may_ask_again(host, waiter)) {
+        park(host, waiter, retry_at(host));
+    } else {
+        answer_later(host, waiter, code, NULL);
     }
 }
 
 static void refuse_rest(struct host *host)
 {
     struct waiter_list *list = &host->waiters.lists[WAITER_COMMAND];
-    while (list->first != NULL) answer_later(host, list->first, ERROR_OVERLOADED, NULL);
+    while (list->first != NULL) refuse(host, list->first, ERROR_OVERLOADED);
 }

@@ -1,11 +1,13 @@
 /*
  * Queries. All that gathered in a turn share one round of the core: one READ, one confirmation by a
  * majority, and then each is run on a state that has applied at least the index given. A stale
- * query is run on the state as it is.
+ * query is run on the state as it is. Those that are content with the leader's lease have a round of
+ * their own, which costs no messages while the lease holds.
  */
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 
@@ -17,6 +19,7 @@ struct round {
     struct waiter_list waiters;
 };
 
+static void ask(struct host *host, enum raft_read_mode mode);
 static struct round *round_new(struct reads *reads);
 static struct round *round_find(struct reads *reads, uint64_t context);
 static void rounds_sweep(struct reads *reads);
@@ -25,15 +28,32 @@ static void run_query(struct host *host, struct waiter *waiter);
 
 void reads_ask(struct host *host)
 {
+    if (host->waiters.lists[WAITER_QUERY].first != NULL) ask(host, RAFT_READ_LEASE);
+    if (host->waiters.lists[WAITER_QUERY].first != NULL) ask(host, RAFT_READ_ROUND);
+}
+
+/* All who want it that way, in one round. A follower asks the leader for the index. */
+static void ask(struct host *host, enum raft_read_mode mode)
+{
     struct waiter_list *queries = &host->waiters.lists[WAITER_QUERY];
-    if (queries->first == NULL || !host_runs(host)) return;
-    struct round *round = round_new(&host->reads);
-    host->counters.reads += queries->count;
-    host->counters.read_rounds++;
-    while (queries->first != NULL) {
-        waiter_move_to(&host->waiters, queries->first, WAITER_READING, &round->waiters);
+    if (!host_runs(host)) return;
+    struct round *round = NULL;
+    struct waiter *next;
+    for (struct waiter *waiter = queries->first; waiter != NULL; waiter = next) {
+        next = waiter->next;
+        bool lease = waiter->consistency == CONSISTENCY_LEASE && host->settings.leases != 0;
+        if (lease != (mode == RAFT_READ_LEASE)) continue;
+        if (round == NULL) round = round_new(&host->reads);
+        host->counters.reads++;
+        waiter_move_to(&host->waiters, waiter, WAITER_READING, &round->waiters);
     }
-    host_step(host, &(struct raft_event){.type = RAFT_EVENT_READ, .read_context = round->context});
+    if (round == NULL) return;
+    host->counters.read_rounds++;
+    struct raft_event event = {.type = RAFT_EVENT_READ};
+    event.read.context = round->context;
+    event.read.mode = mode;
+    event.read.ask = host->role != RAFT_LEADER;
+    host_step(host, &event);
 }
 
 static struct round *round_new(struct reads *reads)
@@ -110,7 +130,7 @@ bool reads_run(struct host *host, uint64_t until_us)
     bool more = run_list(host, &host->waiters.lists[WAITER_STALE], until_us);
     for (struct round *round = host->reads.first; round != NULL && !more && !host->dead;
          round = round->next) {
-        if (round->answered && round->index <= host->apply.applied)
+        if (round->answered && GUARD(READ_NOT_APPLIED, round->index <= host->apply.applied))
             more = run_list(host, &round->waiters, until_us);
     }
     rounds_sweep(&host->reads);

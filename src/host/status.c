@@ -16,6 +16,7 @@ static const struct raft_peer_status *find_peer(const struct raft_status *status
                                                 const struct raft_id *id);
 static void write_u64(struct buffer *out, const char *key, uint64_t value);
 static void write_known(struct buffer *out, const char *key, bool known, uint64_t value);
+static void write_sessions(const struct sessions *sessions, struct buffer *out);
 static void write_text(struct buffer *out, const char *key, const char *value);
 static void write_hex(struct buffer *out, const char *key, uint64_t value);
 static void write_boolean(struct buffer *out, const char *key, bool value);
@@ -46,7 +47,7 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 32);
+    mp_write_map(out, 33);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
@@ -69,6 +70,7 @@ void host_status(const struct host *host, struct buffer *out)
     write_peers(&status, out);
     write_boolean(out, "ready", host_ready(host));
     write_text(out, "role", host->raft != NULL ? raft_role_name(host->role) : "blank");
+    write_sessions(&host->system.sessions, out);
     write_hex(out, "state_hash", host_applied(host).state_hash);
     write_boolean(out, "stopping", host->stop.stage != STOP_NONE);
     write_u64(out, "term", host->term);
@@ -113,6 +115,17 @@ static void write_counters(const struct host *host, struct buffer *out)
     mp_write_map(out, sizeof rows / sizeof *rows);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         write_u64(out, rows[i].key, rows[i].value);
+}
+
+/* What is kept for retries, alike on every node at the same index. */
+static void write_sessions(const struct sessions *sessions, struct buffer *out)
+{
+    mp_write_text(out, "sessions");
+    mp_write_map(out, 4);
+    write_u64(out, "bytes", sessions->bytes);
+    write_u64(out, "key_bytes", sessions->key_bytes);
+    write_u64(out, "keys", sessions->ring_count);
+    write_u64(out, "open", sessions->count);
 }
 
 /* A leader's view of the others: how replication to each stands. */

@@ -3,10 +3,11 @@
  * answered for half of stop_timeout_ms, while this node goes on taking part; then the core is left
  * alone, the rest is told what is known of it, and the disk finishes what it was given.
  *
- * A leader's farewell, handing over before it goes, belongs between the first two.
+ * A leader hands over before it goes: meanwhile commands wait, and are passed on to the next one.
  */
 #include "host/internal.h"
 
+static void hand_over(struct host *host);
 static bool all_answered(const struct host *host);
 static bool drained(const struct host *host);
 static void answer_the_rest(struct host *host);
@@ -20,13 +21,42 @@ void stop_begin(struct host *host)
     host->stop.last_us = now_us + host->settings.stop_timeout_ms * 1000;
     host->route_again = true; /* the parked are looked at, and refused */
     host_log(host, LOG_LEVEL_INFO, "stopping");
+    host->stop.hands_over = host_runs(host) && host->role == RAFT_LEADER && host->member_count > 1;
+    host->stop.hand_over_until_us = now_us + host->settings.election_timeout_ms * 1000;
+}
+
+/* Noted by stop_begin, done at the turn's end: it is a step of the core. Tried for an election timeout: a leader that
+ * is new, or whose followers lag, cannot do it at once. Where it fails the others elect somebody without this node. */
+static void hand_over(struct host *host)
+{
+    struct stop *stop = &host->stop;
+    if (stop->waits && host->transfer_failed) stop->waits = false;
+    if (!host_runs(host) || host->role != RAFT_LEADER || host->now_us >= stop->hand_over_until_us) {
+        stop->hands_over = stop->waits = false;
+        return;
+    }
+    if (stop->waits || host->now_us < stop->again_us) return;
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    stop->waits = host_step(host, &event) == ERROR_OK;
+    stop->again_us = retry_at(host);
+}
+
+/* When this has to be looked at again; 0: there is nothing to wait for. */
+uint64_t stop_wakes_us(const struct host *host)
+{
+    const struct stop *stop = &host->stop;
+    if (stop->stage == STOP_NONE) return 0;
+    if (!stop->hands_over || stop->stage != STOP_ANSWERING) return stop->deadline_us;
+    uint64_t at_us = stop->waits ? stop->hand_over_until_us : stop->again_us;
+    return at_us < stop->deadline_us ? at_us : stop->deadline_us;
 }
 
 void stop_turn(struct host *host)
 {
     struct stop *stop = &host->stop;
+    if (stop->hands_over) hand_over(host);
     if (stop->stage == STOP_ANSWERING &&
-        (all_answered(host) || host->now_us >= stop->deadline_us)) {
+        ((all_answered(host) && !stop->hands_over) || host->now_us >= stop->deadline_us)) {
         answer_the_rest(host);
         host->frozen = true;
         stop->stage = STOP_DRAINING;
@@ -59,7 +89,7 @@ static void answer_the_rest(struct host *host)
         while (list->first != NULL) {
             struct waiter *waiter = list->first;
             bool may_be_done = (state == WAITER_PROPOSED || state == WAITER_FORWARDED) &&
-                               waiter->kind == REQUEST_COMMAND;
+                               waiter->kind != REQUEST_QUERY;
             answer_later(host, waiter, may_be_done ? ERROR_TIMEOUT : ERROR_SHUTTING_DOWN, NULL);
         }
     }

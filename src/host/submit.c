@@ -9,8 +9,11 @@
 #include "host/internal.h"
 
 #include "base/memory.h"
+#include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define INTAKE_BYTES \
@@ -28,6 +31,9 @@ static const struct {
     [WAITER_COMMAND] = {ERROR_UNAVAILABLE, "it was not proposed in time: it was not done"},
     [WAITER_QUERY] = {ERROR_UNAVAILABLE, "it was not asked in time"},
     [WAITER_STALE] = {ERROR_UNAVAILABLE, "it was not asked in time"},
+    [WAITER_ADMIN] = {ERROR_UNAVAILABLE,
+                      "the server to add did not answer in time: start it with --join, then try again"},
+    [WAITER_TRANSFER] = {ERROR_TIMEOUT, "leadership was to be handed over; who leads now is not known yet"},
     [WAITER_PROPOSED] = {ERROR_TIMEOUT, NULL},
     [WAITER_FORWARDED] = {ERROR_TIMEOUT, NULL},
     [WAITER_READING] = {ERROR_TIMEOUT,
@@ -35,10 +41,15 @@ static const struct {
 };
 
 static enum error_code admission(const struct host *host, const struct request *request);
+static const char *malformed(const struct request *request);
+static uint64_t ask_again_until(const struct host *host, const struct waiter *waiter);
+static bool is_refusal(enum error_code code);
 static struct raft_payload intake_copy(struct host *host, struct slice body);
 static void look_again(struct host *host);
 static void route(struct host *host, struct waiter *waiter);
+static void answer_guest(struct host *host, struct waiter *waiter);
 static void route_stale(struct host *host, struct waiter *waiter);
+static void try_again(struct host *host, struct waiter *waiter);
 static void route_leading(struct host *host, struct waiter *waiter);
 
 /* ---- admission ---- */
@@ -56,6 +67,7 @@ struct waiter *submit_admit(struct host *host, uint64_t ticket, const struct req
     waiter->consistency = request->consistency;
     waiter->session = request->session;
     waiter->sequence = request->sequence;
+    waiter->again_until_us = ask_again_until(host, waiter);
     if (from != NULL) {
         waiter->remote = true;
         waiter->peer = *from;
@@ -63,8 +75,10 @@ struct waiter *submit_admit(struct host *host, uint64_t ticket, const struct req
         assert(waiter_index_find(&host->waiters, WAITERS_BY_TICKET, ticket, WAITER_STATES) == NULL);
         waiter_index_add(&host->waiters, WAITERS_BY_TICKET, ticket, waiter);
     }
+    const char *wrong = code == ERROR_OK ? malformed(request) : NULL;
+    if (wrong != NULL) code = ERROR_BAD_REQUEST;
     if (code != ERROR_OK) {
-        answer_later(host, waiter, code, NULL);
+        answer_later(host, waiter, code, wrong);
         return waiter;
     }
     waiter->body = intake_copy(host, request->body);
@@ -83,6 +97,34 @@ static enum error_code admission(const struct host *host, const struct request *
     if (waiters->bytes + request->body.size > host->settings.waiting_bytes_max)
         return ERROR_OVERLOADED;
     return ERROR_OK;
+}
+
+/* What is wrong with session and sequence; null: nothing. */
+static const char *malformed(const struct request *request)
+{
+    enum session_action action;
+    uint64_t acknowledged;
+    if (request->kind == REQUEST_SESSION) {
+        bool valid = session_body_read(request->body, &action, &acknowledged) &&
+                     (action == SESSION_OPEN) == (request->session == 0);
+        return valid ? NULL : "a session is opened without its number, renewed and closed with it";
+    }
+    if (request->kind != REQUEST_COMMAND) return NULL;
+    if (request->session == 0)
+        return request->sequence == 0 ? NULL : "a sequence is of no use without a session";
+    bool valid = request->sequence > 0 && request->sequence <= INT64_MAX;
+    return valid ? NULL : "a sequence in a session is from 1 to 2^63 - 1";
+}
+
+/* A key is forgotten in time, and what is sent after that would be done again: half of it is far
+ * away from that. Before INIT this node does not know how long it is. */
+static uint64_t ask_again_until(const struct host *host, const struct waiter *waiter)
+{
+    if (!waiter_is_deduplicated(waiter)) return 0;
+    if (waiter->kind != REQUEST_KEYED) return waiter->deadline_us;
+    if (!host->system.initialised) return 0;
+    uint64_t kept_us = host->arrivals_us + host->settings.idempotency_timeout_ms * 500;
+    return kept_us < waiter->deadline_us ? kept_us : waiter->deadline_us;
 }
 
 /* Bytes already given out are never touched again: other threads may be reading them. */
@@ -127,16 +169,40 @@ static void route(struct host *host, struct waiter *waiter)
     waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
     if (host->stop.stage != STOP_NONE) {
         answer_later(host, waiter, ERROR_SHUTTING_DOWN, NULL);
-    } else if (waiter->kind == REQUEST_QUERY && waiter->consistency == CONSISTENCY_STALE) {
+    } else if (waiter->uncertain && !GUARD(COMMAND_SENT_AGAIN, may_ask_again(host, waiter))) {
+        park(host, waiter, waiter->deadline_us);
+    } else if (waiter->kind == REQUEST_QUERY &&
+               GUARD(FOLLOWER_ANSWERS, waiter->consistency == CONSISTENCY_STALE)) {
         route_stale(host, waiter);
     } else if (host->role == RAFT_LEADER) {
         route_leading(host, waiter);
+    } else if (waiter->remote && waiter->kind == REQUEST_ADMIN) {
+        answer_guest(host, waiter);
     } else if (waiter->remote) {
         answer_later(host, waiter, ERROR_NOT_LEADER,
                      NULL); /* what was forwarded once is never forwarded again */
+    } else if (waiter->kind == REQUEST_QUERY && host->settings.follower_reads != 0 &&
+               host->apply.app_loaded && !raft_id_none(&host->leader) && host_runs(host)) {
+        waiter_move(&host->waiters, waiter, WAITER_QUERY);
     } else {
         forward_or_park(host, waiter);
     }
+}
+
+/* Perhaps a node that is to join: it is told where the leader is, as far as that is known here. */
+static void answer_guest(struct host *host, struct waiter *waiter)
+{
+    const struct member *leader = member_find(host, host->leader.text);
+    struct buffer *body = &host->scratch;
+    buffer_clear(body);
+    mp_write_map(body, 3);
+    mp_write_text(body, "code");
+    mp_write_text(body, error_name(ERROR_NOT_LEADER));
+    mp_write_text(body, "leader_address");
+    mp_write_text(body, leader != NULL ? leader->address : "");
+    mp_write_text(body, "message");
+    mp_write_text(body, error_help(ERROR_NOT_LEADER));
+    answer(host, waiter, ERROR_NOT_LEADER, buffer_slice(body));
 }
 
 static void route_stale(struct host *host, struct waiter *waiter)
@@ -152,13 +218,15 @@ static void route_stale(struct host *host, struct waiter *waiter)
 
 static void route_leading(struct host *host, struct waiter *waiter)
 {
-    if (host->apply.app_error.code != ERROR_OK) {
+    if (waiter->kind == REQUEST_ADMIN) {
+        waiter_move(&host->waiters, waiter, WAITER_ADMIN);
+    } else if (host->apply.app_error.code != ERROR_OK) {
         answer_later(host, waiter, ERROR_SCRIPT, NULL);
     } else if (!host->apply.app_loaded) {
         park(host, waiter, waiter->deadline_us);
     } else {
         waiter_move(&host->waiters, waiter,
-                    waiter->kind == REQUEST_COMMAND ? WAITER_COMMAND : WAITER_QUERY);
+                    waiter->kind == REQUEST_QUERY ? WAITER_QUERY : WAITER_COMMAND);
     }
 }
 
@@ -166,6 +234,18 @@ void park(struct host *host, struct waiter *waiter, uint64_t wake_us)
 {
     waiter_move(&host->waiters, waiter, WAITER_PARKED);
     waiter_wake_at(&host->waiters, waiter, wake_us);
+}
+
+void arrive_again(struct host *host, struct waiter *waiter)
+{
+    waiter->term = 0;
+    waiter_move(&host->waiters, waiter, WAITER_ARRIVED);
+    waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
+}
+
+bool may_ask_again(const struct host *host, const struct waiter *waiter)
+{
+    return waiter->kind == REQUEST_QUERY || host->now_us < waiter->again_until_us;
 }
 
 uint64_t retry_at(const struct host *host)
@@ -183,15 +263,27 @@ void submit_expire(struct host *host)
         if (waiter == NULL || waiter->wake_us > host->now_us) return;
         if (waiter->state == WAITER_ANSWERED) {
             answer_error(host, waiter, waiter->code, waiter->message);
+        } else if (waiter->deadline_us <= host->now_us && FAULT(UNKNOWN_CALLED_DEFINITE)) {
+            answer_error(host, waiter, ERROR_UNAVAILABLE, NULL);
         } else if (waiter->deadline_us <= host->now_us) {
             answer_error(host, waiter, overdue_rows[waiter->state].code,
                          overdue_rows[waiter->state].message);
         } else {
-            waiter->term = 0;
-            waiter_move(&host->waiters, waiter, WAITER_ARRIVED);
-            waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
+            try_again(host, waiter);
         }
     }
+}
+
+/* With a silent leader, a command that is too old to be sent again waits for its answer to the end. */
+static void try_again(struct host *host, struct waiter *waiter)
+{
+    if (waiter->state == WAITER_FORWARDED && !may_ask_again(host, waiter)) {
+        waiter_wake_at(&host->waiters, waiter, waiter->deadline_us);
+        return;
+    }
+    if (waiter->state == WAITER_FORWARDED && waiter->kind != REQUEST_QUERY)
+        waiter->uncertain = true;
+    arrive_again(host, waiter);
 }
 
 void submit_tell(struct host *host)
@@ -210,15 +302,40 @@ void answer_later(struct host *host, struct waiter *waiter, enum error_code code
     waiter_move(&host->waiters, waiter, WAITER_ANSWERED);
 }
 
+/* A refusal of the last attempt says nothing about one before it. */
 void answer(struct host *host, struct waiter *waiter, enum error_code code, struct slice body)
 {
     struct reply reply = {code, body};
+    if (waiter->uncertain && is_refusal(code)) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "the last attempt was refused (%s), but an earlier one may have been done",
+                 error_name(code));
+        buffer_clear(&host->scratch);
+        reply_write_error(&host->scratch, ERROR_TIMEOUT, text);
+        reply = (struct reply){ERROR_TIMEOUT, buffer_slice(&host->scratch)};
+    }
     if (waiter->remote) {
         host->ports.forward_reply(host->ports.context, &waiter->peer, waiter->ticket, &reply);
     } else {
         host->ports.reply(host->ports.context, waiter->ticket, &reply);
     }
     waiter_free(&host->waiters, waiter);
+}
+
+/* Not what the machine answered to the command itself, which is the outcome of every attempt. */
+static bool is_refusal(enum error_code code)
+{
+    switch (code) {
+    case ERROR_OK:
+    case ERROR_REJECTED:
+    case ERROR_COMMAND_FAILED:
+    case ERROR_NO_SUCH_COMMAND:
+    case ERROR_BAD_REQUEST:
+        return false;
+    default:
+        return error_is_definite(code);
+    }
 }
 
 void answer_error(struct host *host, struct waiter *waiter, enum error_code code,

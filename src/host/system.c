@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -39,7 +40,7 @@ enum error_code init_payload_decode(struct slice bytes, const struct settings *o
 {
     static const struct mp_limits limits = {
         .depth = VALUE_DEPTH_MAX + 2, .elements = UINT32_MAX, .bytes = SIZE_MAX};
-    struct slice level, bundle, settings;
+    struct slice level = {0}, bundle = {0}, settings = {0};
     uint64_t format_level = 0;
     init->settings = *own;
     if (mp_check(bytes, &limits, error) != ERROR_OK || !mp_map_get(bytes, "format_level", &level) ||
@@ -83,11 +84,18 @@ static void encode_settings(const struct settings *settings, struct buffer *out)
     }
 }
 
+/* A setting that an older program's INIT does not have takes the table's value, as it does on every node. */
 static enum error_code decode_settings(struct slice bytes, struct settings *settings,
                                        struct error *error)
 {
     struct mp_reader reader = mp_reader_of(bytes);
-    uint32_t count;
+    unsigned rows_count;
+    const struct setting_row *rows = settings_rows(&rows_count);
+    for (unsigned i = 0; i < rows_count; i++) {
+        if (rows[i].scope == SETTING_REPLICATED)
+            settings_set(settings, rows[i].name, rows[i].initial, NULL);
+    }
+    uint32_t count = 0;
     if (!mp_read_map(&reader, &count))
         return error_set(error, ERROR_CORRUPT, "the replicated settings are not a map");
     for (uint32_t i = 0; i < count; i++) {
@@ -115,17 +123,19 @@ void system_init(struct system *system)
 {
     memset(system, 0, sizeof *system);
     system->tree = state_new();
+    sessions_init(&system->sessions);
 }
 
 void system_deinit(struct system *system)
 {
     state_free(system->tree);
+    sessions_deinit(&system->sessions);
     memset(system, 0, sizeof *system);
 }
 
 bool system_apply_init(struct system *system, raft_index index, const struct init_payload *init)
 {
-    if (system->initialised) return false;
+    if (!GUARD(INIT_TWICE, !system->initialised)) return false;
     system->initialised = true;
     system->app_hash = bundle_name(init->bundle);
     system->app_index = index;
@@ -177,19 +187,22 @@ static struct slice app_string(const struct system *system, const char *key)
     return value.string;
 }
 
-void system_advance(struct system *system, uint64_t time_ms)
+/* Before INIT the settings are not the cluster's yet, and there are no sessions. */
+void system_advance(struct system *system, const struct settings *settings, uint64_t time_ms)
 {
     if (time_ms > system->clock_ms) system->clock_ms = time_ms;
+    if (system->initialised) sessions_advance(&system->sessions, settings, system->clock_ms);
 }
 
 void system_chain(struct system *system, raft_index index, enum error_code code, struct slice reply,
                   uint64_t state_hash)
 {
-    uint8_t bytes[32];
+    uint8_t bytes[40];
     put_u64(bytes, index);
     put_u64(bytes + 8, code);
     put_u64(bytes + 16, hash_bytes(reply.data, reply.size));
     put_u64(bytes + 24, state_hash);
+    put_u64(bytes + 32, sessions_hash(&system->sessions));
     system->chain = hash_seeded(bytes, sizeof bytes, system->chain);
 }
 
@@ -198,6 +211,8 @@ uint64_t system_seal(struct system *system)
     state_begin(system->tree);
     put(system, state_root(system->tree), "clock_ms", state_integer((int64_t)system->clock_ms));
     put(system, state_root(system->tree), "chain", state_integer((int64_t)system->chain));
+    put(system, state_root(system->tree), "sessions",
+        state_integer((int64_t)sessions_hash(&system->sessions)));
     state_commit(system->tree);
     return state_hash(system->tree);
 }
@@ -206,7 +221,7 @@ uint64_t bundle_name(struct slice bundle)
 {
     static const struct mp_limits limits = {.depth = 4, .elements = 1 << 20, .bytes = SIZE_MAX};
     struct slice found;
-    uint64_t hash;
+    uint64_t hash = 0;
     if (mp_check(bundle, &limits, NULL) == ERROR_OK && mp_map_get(bundle, "hash", &found) &&
         mp_read_u64(&(struct mp_reader){found.data, found.data + found.size}, &hash)) {
         return hash;

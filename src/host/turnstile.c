@@ -19,6 +19,8 @@ static void on_read_failed(struct host *host, const struct raft_effect *effect);
 static void on_role(struct host *host, const struct raft_effect *effect);
 static void on_configuration(struct host *host, const struct raft_effect *effect);
 static void on_deadline(struct host *host, const struct raft_effect *effect);
+static void on_transfer_failed(struct host *host, const struct raft_effect *effect);
+static void on_snapshot(struct host *host, const struct raft_effect *effect);
 
 static void (*const effect_rows[])(struct host *host, const struct raft_effect *effect) = {
     [RAFT_EFFECT_PERSIST] = on_persist,
@@ -30,6 +32,11 @@ static void (*const effect_rows[])(struct host *host, const struct raft_effect *
     [RAFT_EFFECT_ROLE] = on_role,
     [RAFT_EFFECT_CONFIGURATION] = on_configuration,
     [RAFT_EFFECT_DEADLINE] = on_deadline,
+    [RAFT_EFFECT_TRANSFER_FAILED] = on_transfer_failed,
+    [RAFT_EFFECT_CHUNK_READ] = on_snapshot,
+    [RAFT_EFFECT_CHUNK_WRITE] = on_snapshot,
+    [RAFT_EFFECT_SNAPSHOT_INSTALL] = on_snapshot,
+    [RAFT_EFFECT_COMPACT] = on_snapshot,
 };
 
 void turnstile_start(struct host *host, const struct raft_durable *durable)
@@ -42,11 +49,15 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
         .append_window = host->settings.append_window,
         .uncommitted_bytes_max = host->settings.uncommitted_bytes_max,
         .tail_bytes_max = host->settings.tail_bytes_max,
+        .leases = host->settings.leases != 0,
+        .clock_drift_ppm = (uint32_t)host->settings.clock_drift_ppm,
     };
     host->raft = raft_new(host->identity.id, &settings);
     struct raft_event event = {.type = RAFT_EVENT_START};
     event.start.durable = durable;
     event.start.seed = random_next(&host->random);
+    event.start.incarnation = host->identity.incarnation;
+    members_remember(host, durable);
     host_step(host, &event);
     assert(host->dead || host->member_count > 0); /* the core has told the configuration */
 }
@@ -152,9 +163,26 @@ static void on_role(struct host *host, const struct raft_effect *effect)
 static void on_configuration(struct host *host, const struct raft_effect *effect)
 {
     members_set(host, effect->configuration.configuration);
+    host->configuration_index = effect->configuration.index;
+    members_look_for_self(host);
 }
 
 static void on_deadline(struct host *host, const struct raft_effect *effect)
 {
     host->raft_deadline_us = effect->deadline_us;
+}
+
+static void on_transfer_failed(struct host *host, const struct raft_effect *effect)
+{
+    host_log(host, LOG_LEVEL_INFO, "leads on: %s did not take over", effect->target.text);
+    host->transfer_failed = true;
+    host->route_again = true;
+}
+
+/* The host takes no snapshots yet: the core asks for nothing of its own accord, and what a leader of
+ * another release sends is left unanswered. */
+static void on_snapshot(struct host *host, const struct raft_effect *effect)
+{
+    (void)host;
+    (void)effect;
 }

@@ -108,6 +108,12 @@ void waiter_drop_body(struct waiter *waiter)
     waiter->body = (struct raft_payload){0};
 }
 
+bool waiter_is_deduplicated(const struct waiter *waiter)
+{
+    return waiter->kind == REQUEST_SESSION || waiter->kind == REQUEST_KEYED ||
+           (waiter->kind == REQUEST_COMMAND && waiter->session != 0);
+}
+
 /* ---- lists ---- */
 
 static void list_append(struct waiter_list *list, struct waiter *waiter)

@@ -19,6 +19,8 @@ enum waiter_state {
     WAITER_COMMAND,   /* goes into this turn's proposal */
     WAITER_QUERY,     /* goes into this turn's read */
     WAITER_STALE,     /* a query to be run on the state as it is */
+    WAITER_ADMIN,     /* about the cluster itself: to be looked at in this turn */
+    WAITER_TRANSFER,  /* waits for another server to lead */
     WAITER_PROPOSED,  /* in the log at (number, term): committed, superseded or still open */
     WAITER_FORWARDED, /* with the leader `peer`, under the forward ticket `number` */
     WAITER_READING,   /* in a read round */
@@ -59,7 +61,10 @@ struct waiter {
     enum request_kind kind;
     enum consistency consistency;
     uint64_t session, sequence;
-    struct raft_payload body; /* a reference; none once it is in the log */
+    uint64_t again_until_us;  /* until then a command may be sent again; 0: never */
+    uint8_t attempts;         /* how often it was forwarded */
+    bool uncertain;           /* an attempt that got no answer may have been proposed, or may yet be */
+    struct raft_payload body; /* a reference; none once it is in the log and is not sent again */
     size_t size;              /* what it counts against waiting_bytes_max */
     enum error_code code;     /* ANSWERED */
     const char *message;      /* ANSWERED: a literal; null: the table's help */
@@ -98,6 +103,8 @@ void waiter_move_to(struct waiters *waiters, struct waiter *waiter, enum waiter_
                     struct waiter_list *list);
 void waiter_wake_at(struct waiters *waiters, struct waiter *waiter, uint64_t wake_us);
 void waiter_drop_body(struct waiter *waiter);
+/* A command that is done once however often it is proposed: in a session, or under a key. */
+bool waiter_is_deduplicated(const struct waiter *waiter);
 
 void waiter_index_add(struct waiters *waiters, enum waiter_table table, uint64_t key,
                       struct waiter *waiter);

@@ -59,7 +59,7 @@ static bool call_port(struct fixture *fixture, int arguments, int results)
 /* submit(ticket, {kind=, consistency=, timeout_ms=, session=, sequence=, body=}) */
 static void submit(void *context, uint64_t ticket, const struct request *request)
 {
-    static const char *const kinds[] = {"command", "query"};
+    static const char *const kinds[] = {"command", "query", "session", "keyed"};
     static const char *const levels[] = {"linearizable", "lease", "stale"};
     struct fixture *fixture = context;
     lua_State *L = fixture->L;

@@ -6,18 +6,25 @@
  *   new{ id=, election_timeout_us=, ... } -> core       a setting not given has its default
  *   core:step(event) -> effects, code, text             code "ok", or why it was refused
  *   core:status() -> table      core:term(index) -> term       core:entry(index) -> entry or nil
+ *   core:prepare(index) -> the meta of a snapshot to be taken there
  *   core:close()                                        drops every payload; the core is gone
  *   blobs() -> payloads alive in this process
+ *   mutant([name])                                      that guard is off from now on (module/mutants.h)
  *
  * Events: {type=, now_us=} and start: durable={term, vote, snapshot={index, term, chain,
  * configuration_index, configuration}, last_index, last_chain, last_time_ms, runs={{first, term}},
- * configurations={entry}}, seed; receive: message; propose: entries (assigned fields are written
- * back); read: context; persisted, persist_refused: sequence; log_read: token, entries; applied:
- * index; unreachable: peer.
+ * configurations={entry}}, seed, incarnation; receive: message; propose: entries (assigned fields are written
+ * back); read: context, mode ("lease" or round), ask; configure: expected, wanted (encoded), forced,
+ * time_ms (index, term and refusal are written back); transfer: target; persisted, persist_refused:
+ * sequence; log_read: token, entries; applied: index; unreachable: peer; snapshot_taken: snapshot (a
+ * meta); chunk_read: token, bytes; chunk_written: token, offset; snapshot_installed,
+ * snapshot_failed: token. A durable without `base` has a log that begins behind its snapshot.
  */
+#include "module/core_status.h"
 #include "module/entry_table.h"
 #include "module/fields.h"
 #include "module/message_table.h"
+#include "module/mutants.h"
 #include "raft/raft.h"
 
 #include <string.h>
@@ -28,8 +35,7 @@ static struct raft *check_core(lua_State *L);
 static void check_event(lua_State *L, int table, struct raft_event *event);
 static void push_effects(lua_State *L, const struct raft_effects *effects);
 static void write_back(lua_State *L, int table, const struct raft_event *event);
-static void push_peers(lua_State *L, const struct raft_status *status);
-static void push_configuration(lua_State *L, const struct raft_configuration *configuration);
+static void write_back_change(lua_State *L, int table, struct raft_configure *change);
 
 static uint64_t setting(lua_State *L, const char *name, uint64_t initial)
 {
@@ -50,6 +56,11 @@ static int core_new(lua_State *L)
         .append_window = (size_t)setting(L, "append_window", 128),
         .uncommitted_bytes_max = (size_t)setting(L, "uncommitted_bytes_max", 67108864),
         .tail_bytes_max = (size_t)field_u64(L, 1, "tail_bytes_max"),
+        .leases = field_boolean(L, 1, "leases"),
+        .clock_drift_ppm = (uint32_t)field_u64(L, 1, "clock_drift_ppm"),
+        .snapshot_chunk_bytes = (size_t)setting(L, "snapshot_chunk_bytes", 1048576),
+        .snapshot_window = (size_t)setting(L, "snapshot_window", 8),
+        .trailing_entries = (size_t)field_u64(L, 1, "trailing_entries"),
     };
     struct raft **core = lua_newuserdatauv(L, sizeof *core, 0);
     *core = raft_new(id, &settings);
@@ -67,6 +78,7 @@ static int core_step(lua_State *L)
     check_event(L, 2, &event);
     enum error_code code = raft_step(core, &event, &effects, &error);
     if (event.type == RAFT_EVENT_PROPOSE && code == ERROR_OK) write_back(L, 2, &event);
+    if (event.type == RAFT_EVENT_CONFIGURE) write_back_change(L, 2, event.configure);
     push_effects(L, &effects);
     lua_pushstring(L, error_name(code));
     lua_pushstring(L, error.text);
@@ -77,27 +89,7 @@ static int core_status(lua_State *L)
 {
     struct raft_status status;
     raft_status(check_core(L), &status);
-    lua_createtable(L, 0, 20);
-    set_text(L, "id", status.id.text);
-    set_text(L, "role", raft_role_name(status.role));
-    set_u64(L, "term", status.term);
-    set_text(L, "vote", status.vote.text);
-    set_text(L, "leader", status.leader.text);
-    set_u64(L, "first_index", status.first_index);
-    set_u64(L, "last_index", status.last_index);
-    set_u64(L, "last_term", status.last_term);
-    set_u64(L, "commit_index", status.commit_index);
-    set_u64(L, "applied_index", status.applied_index);
-    set_u64(L, "durable_index", status.durable_index);
-    set_u64(L, "persist_sequence", status.persist_sequence);
-    set_u64(L, "uncommitted_bytes", status.uncommitted_bytes);
-    set_u64(L, "tail_bytes", status.tail_bytes);
-    set_boolean(L, "disk_full", status.disk_full);
-    set_u64(L, "configuration_index", status.configuration_index);
-    push_configuration(L, status.configuration);
-    lua_setfield(L, -2, "configuration");
-    push_peers(L, &status);
-    lua_setfield(L, -2, "peers");
+    push_status(L, &status);
     return 1;
 }
 
@@ -117,6 +109,16 @@ static int core_entry(lua_State *L)
     return 1;
 }
 
+static int core_prepare(lua_State *L)
+{
+    struct raft_snapshot_meta meta;
+    struct buffer configuration = {0};
+    raft_snapshot_prepare(check_core(L), (raft_index)luaL_checkinteger(L, 2), &meta, &configuration);
+    push_meta(L, &meta);
+    buffer_deinit(&configuration);
+    return 1;
+}
+
 static int core_close(lua_State *L)
 {
     struct raft **core = luaL_checkudata(L, 1, CORE_METATABLE);
@@ -131,13 +133,21 @@ static int core_blobs(lua_State *L)
     return 1;
 }
 
+/* Each module has the one variable of a mutant build for itself: this is this one's. */
+static int switch_mutant(lua_State *L)
+{
+    return check_mutant(L, 1);
+}
+
 __attribute__((visibility("default"))) int luaopen_moonclave_core(lua_State *L);
 int luaopen_moonclave_core(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"step", core_step},   {"status", core_status},
                                        {"term", core_term},   {"entry", core_entry},
-                                       {"close", core_close}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"new", core_new}, {"blobs", core_blobs}, {NULL, NULL}};
+                                       {"close", core_close}, {"prepare", core_prepare},
+                                       {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"new", core_new}, {"blobs", core_blobs}, {"mutant", switch_mutant}, {NULL, NULL}};
     luaL_newmetatable(L, CORE_METATABLE);
     luaL_newlib(L, methods);
     lua_setfield(L, -2, "__index");
@@ -172,15 +182,16 @@ static void check_runs(lua_State *L, int table, struct raft_durable *durable)
     durable->runs = runs;
 }
 
-static void check_snapshot(lua_State *L, int table, struct raft_snapshot_meta *snapshot)
+static void check_snapshot(lua_State *L, int table, struct raft_durable *durable)
 {
     if (lua_getfield(L, table, "snapshot") == LUA_TNIL) return;
-    int meta = lua_gettop(L);
-    snapshot->index = field_u64(L, meta, "index");
-    snapshot->term = field_u64(L, meta, "term");
-    snapshot->chain = field_u64(L, meta, "chain");
-    snapshot->configuration_index = field_u64(L, meta, "configuration_index");
-    snapshot->configuration = field_slice(L, meta, "configuration");
+    struct raft_snapshot_meta *snapshot = &durable->snapshot;
+    *snapshot = check_meta(L, lua_gettop(L));
+    durable->base = (struct raft_log_base){snapshot->index, snapshot->term, snapshot->chain};
+    if (lua_getfield(L, table, "base") == LUA_TNIL) return;
+    int base = lua_gettop(L);
+    durable->base = (struct raft_log_base){field_u64(L, base, "index"), field_u64(L, base, "term"),
+                                           field_u64(L, base, "chain")};
 }
 
 static void check_start(lua_State *L, int event, struct raft_event *out)
@@ -189,6 +200,7 @@ static void check_start(lua_State *L, int event, struct raft_event *out)
     memset(durable, 0, sizeof *durable);
     out->start.durable = durable;
     out->start.seed = field_u64(L, event, "seed");
+    out->start.incarnation = field_u64(L, event, "incarnation");
     if (lua_getfield(L, event, "durable") == LUA_TNIL) return;
     int table = lua_gettop(L);
     durable->hard_state.term = field_u64(L, table, "term");
@@ -196,7 +208,7 @@ static void check_start(lua_State *L, int event, struct raft_event *out)
     durable->last_index = field_u64(L, table, "last_index");
     durable->last_chain = field_u64(L, table, "last_chain");
     durable->last_time_ms = field_u64(L, table, "last_time_ms");
-    check_snapshot(L, table, &durable->snapshot);
+    check_snapshot(L, table, durable);
     check_runs(L, table, durable);
     durable->configurations =
         check_entries(L, table, "configurations", &durable->configuration_count);
@@ -221,7 +233,10 @@ static void check_propose(lua_State *L, int table, struct raft_event *event)
 
 static void check_read(lua_State *L, int table, struct raft_event *event)
 {
-    event->read_context = field_u64(L, table, "context");
+    event->read.context = field_u64(L, table, "context");
+    event->read.mode = strcmp(field_text(L, table, "mode"), "lease") == 0 ? RAFT_READ_LEASE
+                                                                         : RAFT_READ_ROUND;
+    event->read.ask = field_boolean(L, table, "ask");
 }
 
 static void check_persisted(lua_State *L, int table, struct raft_event *event)
@@ -245,6 +260,44 @@ static void check_unreachable(lua_State *L, int table, struct raft_event *event)
     check_id(L, table, "peer", &event->peer);
 }
 
+/* The decoded configuration is freed after the step. */
+static void check_configure(lua_State *L, int table, struct raft_event *event)
+{
+    struct raft_configure *change = lua_newuserdatauv(L, sizeof *change, 0);
+    struct raft_configuration *wanted = lua_newuserdatauv(L, sizeof *wanted, 0);
+    struct error error;
+    memset(change, 0, sizeof *change);
+    memset(wanted, 0, sizeof *wanted);
+    if (raft_configuration_decode(field_slice(L, table, "wanted"), wanted, &error)) {
+        luaL_error(L, "%s", error.text);
+    }
+    change->expected = field_u64(L, table, "expected");
+    change->forced = field_boolean(L, table, "forced");
+    change->time_ms = field_u64(L, table, "time_ms");
+    change->wanted = wanted;
+    event->configure = change;
+}
+
+static void check_transfer(lua_State *L, int table, struct raft_event *event)
+{
+    check_id(L, table, "target", &event->target);
+}
+
+static void check_taken(lua_State *L, int table, struct raft_event *event)
+{
+    lua_getfield(L, table, "snapshot");
+    struct raft_snapshot_meta *meta = lua_newuserdatauv(L, sizeof *meta, 0);
+    *meta = check_meta(L, lua_gettop(L) - 1);
+    event->snapshot = meta;
+}
+
+static void check_chunk(lua_State *L, int table, struct raft_event *event)
+{
+    event->chunk.token = field_u64(L, table, "token");
+    event->chunk.offset = field_u64(L, table, "offset");
+    event->chunk.bytes = (struct raft_payload){NULL, field_slice(L, table, "bytes")};
+}
+
 static void check_event(lua_State *L, int table, struct raft_event *event)
 {
     static const struct {
@@ -262,6 +315,13 @@ static void check_event(lua_State *L, int table, struct raft_event *event)
         {"log_read", RAFT_EVENT_LOG_READ, check_log_read},
         {"applied", RAFT_EVENT_APPLIED, check_applied},
         {"unreachable", RAFT_EVENT_UNREACHABLE, check_unreachable},
+        {"configure", RAFT_EVENT_CONFIGURE, check_configure},
+        {"transfer", RAFT_EVENT_TRANSFER, check_transfer},
+        {"snapshot_taken", RAFT_EVENT_SNAPSHOT_TAKEN, check_taken},
+        {"chunk_read", RAFT_EVENT_CHUNK_READ, check_chunk},
+        {"chunk_written", RAFT_EVENT_CHUNK_WRITTEN, check_chunk},
+        {"snapshot_installed", RAFT_EVENT_SNAPSHOT_INSTALLED, check_chunk},
+        {"snapshot_failed", RAFT_EVENT_SNAPSHOT_FAILED, check_chunk},
     };
     const char *name = field_text(L, table, "type");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -287,6 +347,16 @@ static void write_back(lua_State *L, int table, const struct raft_event *event)
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
+}
+
+static void write_back_change(lua_State *L, int table, struct raft_configure *change)
+{
+    lua_pushvalue(L, table);
+    set_u64(L, "index", change->index);
+    set_u64(L, "term", change->term);
+    set_text(L, "refusal", raft_refusal_name(change->refusal));
+    lua_pop(L, 1);
+    raft_configuration_deinit((struct raft_configuration *)change->wanted);
 }
 
 /* ---- effects out ---- */
@@ -348,6 +418,32 @@ static void push_deadline(lua_State *L, const struct raft_effect *effect)
     set_u64(L, "at_us", effect->deadline_us);
 }
 
+static void push_transfer_failed(lua_State *L, const struct raft_effect *effect)
+{
+    set_text(L, "target", effect->target.text);
+}
+
+static void push_chunk(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "token", effect->chunk.token);
+    push_meta(L, &effect->chunk.snapshot);
+    lua_setfield(L, -2, "snapshot");
+    if (effect->type == RAFT_EFFECT_SNAPSHOT_INSTALL) return;
+    set_u64(L, "offset", effect->chunk.offset);
+    if (effect->type == RAFT_EFFECT_CHUNK_READ) {
+        set_u64(L, "max_bytes", effect->chunk.max_bytes);
+    } else {
+        set_slice(L, "bytes", effect->chunk.bytes.bytes);
+        set_boolean(L, "last", effect->chunk.last);
+    }
+}
+
+static void push_compact(lua_State *L, const struct raft_effect *effect)
+{
+    set_u64(L, "up_to", effect->compact.up_to);
+    set_u64(L, "snapshot_from", effect->compact.snapshot_from);
+}
+
 static void push_effects(lua_State *L, const struct raft_effects *effects)
 {
     static const struct {
@@ -363,6 +459,11 @@ static void push_effects(lua_State *L, const struct raft_effects *effects)
         [RAFT_EFFECT_ROLE] = {"role", push_role},
         [RAFT_EFFECT_CONFIGURATION] = {"configuration", push_configuration_effect},
         [RAFT_EFFECT_DEADLINE] = {"deadline", push_deadline},
+        [RAFT_EFFECT_TRANSFER_FAILED] = {"transfer_failed", push_transfer_failed},
+        [RAFT_EFFECT_CHUNK_READ] = {"chunk_read", push_chunk},
+        [RAFT_EFFECT_CHUNK_WRITE] = {"chunk_write", push_chunk},
+        [RAFT_EFFECT_SNAPSHOT_INSTALL] = {"snapshot_install", push_chunk},
+        [RAFT_EFFECT_COMPACT] = {"compact", push_compact},
     };
     luaL_checkstack(L, 12, "effects");
     lua_createtable(L, (int)effects->count, 0);
@@ -372,44 +473,5 @@ static void push_effects(lua_State *L, const struct raft_effects *effects)
         set_text(L, "type", rows[effect->type].name);
         rows[effect->type].push(L, effect);
         lua_seti(L, -2, (lua_Integer)i + 1);
-    }
-}
-
-/* ---- status ---- */
-
-/* {voters = {id}, learners = {id}, outgoing = {id}}: what the specs ask of one. */
-static void push_configuration(lua_State *L, const struct raft_configuration *configuration)
-{
-    lua_createtable(L, 0, 4);
-    set_u64(L, "previous", configuration->previous);
-    lua_newtable(L);
-    lua_newtable(L);
-    for (size_t i = 0; i < configuration->server_count; i++) {
-        int list = lua_gettop(L) - (configuration->servers[i].role == RAFT_VOTER ? 1 : 0);
-        lua_pushstring(L, configuration->servers[i].id.text);
-        lua_seti(L, list, luaL_len(L, list) + 1);
-    }
-    lua_setfield(L, -3, "learners");
-    lua_setfield(L, -2, "voters");
-    lua_newtable(L);
-    for (size_t i = 0; i < configuration->outgoing_count; i++) {
-        lua_pushstring(L, configuration->outgoing[i].text);
-        lua_seti(L, -2, (lua_Integer)i + 1);
-    }
-    lua_setfield(L, -2, "outgoing");
-}
-
-static void push_peers(lua_State *L, const struct raft_status *status)
-{
-    lua_createtable(L, 0, (int)status->peer_count);
-    for (size_t i = 0; i < status->peer_count; i++) {
-        const struct raft_peer_status *peer = &status->peers[i];
-        lua_createtable(L, 0, 5);
-        set_text(L, "progress", peer->progress);
-        set_u64(L, "match", peer->match);
-        set_u64(L, "next", peer->next);
-        set_u64(L, "in_flight", peer->in_flight);
-        set_u64(L, "contact_us", peer->contact_us);
-        lua_setfield(L, -2, peer->id.text);
     }
 }

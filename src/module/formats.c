@@ -7,9 +7,9 @@
  */
 #include "module/entry_table.h"
 #include "module/fields.h"
+#include "module/snapshot_table.h"
 #include "raft/configuration.h"
 #include "raft/entry.h"
-#include "raft/snapshot_meta.h"
 
 #include "base/memory.h"
 
@@ -221,6 +221,60 @@ static int configuration_make(lua_State *L)
     return 1;
 }
 
+/* configuration_change(configuration, "remove" | "role" | "priority" | "address", id, value, kind): with
+ * that change, or nil, code, text */
+static int configuration_change(lua_State *L)
+{
+    struct raft_configuration configuration = check_configuration(L, 1);
+    const char *what = luaL_checkstring(L, 2), *id = luaL_checkstring(L, 3);
+    struct error error;
+    enum error_code code;
+    if (strcmp(what, "remove") == 0) {
+        code = raft_configuration_remove(&configuration, id, &error);
+    } else if (strcmp(what, "address") == 0) {
+        const char *kind = luaL_checkstring(L, 5), *address = luaL_checkstring(L, 4);
+        code = raft_configuration_set_address(&configuration, id, kind, address, &error);
+    } else if (strcmp(what, "role") == 0) {
+        enum raft_server_role role = (enum raft_server_role)luaL_checkinteger(L, 4);
+        code = raft_configuration_set_role(&configuration, id, role, &error);
+    } else {
+        uint32_t priority = (uint32_t)luaL_checkinteger(L, 4);
+        code = raft_configuration_set_priority(&configuration, id, priority, &error);
+    }
+    int results = 1;
+    if (code) {
+        results = push_failure(L, &error);
+    } else {
+        push_configuration(L, &configuration);
+    }
+    raft_configuration_deinit(&configuration);
+    return results;
+}
+
+/* configuration_next(from, previous, wanted) -> what is to be appended */
+static int configuration_next(lua_State *L)
+{
+    struct raft_configuration from = check_configuration(L, 1), wanted = check_configuration(L, 3);
+    struct raft_configuration next = {0};
+    raft_configuration_next(&from, (raft_index)luaL_checkinteger(L, 2), &wanted, &next);
+    push_configuration(L, &next);
+    raft_configuration_deinit(&from);
+    raft_configuration_deinit(&wanted);
+    raft_configuration_deinit(&next);
+    return 1;
+}
+
+/* configuration_settled(joint, previous) -> what it is left for */
+static int configuration_settled(lua_State *L)
+{
+    struct raft_configuration joint = check_configuration(L, 1), next = {0};
+    raft_configuration_settled(&joint, (raft_index)luaL_checkinteger(L, 2), &next);
+    push_configuration(L, &next);
+    raft_configuration_deinit(&joint);
+    raft_configuration_deinit(&next);
+    return 1;
+}
+
 /* configuration_address(configuration, id, kind) */
 static int configuration_address(lua_State *L)
 {
@@ -286,17 +340,7 @@ static int quorum_has(lua_State *L)
 
 static int meta_encode(lua_State *L)
 {
-    struct raft_snapshot_meta meta = {
-        .index = field_u64(L, 1, "index"),
-        .term = field_u64(L, 1, "term"),
-        .chain = field_u64(L, 1, "chain"),
-        .format_level = (uint32_t)field_u64(L, 1, "format_level"),
-        .system_hash = field_u64(L, 1, "system_hash"),
-        .state_hash = field_u64(L, 1, "state_hash"),
-        .size = field_u64(L, 1, "size"),
-        .configuration_index = field_u64(L, 1, "configuration_index"),
-        .configuration = field_slice(L, 1, "configuration"),
-    };
+    struct raft_snapshot_meta meta = check_meta(L, 1);
     struct buffer out = {0};
     raft_snapshot_meta_encode(&meta, &out);
     return push_buffer(L, &out);
@@ -307,16 +351,7 @@ static int meta_decode(lua_State *L)
     struct raft_snapshot_meta meta;
     struct error error;
     if (raft_snapshot_meta_decode(check_slice(L, 1), &meta, &error)) return push_failure(L, &error);
-    lua_createtable(L, 0, 9);
-    set_u64(L, "index", meta.index);
-    set_u64(L, "term", meta.term);
-    set_u64(L, "chain", meta.chain);
-    set_u64(L, "format_level", meta.format_level);
-    set_u64(L, "system_hash", meta.system_hash);
-    set_u64(L, "state_hash", meta.state_hash);
-    set_u64(L, "size", meta.size);
-    set_u64(L, "configuration_index", meta.configuration_index);
-    set_slice(L, "configuration", meta.configuration);
+    push_meta(L, &meta);
     return 1;
 }
 
@@ -328,6 +363,9 @@ static const luaL_Reg functions[] = {
     {"configuration_encode", configuration_encode},
     {"configuration_decode", configuration_decode},
     {"configuration_make", configuration_make},
+    {"configuration_change", configuration_change},
+    {"configuration_next", configuration_next},
+    {"configuration_settled", configuration_settled},
     {"configuration_address", configuration_address},
     {"configuration_is_voter", configuration_is_voter},
     {"address_split", address_split},

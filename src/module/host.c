@@ -1,7 +1,7 @@
 /*
  * moonclave.host: one host over ports and a machine that the spec plays in Lua.
  *
- *   host.new{id=, incarnation=, cluster=, address=, peers=, bundle=, config=, lua_release=, seed=,
+ *   host.new{id=, incarnation=, cluster=, address=, peers=, join=, bundle=, config=, lua_release=, seed=,
  *            apply_slice_us=, settings={name=value}, ports={name=function}, machine={name=function}}
  *
  * Ports get plain Lua values: messages and hellos travel as frames (wire/wire.h), entries as their
@@ -44,10 +44,10 @@ static void check_settings(lua_State *L, struct settings *settings)
     lua_pop(L, 1);
 }
 
-static const char **check_peers(lua_State *L, size_t *count)
+static const char **check_list(lua_State *L, const char *name, size_t *count)
 {
     *count = 0;
-    if (lua_getfield(L, 1, "peers") != LUA_TTABLE) return NULL;
+    if (lua_getfield(L, 1, name) != LUA_TTABLE) return NULL;
     *count = (size_t)luaL_len(L, -1);
     const char **peers = lua_newuserdatauv(L, (*count + 1) * sizeof *peers, 0);
     for (size_t i = 0; i < *count; i++) {
@@ -89,7 +89,8 @@ static int new(lua_State *L)
         .identity.cluster = field_u64(L, 1, "cluster"),
     };
     field_copy_text(L, 1, "id", options.identity.id, sizeof options.identity.id);
-    options.peers = check_peers(L, &options.peer_count);
+    options.peers = check_list(L, "peers", &options.peer_count);
+    options.join = check_list(L, "join", &options.join_count);
     struct host_ports ports = world_ports;
     struct machine machine = world_machine;
     ports.context = machine.context = box;
@@ -136,7 +137,7 @@ static void drop_entries(struct raft_entry *entries, size_t count)
     for (size_t i = 0; i < count; i++) raft_entry_drop(&entries[i]);
 }
 
-/* host:start{term=, vote=, configuration=, entries={bytes}} */
+/* host:start{term=, vote=, configuration=, entries={bytes}, format_level=, snapshot_index=} */
 static int start(lua_State *L)
 {
     struct box *box = check_box(L);
@@ -148,7 +149,9 @@ static int start(lua_State *L)
     struct raft_durable durable = {.runs = runs, .configurations = configurations};
     durable.hard_state.term = field_u64(L, 2, "term");
     durable.hard_state.vote = raft_id_of(field_text(L, 2, "vote"));
-    durable.snapshot.format_level = FORMAT_LEVEL;
+    uint32_t level = (uint32_t)field_u64(L, 2, "format_level");
+    durable.snapshot.format_level = level != 0 ? level : FORMAT_LEVEL;
+    durable.snapshot.index = field_u64(L, 2, "snapshot_index");
     durable.snapshot.configuration = field_slice(L, 2, "configuration");
     durable.last_index = count;
     for (size_t i = 0; i < count; i++) {
@@ -254,6 +257,8 @@ static int hello(lua_State *L)
     set_u64(L, "format_level", said.format_level);
     set_text(L, "lua_release", said.lua_release);
     set_u64(L, "peers_hash", said.peers_hash);
+    set_boolean(L, "joining", said.joining);
+    set_u64(L, "member_until", said.member_until);
     set_slice(L, "configuration", said.configuration);
     return finish(box, 1);
 }
@@ -283,6 +288,8 @@ static int receive_hello(lua_State *L)
         .protocol_max = (uint32_t)field_u64(L, 2, "protocol_max"),
         .format_level = (uint32_t)field_u64(L, 2, "format_level"),
         .peers_hash = field_u64(L, 2, "peers_hash"),
+        .joining = field_boolean(L, 2, "joining"),
+        .member_until = field_u64(L, 2, "member_until"),
         .configuration = field_slice(L, 2, "configuration"),
     };
     field_copy_text(L, 2, "address", said.address, sizeof said.address);
@@ -322,9 +329,13 @@ static int receive(lua_State *L)
 
 static struct request check_request(lua_State *L, int table)
 {
-    bool query = strcmp(field_text(L, table, "kind"), "query") == 0;
+    static const char *const kinds[] = {"command", "query", "session", "keyed", "admin"};
+    enum request_kind kind = REQUEST_COMMAND;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(field_text(L, table, "kind"), kinds[i]) == 0) kind = (enum request_kind)i;
+    }
     return (struct request){
-        .kind = query ? REQUEST_QUERY : REQUEST_COMMAND,
+        .kind = kind,
         .consistency = field_boolean(L, table, "stale") ? CONSISTENCY_STALE : CONSISTENCY_LINEARIZABLE,
         .session = field_u64(L, table, "session"),
         .sequence = field_u64(L, table, "sequence"),

@@ -146,7 +146,8 @@ static inline void port_forward(void *context, const struct raft_id *to, uint64_
     lua_pushstring(L, to->text);
     lua_pushinteger(L, (lua_Integer)ticket);
     lua_createtable(L, 0, 6);
-    set_text(L, "kind", request->kind == REQUEST_QUERY ? "query" : "command");
+    static const char *const kinds[] = {"command", "query", "session", "keyed", "admin"};
+    set_text(L, "kind", kinds[request->kind]);
     set_boolean(L, "stale", request->consistency == CONSISTENCY_STALE);
     set_u64(L, "session", request->session);
     set_u64(L, "sequence", request->sequence);

@@ -7,6 +7,7 @@
 
 #include "module/entry_table.h"
 #include "module/fields.h"
+#include "module/snapshot_table.h"
 #include "raft/types.h"
 
 #include <stddef.h>
@@ -57,6 +58,21 @@ static const struct field_row append_result_rows[] = {
     {NULL, FIELD_U64, 0},
 };
 
+static const struct field_row timeout_now_rows[] = {{NULL, FIELD_U64, 0}};
+static const struct field_row read_index_rows[] = {
+    ROW("identity", FIELD_U64, read_index.identity),
+    ROW("lease", FIELD_BOOLEAN, read_index.lease),
+    {NULL, FIELD_U64, 0},
+};
+static const struct field_row read_index_result_rows[] = {
+    ROW("identity", FIELD_U64, read_index_result.identity),
+    ROW("success", FIELD_BOOLEAN, read_index_result.success),
+    ROW("index", FIELD_U64, read_index_result.index),
+    {NULL, FIELD_U64, 0},
+};
+/* Metas and chunks are no plain fields: snapshot_table.h. */
+static const struct field_row no_rows[] = {{NULL, FIELD_U64, 0}};
+
 struct message_row {
     const char *name;
     enum raft_message_type type;
@@ -67,6 +83,11 @@ static const struct message_row message_rows[] = {
     {"vote", RAFT_VOTE, vote_rows},
     {"append", RAFT_APPEND, append_rows},
     {"append_result", RAFT_APPEND_RESULT, append_result_rows},
+    {"timeout_now", RAFT_TIMEOUT_NOW, timeout_now_rows},
+    {"read_index", RAFT_READ_INDEX, read_index_rows},
+    {"read_index_result", RAFT_READ_INDEX_RESULT, read_index_result_rows},
+    {"install_snapshot", RAFT_INSTALL_SNAPSHOT, no_rows},
+    {"snapshot_result", RAFT_SNAPSHOT_RESULT, no_rows},
 };
 #define MESSAGE_ROWS (sizeof message_rows / sizeof *message_rows)
 
@@ -139,6 +160,11 @@ static inline const struct raft_message *check_message(lua_State *L, int event)
     if (message->type == RAFT_APPEND) {
         message->append.entries = check_entries(L, table, "entries", &message->append.entry_count);
     }
+    if (message->type == RAFT_INSTALL_SNAPSHOT) {
+        check_install_snapshot(L, table, &message->install_snapshot);
+    } else if (message->type == RAFT_SNAPSHOT_RESULT) {
+        check_snapshot_result(L, table, &message->snapshot_result);
+    }
     return message;
 }
 
@@ -161,6 +187,11 @@ static inline void push_message(lua_State *L, const struct raft_message *message
     }
     if (message->type == RAFT_APPEND) {
         push_entries(L, message->append.entries, message->append.entry_count);
+    }
+    if (message->type == RAFT_INSTALL_SNAPSHOT) {
+        push_install_snapshot(L, &message->install_snapshot);
+    } else if (message->type == RAFT_SNAPSHOT_RESULT) {
+        push_snapshot_result(L, &message->snapshot_result);
     }
 }
 

@@ -2,16 +2,24 @@
  * moonclave.state: the state tree for specs. A tree is a userdata with begin, commit, rollback,
  * root, put_root, hash, encode, written; a table of it is a userdata with get, put, count, length,
  * alive, scan and so on, which holds a reference. Lua tables go in through msgpack, as they do when
- * a snapshot is read.
+ * a command brings them.
+ *
+ *   tree:snapshot() -> snapshot     snapshot:step(work) -> bytes, more    :hash()   :saved()   :finish()
+ *   restore() -> restore            restore:feed(bytes)    :finish(hash, tree)    true, or nil and why
+ *                                   :free()                what it holds
+ *   process_us()                    processor time of this process
  */
 #include "script/values.h"
 #include "state/state.h"
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <time.h>
 
 #define TREE  "moonclave.state.tree"
 #define TABLE "moonclave.state.table"
+#define SNAPSHOT "moonclave.state.snapshot"
+#define RESTORE "moonclave.state.restore"
 
 int luaopen_moonclave_state(lua_State *L) __attribute__((visibility("default")));
 
@@ -355,6 +363,112 @@ static int new_tree(lua_State *L)
     return 1;
 }
 
+/* ---- snapshots and back ---- */
+
+/* The tree is its user value. A snapshot of a tree that is gone is gone with it. */
+static int tree_snapshot(lua_State *L)
+{
+    struct state *state = to_tree(L, 1);
+    if (state_is_open(state)) return luaL_error(L, "in a transaction");
+    struct state_snapshot **snapshot = lua_newuserdatauv(L, sizeof(struct state_snapshot *), 1);
+    *snapshot = state_snapshot_begin(state);
+    luaL_setmetatable(L, SNAPSHOT);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    return 1;
+}
+
+static struct state_snapshot *to_snapshot(lua_State *L)
+{
+    struct state_snapshot *snapshot = *(struct state_snapshot **)luaL_checkudata(L, 1, SNAPSHOT);
+    luaL_argcheck(L, snapshot, 1, "it is finished");
+    return snapshot;
+}
+
+static int snapshot_step(lua_State *L)
+{
+    struct buffer out = {0};
+    size_t work = (size_t)luaL_optinteger(L, 2, 65536);
+    bool more = state_snapshot_step(to_snapshot(L), work, &out);
+    lua_pushlstring(L, out.size ? (const char *)out.data : "", out.size);
+    buffer_deinit(&out);
+    lua_pushboolean(L, more);
+    return 2;
+}
+
+static int snapshot_hash(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)state_snapshot_hash(to_snapshot(L)));
+    return 1;
+}
+
+static int snapshot_saved(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)state_snapshot_saved(to_snapshot(L)));
+    return 1;
+}
+
+static int snapshot_finish(lua_State *L)
+{
+    struct state_snapshot **snapshot = luaL_checkudata(L, 1, SNAPSHOT);
+    lua_getiuservalue(L, 1, 1);
+    struct state **state = luaL_checkudata(L, -1, TREE);
+    if (*snapshot && *state) state_snapshot_end(*snapshot);
+    *snapshot = NULL;
+    return 0;
+}
+
+static int new_restore(lua_State *L)
+{
+    struct state_restore **restore = lua_newuserdatauv(L, sizeof(struct state_restore *), 0);
+    *restore = state_restore_begin();
+    luaL_setmetatable(L, RESTORE);
+    return 1;
+}
+
+static int restore_answer(lua_State *L, enum error_code code, const struct error *error)
+{
+    lua_pushboolean(L, code == ERROR_OK);
+    if (!code) return 1;
+    lua_pushnil(L);
+    lua_replace(L, -2);
+    lua_pushfstring(L, "%s: %s", error_name(code), error->text);
+    return 2;
+}
+
+static int restore_feed(lua_State *L)
+{
+    struct state_restore *restore = *(struct state_restore **)luaL_checkudata(L, 1, RESTORE);
+    size_t size;
+    const char *bytes = luaL_checklstring(L, 2, &size);
+    struct error error;
+    return restore_answer(L, state_restore_feed(restore, slice_of(bytes, size), &error), &error);
+}
+
+static int restore_finish(lua_State *L)
+{
+    struct state_restore *restore = *(struct state_restore **)luaL_checkudata(L, 1, RESTORE);
+    uint64_t hash = (uint64_t)luaL_checkinteger(L, 2);
+    struct error error;
+    return restore_answer(L, state_restore_finish(restore, hash, to_tree(L, 3), &error), &error);
+}
+
+static int restore_gc(lua_State *L)
+{
+    struct state_restore **restore = luaL_checkudata(L, 1, RESTORE);
+    state_restore_free(*restore);
+    *restore = NULL;
+    return 0;
+}
+
+static int process_us(lua_State *L)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    return 1;
+}
+
 static void define(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
 {
     luaL_newmetatable(L, name);
@@ -379,11 +493,24 @@ int luaopen_moonclave_state(lua_State *L)
         {"rollback", tree_rollback}, {"root", tree_root},
         {"put_root", tree_put_root}, {"hash", tree_hash},
         {"written", tree_written},   {"encode", tree_encode},
-        {"decode", tree_decode},     {NULL, NULL},
+        {"decode", tree_decode},     {"snapshot", tree_snapshot},
+        {NULL, NULL},
     };
+    static const luaL_Reg snapshot_methods[] = {
+        {"step", snapshot_step},   {"hash", snapshot_hash}, {"saved", snapshot_saved},
+        {"finish", snapshot_finish}, {NULL, NULL},
+    };
+    static const luaL_Reg restore_methods[] = {
+        {"feed", restore_feed}, {"finish", restore_finish}, {"free", restore_gc}, {NULL, NULL}};
+    define(L, SNAPSHOT, snapshot_methods, snapshot_finish);
+    define(L, RESTORE, restore_methods, restore_gc);
     define(L, TABLE, table_methods, table_gc);
     define(L, TREE, tree_methods, tree_gc);
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 5);
+    lua_pushcfunction(L, new_restore);
+    lua_setfield(L, -2, "restore");
+    lua_pushcfunction(L, process_us);
+    lua_setfield(L, -2, "process_us");
     lua_pushcfunction(L, new_tree);
     lua_setfield(L, -2, "new");
     value_push_object_function(L);

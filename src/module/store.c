@@ -1,18 +1,25 @@
 /*
  * moonclave.store: the store and its lossy disk, for the specs.
  *
- *   store.open{folder=, id=, incarnation=, disk=, page_size=, checkpoint_pages=}   -> a store
+ *   store.open{folder=, id=, incarnation=, disk=, page_size=, checkpoint_pages=, snapshot_block=}
+ *                                                                                   -> a store
  *   store.disk(seed)                                                                -> a lossy disk
+ *   store.mutant([name])                          a build with mutants: switches that one on
+ *   store.now_us()                                a monotonic clock, for measuring
  * What fails returns nil, the error's code and its text.
  */
 #include "module/entry_table.h"
 #include "module/fields.h"
+#include "module/mutants.h"
+#include "module/snapshot_table.h"
 #include "store/meta.h"
+#include "store/snapshot.h"
 #include "store/store.h"
 #include "store/vfs_lossy.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define STORE_TYPE "moonclave.store"
 #define DISK_TYPE  "moonclave.store.disk"
@@ -152,6 +159,7 @@ static int store_lua_open(lua_State *L)
         .incarnation = field_u64(L, 1, "incarnation"),
         .page_size = (uint32_t)field_u64(L, 1, "page_size"),
         .checkpoint_pages = (uint32_t)field_u64(L, 1, "checkpoint_pages"),
+        .snapshot_block = (uint32_t)field_u64(L, 1, "snapshot_block"),
     };
     if (options.id[0] == 0) options.id = NULL;
     struct store_box *box = lua_newuserdatauv(L, sizeof *box, 1);
@@ -182,16 +190,6 @@ static int store_lua_identity(lua_State *L)
     return 1;
 }
 
-static void push_snapshot(lua_State *L, const struct raft_snapshot_meta *snapshot)
-{
-    lua_createtable(L, 0, 8);
-    set_u64(L, "index", snapshot->index);
-    set_u64(L, "term", snapshot->term);
-    set_u64(L, "chain", snapshot->chain);
-    set_u64(L, "format_level", snapshot->format_level);
-    set_slice(L, "configuration", snapshot->configuration);
-}
-
 static int store_lua_durable(lua_State *L)
 {
     const struct raft_durable *durable = store_durable(check_store(L));
@@ -201,8 +199,13 @@ static int store_lua_durable(lua_State *L)
     set_u64(L, "last_index", durable->last_index);
     set_u64(L, "last_chain", durable->last_chain);
     set_u64(L, "last_time_ms", durable->last_time_ms);
-    push_snapshot(L, &durable->snapshot);
+    push_meta(L, &durable->snapshot);
     lua_setfield(L, -2, "snapshot");
+    lua_createtable(L, 0, 3);
+    set_u64(L, "index", durable->base.index);
+    set_u64(L, "term", durable->base.term);
+    set_u64(L, "chain", durable->base.chain);
+    lua_setfield(L, -2, "base");
     lua_createtable(L, (int)durable->run_count, 0);
     for (size_t i = 0; i < durable->run_count; i++) {
         lua_createtable(L, 0, 2);
@@ -313,17 +316,169 @@ static int store_lua_counters(lua_State *L)
     set_u64(L, "bytes", counters.bytes);
     set_u64(L, "refusals", counters.refusals);
     set_u64(L, "checkpoints", counters.checkpoints);
+    set_u64(L, "trimmed", counters.trimmed);
     return 1;
+}
+
+/* ---- snapshots ---- */
+
+static int done(lua_State *L, enum error_code code, const struct error *error)
+{
+    if (code) return push_failure(L, error);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static struct store_snapshots *check_snapshots(lua_State *L)
+{
+    return store_snapshots(check_store(L));
+}
+
+/* store:adopt(meta) */
+static int store_lua_adopt(lua_State *L)
+{
+    struct raft_snapshot_meta meta = check_meta(L, 2);
+    struct error error;
+    return done(L, store_adopt(check_store(L), &meta, &error), &error);
+}
+
+/* store:install(meta) */
+static int store_lua_install(lua_State *L)
+{
+    struct raft_snapshot_meta meta = check_meta(L, 2);
+    struct error error;
+    return done(L, store_install(check_store(L), &meta, &error), &error);
+}
+
+/* store:compact(index) */
+static int store_lua_compact(lua_State *L)
+{
+    struct error error;
+    uint64_t index = (uint64_t)luaL_checkinteger(L, 2);
+    return done(L, store_compact(check_store(L), index, &error), &error);
+}
+
+static int store_lua_is_tidy(lua_State *L)
+{
+    lua_pushboolean(L, store_is_tidy(check_store(L)));
+    return 1;
+}
+
+/* store:snapshot_begin(meta) */
+static int snapshot_begin(lua_State *L)
+{
+    struct raft_snapshot_meta meta = check_meta(L, 2);
+    struct error error;
+    return done(L, store_snapshot_begin(check_snapshots(L), &meta, &error), &error);
+}
+
+/* store:snapshot_write(bytes) */
+static int snapshot_write(lua_State *L)
+{
+    struct error error;
+    return done(L, store_snapshot_write(check_snapshots(L), check_slice(L, 2), &error), &error);
+}
+
+/* store:snapshot_finish(meta) -> the meta with its size */
+static int snapshot_finish(lua_State *L)
+{
+    struct raft_snapshot_meta meta = check_meta(L, 2);
+    struct error error;
+    if (store_snapshot_finish(check_snapshots(L), &meta, &error)) return push_failure(L, &error);
+    push_meta(L, &meta);
+    return 1;
+}
+
+static int snapshot_abort(lua_State *L)
+{
+    store_snapshot_abort(check_snapshots(L));
+    return 0;
+}
+
+/* store:incoming_begin(meta) -> bytes that are there */
+static int incoming_begin(lua_State *L)
+{
+    struct raft_snapshot_meta meta = check_meta(L, 2);
+    struct error error;
+    uint64_t have;
+    if (store_incoming_begin(check_snapshots(L), &meta, &have, &error))
+        return push_failure(L, &error);
+    lua_pushinteger(L, (lua_Integer)have);
+    return 1;
+}
+
+/* store:incoming_write(offset, bytes) -> bytes that are there */
+static int incoming_write(lua_State *L)
+{
+    struct error error;
+    uint64_t have, offset = (uint64_t)luaL_checkinteger(L, 2);
+    if (store_incoming_write(check_snapshots(L), offset, check_slice(L, 3), &have, &error))
+        return push_failure(L, &error);
+    lua_pushinteger(L, (lua_Integer)have);
+    return 1;
+}
+
+static int incoming_finish(lua_State *L)
+{
+    struct error error;
+    return done(L, store_incoming_finish(check_snapshots(L), &error), &error);
+}
+
+static int incoming_abort(lua_State *L)
+{
+    store_incoming_abort(check_snapshots(L));
+    return 0;
+}
+
+/* store:snapshot_read(index, offset, max_bytes) -> bytes */
+static int snapshot_read(lua_State *L)
+{
+    struct buffer out = {0};
+    struct error error;
+    raft_index index = (raft_index)luaL_checkinteger(L, 2);
+    uint64_t offset = (uint64_t)luaL_checkinteger(L, 3);
+    size_t max_bytes = (size_t)luaL_optinteger(L, 4, INT32_MAX);
+    if (!store_snapshot_read(check_snapshots(L), index, offset, max_bytes, &out, &error))
+        return push_buffer(L, &out);
+    buffer_deinit(&out);
+    return push_failure(L, &error);
+}
+
+/* store:snapshots_forget(from) */
+static int snapshots_forget(lua_State *L)
+{
+    struct error error;
+    raft_index from = (raft_index)luaL_checkinteger(L, 2);
+    return done(L, store_snapshots_forget(check_snapshots(L), from, &error), &error);
+}
+
+static int now_us(lua_State *L)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    return 1;
+}
+
+static int switch_mutant(lua_State *L)
+{
+    return check_mutant(L, 1);
 }
 
 /* ---- bytes of meta rows ---- */
 
-/* meta_bytes("identity", {id=, incarnation=, cluster=}) or ("hard_state", {term=, vote=}) */
+/* meta_bytes("identity", {id=, incarnation=, cluster=}), ("hard_state", {term=, vote=}) or
+ * ("base", {index=, term=, chain=}) */
 static int store_lua_meta_bytes(lua_State *L)
 {
-    static const char *const kinds[] = {"identity", "hard_state", NULL};
+    static const char *const kinds[] = {"identity", "hard_state", "base", NULL};
     struct buffer out = {0};
-    if (luaL_checkoption(L, 1, NULL, kinds) == 0) {
+    int kind = luaL_checkoption(L, 1, NULL, kinds);
+    if (kind == 2) {
+        struct raft_log_base base = {field_u64(L, 2, "index"), field_u64(L, 2, "term"),
+                                     field_u64(L, 2, "chain")};
+        store_meta_encode_base(&base, &out);
+    } else if (kind == 0) {
         struct identity identity = {.incarnation = field_u64(L, 2, "incarnation"),
                                     .cluster = field_u64(L, 2, "cluster")};
         field_copy_text(L, 2, "id", identity.id, sizeof identity.id);
@@ -348,13 +503,23 @@ static const luaL_Reg store_methods[] = {
     {"identity", store_lua_identity},   {"durable", store_lua_durable},
     {"bootstrap", store_lua_bootstrap}, {"persist", store_lua_persist},
     {"tidy", store_lua_tidy},           {"read", store_lua_read},
-    {"counters", store_lua_counters},   {NULL, NULL},
+    {"counters", store_lua_counters},   {"adopt", store_lua_adopt},
+    {"install", store_lua_install},     {"compact", store_lua_compact},
+    {"is_tidy", store_lua_is_tidy},     {"snapshot_begin", snapshot_begin},
+    {"snapshot_write", snapshot_write}, {"snapshot_finish", snapshot_finish},
+    {"snapshot_abort", snapshot_abort}, {"snapshot_read", snapshot_read},
+    {"incoming_begin", incoming_begin}, {"incoming_write", incoming_write},
+    {"incoming_abort", incoming_abort}, {"incoming_finish", incoming_finish},
+    {"snapshots_forget", snapshots_forget},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {
     {"open", store_lua_open},
     {"disk", disk_new},
     {"meta_bytes", store_lua_meta_bytes},
+    {"mutant", switch_mutant},
+    {"now_us", now_us},
     {NULL, NULL},
 };
 

@@ -8,6 +8,7 @@
 #include "base/mp.h"
 #include "module/entry_table.h"
 #include "module/fields.h"
+#include "module/snapshot_table.h"
 #include "wire/rpc.h"
 
 #include <string.h>
@@ -35,6 +36,8 @@ static void check_hello(lua_State *L, struct wire_frame *frame)
     hello->format_level = (uint32_t)field_u64(L, 1, "format_level");
     field_copy_text(L, 1, "lua_release", hello->lua_release, sizeof hello->lua_release);
     hello->peers_hash = field_u64(L, 1, "peers_hash");
+    hello->joining = field_boolean(L, 1, "joining");
+    hello->member_until = field_u64(L, 1, "member_until");
     hello->configuration = field_slice(L, 1, "configuration");
 }
 
@@ -105,6 +108,23 @@ static void check_message(lua_State *L, struct raft_message *message)
     case RAFT_APPEND_RESULT:
         check_append_result(L, &message->append_result);
         break;
+    case RAFT_TIMEOUT_NOW:
+        break;
+    case RAFT_READ_INDEX:
+        message->read_index.identity = field_u64(L, 1, "identity");
+        message->read_index.lease = field_boolean(L, 1, "lease");
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        message->read_index_result.identity = field_u64(L, 1, "identity");
+        message->read_index_result.success = field_boolean(L, 1, "success");
+        message->read_index_result.index = field_u64(L, 1, "index");
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        check_install_snapshot(L, 1, &message->install_snapshot);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        check_snapshot_result(L, 1, &message->snapshot_result);
+        break;
     }
 }
 
@@ -153,6 +173,8 @@ static void push_hello(lua_State *L, const struct hello *hello)
     set_u64(L, "format_level", hello->format_level);
     set_text(L, "lua_release", hello->lua_release);
     set_u64(L, "peers_hash", hello->peers_hash);
+    set_boolean(L, "joining", hello->joining);
+    set_u64(L, "member_until", hello->member_until);
     set_slice(L, "configuration", hello->configuration);
 }
 
@@ -224,6 +246,23 @@ static void push_message(lua_State *L, const struct raft_message *message, const
         break;
     case RAFT_APPEND_RESULT:
         push_append_result(L, &message->append_result);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        break;
+    case RAFT_READ_INDEX:
+        set_u64(L, "identity", message->read_index.identity);
+        set_boolean(L, "lease", message->read_index.lease);
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        set_u64(L, "identity", message->read_index_result.identity);
+        set_boolean(L, "success", message->read_index_result.success);
+        set_u64(L, "index", message->read_index_result.index);
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        push_install_snapshot(L, &message->install_snapshot);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        push_snapshot_result(L, &message->snapshot_result);
         break;
     }
 }

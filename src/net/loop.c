@@ -40,6 +40,14 @@ void net_close(struct net *net)
     uv_close((uv_handle_t *)&net->async, NULL);
 }
 
+/* Streams that finish may still have something to say: their turns end here, the handle for that is closed. */
+void net_drain(struct net *net)
+{
+    do flush_all(net);
+    while (uv_run(net->loop, UV_RUN_ONCE) != 0);
+    flush_all(net);
+}
+
 void net_free(struct net *net)
 {
     assert(net->dirty == NULL);

@@ -41,9 +41,10 @@ struct net_hooks {
 };
 
 struct net *net_new(uv_loop_t *loop, const struct net_hooks *hooks);
-/* Everything made from it must have been closed, and the loop run until that took effect; closes
- * its own handles. Call net_free after the loop has run once more. */
+/* Everything made from it must have been closed or told to finish; closes its own handles. */
 void net_close(struct net *net);
+/* Behind net_close: runs the loop until nothing is left on it; what finishes sends its rest. */
+void net_drain(struct net *net);
 void net_free(struct net *net);
 
 void net_wake(struct net *net);              /* from any thread */

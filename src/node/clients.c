@@ -5,9 +5,13 @@
  *   NAME            the app's command of that name, or its query where there is no such command
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
  *   status, members            about the node
+ *   admin/ACTION               about the cluster: host/README.md lists the actions
+ *   session/open               a session: {"session", "expires_ms", "timeout_ms", "window"}
+ *   session/renew, session/close   params [{"session": n}]; renew may say "acknowledged": n, too
  *
- * params: [], [arguments] or [arguments, {"consistency": ..., "timeout": seconds}]. An error is the
- * map that every protocol of ours shows: {"code", "message", ...}.
+ * params: [], [arguments] or [arguments, {"consistency": ..., "timeout": seconds}]. For a command
+ * the options may say "session" and "sequence", or "key": it is then done once, however often it is
+ * sent. An error is the map that every protocol of ours shows: {"code", "message", ...}.
  *
  * What bounds a client: it is not read while IN_FLIGHT_MAX of its requests wait or
  * client_queue_bytes_max of answers do.
@@ -47,6 +51,9 @@ static void call_method(struct client *client, const struct rpc_message *message
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method);
 static bool resolve(struct client *client, uint64_t id, struct slice method,
                     struct request *request, struct slice *name);
+static bool resolve_session(struct slice method, enum session_action *action);
+static void call_session(struct client *client, uint64_t id, enum session_action action,
+                         struct slice params);
 static bool read_params(struct slice params, struct slice *arguments, struct request *request,
                         struct error *error);
 static bool read_options(struct slice options, struct request *request, struct error *error);
@@ -183,7 +190,12 @@ static void call_method(struct client *client, const struct rpc_message *message
     struct request request = {.consistency = CONSISTENCY_LINEARIZABLE};
     struct slice name, arguments;
     struct error error;
+    enum session_action action;
     if (answer_about_node(client, id, message->method)) return;
+    if (resolve_session(message->method, &action)) {
+        call_session(client, id, action, message->params);
+        return;
+    }
     if (!resolve(client, id, message->method, &request, &name)) return;
     if (!read_params(message->params, &arguments, &request, &error)) {
         fail(client, id, ERROR_BAD_REQUEST, error.text);
@@ -194,6 +206,55 @@ static void call_method(struct client *client, const struct rpc_message *message
     mp_write_array(body, 2);
     mp_write_string(body, name);
     mp_write_raw(body, arguments);
+    request.body = buffer_slice(body);
+    host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets),
+                &request);
+}
+
+static bool resolve_session(struct slice method, enum session_action *action)
+{
+    static const char *const names[] = {
+        [SESSION_OPEN] = "session/open",
+        [SESSION_RENEW] = "session/renew",
+        [SESSION_CLOSE] = "session/close",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!slice_equal(method, slice_text(names[i]))) continue;
+        *action = (enum session_action)i;
+        return true;
+    }
+    return false;
+}
+
+static void call_session(struct client *client, uint64_t id, enum session_action action,
+                         struct slice params)
+{
+    struct node *node = client->node;
+    struct request request = {.kind = REQUEST_SESSION};
+    struct slice arguments, value;
+    struct error error;
+    uint64_t acknowledged = 0;
+    bool valid = read_params(params, &arguments, &request, &error);
+    if (!valid) {
+        fail(client, id, ERROR_BAD_REQUEST, error.text);
+        return;
+    }
+    if (action != SESSION_OPEN) {
+        valid = mp_map_get(arguments, "session", &value) &&
+                mp_read_u64(&(struct mp_reader){value.data, value.data + value.size},
+                            &request.session);
+    }
+    if (valid && action == SESSION_RENEW && mp_map_get(arguments, "acknowledged", &value)) {
+        valid = mp_read_u64(&(struct mp_reader){value.data, value.data + value.size},
+                            &acknowledged);
+    }
+    if (!valid) {
+        fail(client, id, ERROR_BAD_REQUEST, "params are [{\"session\": its number}]");
+        return;
+    }
+    struct buffer *body = &node->scratch;
+    buffer_clear(body);
+    session_body_write(body, action, acknowledged);
     request.body = buffer_slice(body);
     host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets),
                 &request);
@@ -224,7 +285,7 @@ static bool resolve(struct client *client, uint64_t id, struct slice method,
         const char *prefix;
         size_t size;
         enum request_kind kind;
-    } explicit[] = {{"command/", 8, REQUEST_COMMAND}, {"query/", 6, REQUEST_QUERY}};
+    } explicit[] = {{"command/", 8, REQUEST_COMMAND}, {"query/", 6, REQUEST_QUERY}, {"admin/", 6, REQUEST_ADMIN}};
     struct node *node = client->node;
     *name = method;
     for (size_t i = 0; i < sizeof explicit / sizeof *explicit; i++) {
@@ -295,7 +356,8 @@ static bool read_options(struct slice options, struct request *request, struct e
             return false;
         }
     }
-    return true;
+    return request->kind != REQUEST_COMMAND ||
+           call_once_from_options(options, request, error) == ERROR_OK;
 }
 
 static void fail(struct client *client, uint64_t id, enum error_code code, const char *message)

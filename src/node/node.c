@@ -108,7 +108,7 @@ static enum exit_status run(struct node *node, struct slice bundle)
     node->clients_max = descriptors_for_clients(&node->options->settings);
     enum exit_status status = serve(node, bundle);
     net_close(node->net);
-    uv_run(&node->loop, UV_RUN_DEFAULT);
+    net_drain(node->net);
     net_free(node->net);
     int busy = uv_loop_close(&node->loop);
     assert(busy == 0);
@@ -158,6 +158,8 @@ static struct host *make_host(struct node *node, struct slice bundle)
         .address = options->advertise,
         .peers = options->peers,
         .peer_count = options->peer_count,
+        .join = options->join,
+        .join_count = options->join_count,
         .bundle = bundle,
         .config = options->config,
         .lua_release = config_lua_release(),

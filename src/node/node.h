@@ -30,6 +30,8 @@ struct node_options {
     const char *const
         *peers; /* host:port of every first member, this one included; null: none given */
     size_t peer_count;
+    const char *const *join; /* host:port of members, for a blank node that is to join; null: none */
+    size_t join_count;
     const char *http;    /* host:port; null: no HTTP */
     const char *data;    /* the data folder */
     const char *app;     /* a folder or a .lua file; null: none here */

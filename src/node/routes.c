@@ -17,10 +17,20 @@ static void serve_command(struct node *node, struct web_connection *connection,
                           const struct http_request *request, struct slice name);
 static void serve_query(struct node *node, struct web_connection *connection,
                         const struct http_request *request, struct slice name);
+static void serve_sessions(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name);
+static void serve_session(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name);
 static void serve_status(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_members(struct node *node, struct web_connection *connection,
                           const struct http_request *request, struct slice name);
+static void serve_remove(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name);
+static void serve_admin(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name);
+static void serve_transfer(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name);
 static void serve_health(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_ready(struct node *node, struct web_connection *connection,
@@ -33,14 +43,23 @@ static const struct route {
     route_handler *handler;
 } routes[] = {
     {"/v1/command/", "POST", serve_command},   {"/v1/query/", "GET, HEAD, POST", serve_query},
-    {"/v1/status", "GET, HEAD", serve_status}, {"/v1/members", "GET, HEAD", serve_members},
+    {"/v1/sessions", "POST", serve_sessions},  {"/v1/sessions/", "POST, DELETE", serve_session},
+    {"/v1/status", "GET, HEAD", serve_status}, {"/v1/members", "GET, HEAD, POST", serve_members},
+    {"/v1/members/", "DELETE", serve_remove},  {"/v1/admin/", "POST", serve_admin},
+    {"/v1/leader/transfer", "POST", serve_transfer},
     {"/healthz", "GET, HEAD", serve_health},   {"/readyz", "GET, HEAD", serve_ready},
 };
 
 static const struct route *find_route(struct slice path, struct slice *name);
 static bool method_allowed(const char *methods, struct slice method);
-static void submit(struct node *node, struct web_connection *connection, enum request_kind kind,
+static void submit(struct node *node, struct web_connection *connection, struct request *request,
                    const struct call *call, struct slice body);
+static void post(struct node *node, struct web_connection *connection,
+                 const struct http_request *request, enum request_kind kind, struct slice name);
+static void submit_session(struct node *node, struct web_connection *connection, uint64_t session,
+                           enum session_action action, uint64_t acknowledged,
+                           const struct call *call);
+static bool read_acknowledged(struct slice json, uint64_t *acknowledged);
 static bool begin_body(struct buffer *body, struct slice encoded_name);
 static enum error_code read_options(const struct http_request *request, struct call *call,
                                     struct buffer *arguments, struct error *error);
@@ -100,12 +119,23 @@ static bool method_allowed(const char *methods, struct slice method)
 static void serve_command(struct node *node, struct web_connection *connection,
                           const struct http_request *request, struct slice name)
 {
+    post(node, connection, request, REQUEST_COMMAND, name);
+}
+
+/* [name, the body's JSON], a command or an action. */
+static void post(struct node *node, struct web_connection *connection,
+                 const struct http_request *request, enum request_kind kind, struct slice name)
+{
     struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct request once = {.kind = REQUEST_COMMAND};
     struct buffer body = {0}, ignored = {0};
     struct error error;
     enum error_code code = read_options(request, &call, &ignored, &error);
+    if (code == ERROR_OK && kind != REQUEST_ADMIN)
+        code = call_once_from_headers(request, &once, &error);
     if (code == ERROR_OK && !begin_body(&body, name)) {
-        code = error_set(&error, ERROR_BAD_REQUEST, "the name of the command is not valid");
+        code = error_set(&error, ERROR_BAD_REQUEST, "the name of the %s is not valid",
+                         kind == REQUEST_ADMIN ? "action" : "command");
     }
     if (code == ERROR_OK && request->body.size == 0) {
         mp_write_array(&body, 0);
@@ -113,7 +143,8 @@ static void serve_command(struct node *node, struct web_connection *connection,
         code = json_to_value(request->body, &body, &error);
     }
     if (code == ERROR_OK) {
-        submit(node, connection, REQUEST_COMMAND, &call, buffer_slice(&body));
+        once.kind = kind == REQUEST_ADMIN ? kind : once.kind;
+        submit(node, connection, &once, &call, buffer_slice(&body));
     } else {
         fail(connection, code, error.text);
     }
@@ -137,7 +168,8 @@ static void serve_query(struct node *node, struct web_connection *connection,
         mp_write_raw(&body, buffer_slice(&arguments));
     }
     if (code == ERROR_OK) {
-        submit(node, connection, REQUEST_QUERY, &call, buffer_slice(&body));
+        struct request query = {.kind = REQUEST_QUERY};
+        submit(node, connection, &query, &call, buffer_slice(&body));
     } else {
         fail(connection, code, error.text);
     }
@@ -145,16 +177,83 @@ static void serve_query(struct node *node, struct web_connection *connection,
     buffer_deinit(&body);
 }
 
-static void submit(struct node *node, struct web_connection *connection, enum request_kind kind,
+/* `request` says what kind, and whether it is to be done once. */
+static void submit(struct node *node, struct web_connection *connection, struct request *request,
                    const struct call *call, struct slice body)
 {
-    struct request request = {
-        .kind = kind,
-        .consistency = call->consistency,
-        .timeout_ms = call->timeout_ms,
-        .body = body,
-    };
-    host_submit(node->host, web_wait(connection, TICKET_HTTP), &request);
+    request->consistency = call->consistency;
+    request->timeout_ms = call->timeout_ms;
+    request->body = body;
+    host_submit(node->host, web_wait(connection, TICKET_HTTP), request);
+}
+
+/* ---- sessions ---- */
+
+static void serve_sessions(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name)
+{
+    (void)name;
+    struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct buffer ignored = {0};
+    struct error error;
+    enum error_code code = read_options(request, &call, &ignored, &error);
+    if (code == ERROR_OK) {
+        submit_session(node, connection, 0, SESSION_OPEN, 0, &call);
+    } else {
+        fail(connection, code, error.text);
+    }
+    buffer_deinit(&ignored);
+}
+
+/* POST renews it, DELETE closes it. */
+static void serve_session(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name)
+{
+    struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct buffer ignored = {0};
+    struct error error;
+    uint64_t session, acknowledged = 0;
+    bool closes = slice_equal(request->method, slice_text("DELETE"));
+    enum error_code code = read_options(request, &call, &ignored, &error);
+    if (code == ERROR_OK && !call_number(name, &session))
+        code = error_set(&error, ERROR_BAD_REQUEST, "a session is named by its number");
+    if (code == ERROR_OK && !closes && !read_acknowledged(request->body, &acknowledged)) {
+        code = error_set(&error, ERROR_BAD_REQUEST,
+                         "the body is {\"acknowledged\": the newest sequence whose reply, and all "
+                         "before it, the client has}, or empty");
+    }
+    if (code == ERROR_OK) {
+        enum session_action action = closes ? SESSION_CLOSE : SESSION_RENEW;
+        submit_session(node, connection, session, action, acknowledged, &call);
+    } else {
+        fail(connection, code, error.text);
+    }
+    buffer_deinit(&ignored);
+}
+
+static void submit_session(struct node *node, struct web_connection *connection, uint64_t session,
+                           enum session_action action, uint64_t acknowledged,
+                           const struct call *call)
+{
+    struct buffer body = {0};
+    session_body_write(&body, action, acknowledged);
+    struct request request = {.kind = REQUEST_SESSION, .session = session};
+    submit(node, connection, &request, call, buffer_slice(&body));
+    buffer_deinit(&body);
+}
+
+static bool read_acknowledged(struct slice json, uint64_t *acknowledged)
+{
+    struct buffer value = {0};
+    struct slice found;
+    bool valid = json.size == 0;
+    if (!valid && json_to_value(json, &value, NULL) == ERROR_OK &&
+        mp_map_get(buffer_slice(&value), "acknowledged", &found)) {
+        struct mp_reader reader = mp_reader_of(found);
+        valid = mp_read_u64(&reader, acknowledged);
+    }
+    buffer_deinit(&value);
+    return valid;
 }
 
 /* [name, ... and its arguments are to follow. */
@@ -238,11 +337,54 @@ static void serve_status(struct node *node, struct web_connection *connection,
 static void serve_members(struct node *node, struct web_connection *connection,
                           const struct http_request *request, struct slice name)
 {
-    (void)request, (void)name;
+    (void)name;
+    if (slice_equal(request->method, slice_text("POST"))) {
+        post(node, connection, request, REQUEST_ADMIN, slice_text("add"));
+        return;
+    }
     struct buffer out = {0};
     host_members(node->host, &out);
     web_answer(connection, 200, buffer_slice(&out));
     buffer_deinit(&out);
+}
+
+/* DELETE /v1/members/ID */
+static void serve_remove(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name)
+{
+    struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct buffer body = {0}, id = {0}, ignored = {0};
+    struct error error;
+    enum error_code code = read_options(request, &call, &ignored, &error);
+    if (code == ERROR_OK && uri_percent_decode(name, false, &id) != ERROR_OK)
+        code = error_set(&error, ERROR_BAD_REQUEST, "the id is not valid");
+    if (code == ERROR_OK) {
+        mp_write_array(&body, 2);
+        mp_write_text(&body, "remove");
+        mp_write_map(&body, 1);
+        mp_write_text(&body, "id");
+        mp_write_string(&body, buffer_slice(&id));
+        struct request removal = {.kind = REQUEST_ADMIN};
+        submit(node, connection, &removal, &call, buffer_slice(&body));
+    } else {
+        fail(connection, code, error.text);
+    }
+    buffer_deinit(&ignored);
+    buffer_deinit(&id);
+    buffer_deinit(&body);
+}
+
+static void serve_admin(struct node *node, struct web_connection *connection,
+                        const struct http_request *request, struct slice name)
+{
+    post(node, connection, request, REQUEST_ADMIN, name);
+}
+
+static void serve_transfer(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name)
+{
+    (void)name;
+    post(node, connection, request, REQUEST_ADMIN, slice_text("transfer"));
 }
 
 /* The process lives and its loop turns. */

@@ -45,7 +45,12 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
                              message);
     }
     if (!present || !known) raft_become_follower(raft, message->term, &message->from);
+    if (!known && FAULT(VOTE_FORGOTTEN)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->heard_us = raft->waiting_since_us = raft->now_us;
+    if (raft_log_stands(raft)) {
+        answer_failure(raft, message); /* a snapshot is about to take the log's place */
+        return ERROR_OK;
+    }
     raft->following.prev_index = append->prev_index;
     raft->following.round = raft_most(raft->following.round, append->round);
 
@@ -62,7 +67,10 @@ enum error_code raft_receive_append(struct raft *raft, const struct raft_message
 
     raft_index verified = append->prev_index + taken;
     raft->following.verified = raft_most(raft->following.verified, verified);
-    raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, verified));
+    raft_index bound = FAULT(COMMIT_PAST_APPEND) || FAULT(COMMIT_PAST_MATCH)
+                           ? raft->log.last_index
+                           : verified;
+    raft->commit_index = raft_most(raft->commit_index, raft_least(append->commit, bound));
     if (append->entry_count > 0 && verified > raft->gate.durable.index) {
         raft->following.ack_due = true;
     } else {
@@ -103,8 +111,9 @@ static enum error_code agree(struct raft *raft, const struct raft_append *append
                              struct error *error)
 {
     raft_index prev = append->prev_index;
+    bool compacted = !GUARD(REJECTED_BELOW_SNAPSHOT, prev >= raft->log.base.index);
     *agreed =
-        prev < raft->log.snapshot_index ||
+        compacted ||
         (prev <= raft->log.last_index && raft_log_term_at(&raft->log, prev) == append->prev_term);
     if (*agreed || prev > raft->commit_index) return ERROR_OK;
     return error_set(error, ERROR_CORRUPT,
@@ -138,7 +147,7 @@ static enum error_code skip_known(const struct raft *raft, const struct raft_app
     size_t i = 0;
     for (; i < append->entry_count; i++) {
         const struct raft_entry *entry = &append->entries[i];
-        if (entry->index <= raft->log.snapshot_index) continue;
+        if (!GUARD(COMPACTED_APPENDED, entry->index > raft->log.base.index)) continue;
         if (entry->index > raft->log.last_index) break;
         bool conflict = raft_log_term_at(&raft->log, entry->index) != entry->term;
         bool committed = entry->index <= raft->commit_index;
@@ -189,7 +198,9 @@ static void answer_success(struct raft *raft)
     message.append_result = (struct raft_append_result){
         .success = true,
         .prev_index = following->prev_index,
-        .match = raft_least(following->verified, raft->gate.durable.index),
+        .match = FAULT(ACK_NOT_DURABLE)
+                     ? following->verified
+                     : raft_least(following->verified, raft->gate.durable.index),
         .last_index = raft->log.last_index,
         .round = following->round,
     };

@@ -10,6 +10,8 @@ void raft_arena_reset(struct raft_arena *arena)
     for (size_t i = 0; i < arena->entry_count; i++) raft_entry_drop(&arena->entries[i]);
     arena->entry_count = 0;
     arena->count = 0;
+    raft_entry_drop(&arena->chunk);
+    arena->chunk.payload = (struct raft_payload){0};
 }
 
 void raft_arena_deinit(struct raft_arena *arena)
@@ -59,4 +61,12 @@ const struct raft_entry *raft_arena_entries(struct raft_arena *arena,
     }
     arena->entry_count = count;
     return arena->entries;
+}
+
+struct raft_payload raft_arena_chunk(struct raft_arena *arena, const struct raft_payload *bytes)
+{
+    assert(!arena->chunk.payload.blob);
+    arena->chunk.payload = *bytes;
+    raft_log_keep_payload(&arena->chunk);
+    return arena->chunk.payload;
 }

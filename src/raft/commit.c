@@ -50,7 +50,9 @@ void raft_settle(struct raft *raft)
 static raft_index durable_at(void *context, const struct raft_id *id)
 {
     const struct raft *raft = context;
-    if (raft_is_self(raft, id)) return raft->gate.durable.index;
+    if (raft_is_self(raft, id)) {
+        return FAULT(UNWRITTEN_COUNTED) ? raft->log.last_index : raft->gate.durable.index;
+    }
     const struct raft_peer *peer = raft_peers_find(&raft->peers, id);
     return peer ? peer->match : 0;
 }

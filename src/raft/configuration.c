@@ -8,6 +8,7 @@
 #include "raft/configuration.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -16,7 +17,6 @@
 
 #define VOTERS_ON_STACK 32
 
-static void server_deinit(struct raft_server *server);
 static void server_copy(struct raft_server *to, const struct raft_server *from);
 static struct raft_server *open_place(struct raft_configuration *configuration, size_t place);
 static bool host_valid(const char *host, size_t size, bool bracketed);
@@ -32,7 +32,7 @@ void raft_configuration_init(struct raft_configuration *configuration)
 void raft_configuration_deinit(struct raft_configuration *configuration)
 {
     for (size_t i = 0; i < configuration->server_count; i++) {
-        server_deinit(&configuration->servers[i]);
+        raft_server_deinit(&configuration->servers[i]);
     }
     memory_free(configuration->servers);
     memory_free(configuration->outgoing);
@@ -89,6 +89,19 @@ enum error_code raft_configuration_add(struct raft_configuration *configuration,
     return ERROR_OK;
 }
 
+struct raft_server *raft_configuration_insert(struct raft_configuration *configuration,
+                                              const struct raft_server *server)
+{
+    size_t place = 0;
+    while (place < configuration->server_count &&
+           strcmp(configuration->servers[place].id.text, server->id.text) < 0) {
+        place++;
+    }
+    struct raft_server *copy = open_place(configuration, place);
+    server_copy(copy, server);
+    return copy;
+}
+
 /* ---- questions ---- */
 
 const struct raft_server *raft_configuration_find(const struct raft_configuration *configuration,
@@ -100,11 +113,17 @@ const struct raft_server *raft_configuration_find(const struct raft_configuratio
     return NULL;
 }
 
+bool raft_configuration_stays_voter(const struct raft_configuration *configuration,
+                                    const struct raft_id *id)
+{
+    const struct raft_server *server = raft_configuration_find(configuration, id);
+    return server && server->role == RAFT_VOTER;
+}
+
 bool raft_configuration_is_voter(const struct raft_configuration *configuration,
                                  const struct raft_id *id)
 {
-    const struct raft_server *server = raft_configuration_find(configuration, id);
-    if (server && server->role == RAFT_VOTER) return true;
+    if (raft_configuration_stays_voter(configuration, id)) return true;
     for (size_t i = 0; i < configuration->outgoing_count; i++) {
         if (raft_id_equal(&configuration->outgoing[i], id)) return true;
     }
@@ -154,6 +173,7 @@ static const struct raft_id *next_incoming(const struct raft_configuration *conf
                                            size_t *cursor);
 static const struct raft_id *next_outgoing(const struct raft_configuration *configuration,
                                            size_t *cursor);
+static bool counts(const struct raft_server *server);
 static size_t incoming_count(const struct raft_configuration *configuration);
 static raft_index half_index(const struct raft_configuration *configuration, struct half half,
                              raft_index (*value)(void *context, const struct raft_id *id),
@@ -198,7 +218,7 @@ static raft_index half_index(const struct raft_configuration *configuration, str
         for (; place > 0 && values[place - 1] < reached; place--) values[place] = values[place - 1];
         values[place] = reached;
     }
-    raft_index index = values[half.count / 2];
+    raft_index index = values[FAULT(SMALL_QUORUM) ? half.count / 2 - 1 : half.count / 2];
     if (values != on_stack) memory_free(values);
     return index;
 }
@@ -216,7 +236,7 @@ static bool half_has(const struct raft_configuration *configuration, struct half
 static const struct raft_id *next_incoming(const struct raft_configuration *configuration,
                                            size_t *cursor)
 {
-    while (configuration->servers[*cursor].role != RAFT_VOTER) ++*cursor;
+    while (!counts(&configuration->servers[*cursor])) ++*cursor;
     return &configuration->servers[(*cursor)++].id;
 }
 
@@ -230,14 +250,19 @@ static size_t incoming_count(const struct raft_configuration *configuration)
 {
     size_t count = 0;
     for (size_t i = 0; i < configuration->server_count; i++) {
-        if (configuration->servers[i].role == RAFT_VOTER) count++;
+        if (counts(&configuration->servers[i])) count++;
     }
     return count;
 }
 
+static bool counts(const struct raft_server *server)
+{
+    return GUARD(NON_VOTERS_COUNTED, server->role == RAFT_VOTER);
+}
+
 /* ---- helpers ---- */
 
-static void server_deinit(struct raft_server *server)
+void raft_server_deinit(struct raft_server *server)
 {
     for (size_t i = 0; i < server->address_count; i++) {
         memory_free(server->addresses[i].kind);

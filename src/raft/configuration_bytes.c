@@ -244,7 +244,7 @@ static enum error_code read_server_field(struct mp_reader *reader, struct slice 
     if (key_is(key, "role")) {
         uint32_t role;
         if (!read_u32(reader, UINT32_MAX, &role)) return malformed(error, "a role is no number");
-        if (role > RAFT_LEARNER) {
+        if (role > RAFT_LEAVING) {
             return error_set(error, ERROR_VERSION,
                              "configuration: server %s has role %u, which this program "
                              "(moonclave, format level %d) does not know: a newer one wrote it",
@@ -264,7 +264,7 @@ static enum error_code read_addresses(struct mp_reader *reader, struct raft_serv
         return malformed(error, "addresses is no list");
     }
     for (; count > 0; count--) {
-        uint32_t fields, port;
+        uint32_t fields = 0, port;
         size_t last = server->address_count;
         server->addresses = memory_resize(server->addresses, last + 1, sizeof *server->addresses);
         struct raft_address *address = &server->addresses[server->address_count++];
@@ -300,7 +300,7 @@ static enum error_code read_labels(struct mp_reader *reader, struct raft_server 
 
 static enum error_code read_id(struct mp_reader *reader, struct raft_id *id, struct error *error)
 {
-    struct slice text;
+    struct slice text = {0};
     *id = (struct raft_id){{0}};
     if (!mp_read_string(reader, &text) || text.size > ID_MAX) {
         return malformed(error, "an id is not valid");

@@ -16,17 +16,45 @@
 #include "raft/peers.h"
 #include "raft/raft.h"
 
-/* Reads at a leader. They are confirmed by rounds: a read joins the next round to start, and is
- * answered once a quorum has echoed that round or a later one. */
+/* A read that waits: our owner's, by its context, or another server's, by its request's identity. */
+struct raft_context {
+    uint64_t number;
+    struct raft_id from; /* "" : our owner's */
+};
 struct raft_contexts {
-    uint64_t *contexts;
+    struct raft_context *contexts;
     size_t count, capacity;
 };
+
+/* Reads at a leader. They are confirmed by rounds: a read joins the next round to start, and is
+ * answered once a quorum has echoed that round or a later one. Where leases are on, every heartbeat
+ * is a round too, so that it is known when the word was sent that a follower answers. */
+#define RAFT_ROUNDS_KEPT 32
 struct raft_reads {
-    uint64_t round;   /* newest started: ascends for the life of the process, never used twice */
+    uint64_t round; /* newest started: ascends for the life of the process, never used twice */
+    uint64_t began_us[RAFT_ROUNDS_KEPT]; /* of the newest rounds, by number modulo */
+    uint64_t asked_round;
     raft_index index; /* what the reads of that round may be answered from */
     struct raft_contexts asked;   /* in that round */
     struct raft_contexts waiting; /* for the next one */
+};
+
+/* Reads at a server that does not lead: what it asks of its leader. One request at a time. */
+struct raft_asking {
+    uint64_t identity; /* of the newest request; 0: none is out */
+    uint64_t since_us; /* the oldest read has waited since then */
+    uint64_t again_us; /* asks again then, as another request */
+    struct raft_contexts asked;   /* by that request */
+    struct raft_contexts waiting; /* for the next one */
+    bool asked_for_round, waiting_for_round; /* some of them do not trust a lease */
+};
+
+/* A transfer of leadership under way. */
+struct raft_handover {
+    struct raft_id target; /* "" : none */
+    bool told;             /* it has been sent TIMEOUT_NOW */
+    uint64_t tell_again_us;
+    uint64_t deadline_us;
 };
 
 /* A follower's dealings with its leader: of the present term only. */
@@ -37,12 +65,37 @@ struct raft_following {
     uint64_t round;        /* the newest heard: echoed */
 };
 
+#define RAFT_HANDOVER_TIMEOUTS 4 /* election timeouts to lead before leadership is offered */
+
+/* The snapshots that can be read: the newest, and older ones that are on their way to someone
+ * (snapshot.c). */
+struct raft_snapshots {
+    struct raft_snapshot_meta *metas; /* ascending, the newest last; their configurations are owned */
+    size_t count, capacity;
+    uint64_t token;   /* last given out with CHUNK_READ, CHUNK_WRITE, SNAPSHOT_INSTALL */
+    uint64_t attempt; /* last given out to a transfer */
+};
+
+/* A snapshot that is coming in from the leader of a term (install.c). */
+struct raft_incoming {
+    struct raft_snapshot_meta meta; /* its configuration is owned; index 0: none comes */
+    struct raft_id from;
+    raft_term leader_term;
+    uint64_t attempt;     /* the newest of the leader's */
+    uint64_t offer_token; /* of the CHUNK_WRITE that asked how much is there */
+    bool asking;          /* ... and has not been answered */
+    uint64_t given;       /* bytes given out to be written */
+    bool complete;        /* all are written: the log stands still from here on */
+    uint64_t token;       /* of the SNAPSHOT_INSTALL given out; 0: not yet */
+};
+
 /* What the effects point into: valid until the next step. */
 struct raft_arena {
     struct raft_effect *effects;
     size_t count, capacity;
     struct raft_entry *entries; /* from LOG_READ, on their way into an append; with references */
     size_t entry_count, entry_capacity;
+    struct raft_entry chunk; /* a payload that a message or CHUNK_WRITE points to, with a reference */
 };
 
 /* What the owner was told last. */
@@ -54,10 +107,12 @@ struct raft_told {
     uint64_t configuration_changes;
     raft_index applied;   /* APPLY given out up to here */
     uint64_t deadline_us; /* 0: none, or it has come */
+    raft_index snapshot_from;
 };
 
 struct raft {
     struct raft_id id;
+    uint64_t incarnation; /* 0: not told */
     struct raft_settings settings;
     struct random random;
     bool started;
@@ -75,7 +130,12 @@ struct raft {
     raft_index applied_index;
     struct raft_following following;
     struct raft_peers peers; /* everyone else in the effective configuration */
+    struct raft_snapshots snapshots;
+    struct raft_incoming incoming;
     bool own_vote;           /* (pre-)candidate: it counts, being durable where it must be */
+    bool told_to_campaign;   /* candidate: by its leader, so that its requests are heeded at once */
+    uint64_t silent_until_us; /* with leases: what it promised before its restart may hold until then */
+    struct raft_asking asking;
     uint64_t heard_us; /* the leader's last word: meaningful while `leader` is another server */
     uint64_t waiting_since_us;    /* the election timeout runs from here */
     uint64_t election_timeout_us; /* as drawn */
@@ -90,6 +150,9 @@ struct raft {
     raft_index settled_index; /* committed and durable here, as far as counted below */
     size_t uncommitted_bytes; /* in memory behind settled_index */
     struct raft_reads reads;
+    struct raft_handover handover;
+    bool lease_forgone;   /* somebody was told to campaign in this term */
+    uint64_t handover_us; /* not before then is leadership offered to a voter of higher priority */
     uint64_t log_read_token; /* last given out */
 
     struct raft_arena arena;
@@ -107,6 +170,8 @@ struct raft_message raft_message_to(const struct raft *raft, enum raft_message_t
 /* Copies of entries, with references, for this step's messages. Once in a step. */
 const struct raft_entry *raft_arena_entries(struct raft_arena *arena,
                                             const struct raft_entry *entries, size_t count);
+/* The same for a chunk's bytes. Once in a step. */
+struct raft_payload raft_arena_chunk(struct raft_arena *arena, const struct raft_payload *bytes);
 
 /* ---- role.c ---- */
 /* `leader` null: unknown. The term is ours or higher. */
@@ -118,6 +183,7 @@ void raft_become_leader(struct raft *raft);
 /* ---- election.c: the side that asks ---- */
 bool raft_may_campaign(const struct raft *raft); /* a voter whose disk takes writes */
 void raft_campaign(struct raft *raft);
+void raft_campaign_at_once(struct raft *raft); /* told to by the leader: no pre-vote */
 void raft_ask_for_votes(struct raft *raft); /* of those who have not granted one */
 void raft_count_votes(struct raft *raft);
 enum error_code raft_receive_vote(struct raft *raft, const struct raft_message *message,
@@ -142,9 +208,77 @@ enum error_code raft_unreachable(struct raft *raft, const struct raft_event *eve
                                  struct error *error);
 void raft_speak_to_all(struct raft *raft); /* a heartbeat to everyone at the end of this step */
 
+/* ---- snapshot.c: those of one's own ---- */
+void raft_snapshots_load(struct raft *raft, const struct raft_snapshot_meta *meta); /* at START */
+void raft_snapshots_deinit(struct raft_snapshots *snapshots);
+enum error_code raft_snapshot_taken(struct raft *raft, const struct raft_event *event,
+                                    struct error *error);
+void raft_snapshots_add(struct raft *raft, const struct raft_snapshot_meta *meta); /* as the newest */
+/* Null: none, or none of that index any more. */
+const struct raft_snapshot_meta *raft_snapshots_newest(const struct raft *raft);
+const struct raft_snapshot_meta *raft_snapshots_find(const struct raft *raft, raft_index index);
+void raft_snapshots_sweep(struct raft *raft); /* forgets those that nobody needs; at a step's start */
+void raft_compact(struct raft *raft);         /* emits COMPACT where something has become needless */
+/* A copy whose configuration is owned, to be freed with memory_free. */
+struct raft_snapshot_meta raft_snapshot_meta_copy(const struct raft_snapshot_meta *meta);
+
+/* ---- transfer.c: the leader's side of a snapshot on its way ---- */
+/* Begins where only a snapshot can help, and sends what may be sent. */
+void raft_transfer(struct raft *raft, struct raft_peer *peer);
+void raft_transfer_interrupted(struct raft *raft, struct raft_peer *peer);
+void raft_transfers_end(struct raft *raft); /* leadership is over */
+void raft_transfer_done(struct raft_peer *peer); /* it has what only the snapshot held */
+bool raft_peer_gone(const struct raft *raft, const struct raft_peer *peer); /* long silent */
+enum error_code raft_chunk_was_read(struct raft *raft, const struct raft_event *event,
+                                    struct error *error);
+enum error_code raft_receive_snapshot_result(struct raft *raft, const struct raft_message *message,
+                                             struct error *error);
+
+/* ---- install.c: the follower's ---- */
+enum error_code raft_receive_install_snapshot(struct raft *raft, const struct raft_message *message,
+                                              struct error *error);
+enum error_code raft_chunk_was_written(struct raft *raft, const struct raft_event *event,
+                                       struct error *error);
+enum error_code raft_snapshot_was_installed(struct raft *raft, const struct raft_event *event,
+                                            struct error *error);
+enum error_code raft_snapshot_failed(struct raft *raft, const struct raft_event *event,
+                                     struct error *error);
+void raft_install(struct raft *raft);         /* emits SNAPSHOT_INSTALL once nothing stands before it */
+bool raft_log_stands(const struct raft *raft); /* for a snapshot that is about to replace it */
+void raft_incoming_deinit(struct raft_incoming *incoming);
+
 /* ---- commit.c ---- */
 void raft_advance_commit(struct raft *raft); /* a leader's, by counting */
 void raft_settle(struct raft *raft);         /* moves settled_index up */
+
+/* ---- membership.c ---- */
+const struct raft_configuration *raft_effective(const struct raft *raft); /* decides every quorum */
+enum error_code raft_configure(struct raft *raft, const struct raft_event *event,
+                               struct error *error);
+bool raft_configuration_pending(const struct raft *raft); /* not committed, or joint */
+void raft_follow_membership(struct raft *raft); /* a leader's next step once it has committed one */
+
+/* ---- catch_up.c: how far behind the peers are ---- */
+void raft_catch_up_begin(struct raft *raft, struct raft_peer *peer); /* a round, where one is due */
+void raft_catch_up_moved(struct raft *raft, struct raft_peer *peer); /* its match is higher now */
+bool raft_caught_up(const struct raft *raft, const struct raft_peer *peer);
+bool raft_stuck(const struct raft *raft, const struct raft_peer *peer);
+
+/* ---- handover.c ---- */
+enum error_code raft_hand_over(struct raft *raft, const struct raft_event *event,
+                               struct error *error);
+bool raft_handing_over(const struct raft *raft);
+void raft_advance_handover(struct raft *raft); /* tells the target once it has everything */
+void raft_handover_timer(struct raft *raft);   /* aborts; offers leadership to who is preferred */
+void raft_abdicate(struct raft *raft);        /* a leader that goes: to the best, if any is ready */
+uint64_t raft_handover_deadline(const struct raft *raft); /* 0: none */
+enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_message *message,
+                                         struct error *error);
+
+/* ---- lease.c ---- */
+void raft_lease_mark(struct raft *raft); /* a heartbeat leaves: a round of its own */
+void raft_lease_answered(struct raft *raft, struct raft_peer *peer, uint64_t round);
+uint64_t raft_lease_until(const struct raft *raft); /* 0: none */
 
 /* ---- propose.c ---- */
 enum error_code raft_propose(struct raft *raft, const struct raft_event *event,
@@ -157,6 +291,22 @@ enum error_code raft_read(struct raft *raft, const struct raft_event *event, str
 void raft_advance_reads(struct raft *raft);
 void raft_fail_reads(struct raft *raft);
 void raft_reads_deinit(struct raft_reads *reads);
+void raft_begin_round(struct raft *raft); /* the appends from now on carry a number not used before */
+void raft_push_context(struct raft_contexts *contexts, uint64_t number, const struct raft_id *from);
+void raft_read_ready(struct raft *raft, const struct raft_context *context, raft_index index);
+void raft_read_failed(struct raft *raft, const struct raft_contexts *contexts);
+
+/* ---- read_index.c: reads between servers ---- */
+void raft_ask_for_index(struct raft *raft, uint64_t context, enum raft_read_mode mode);
+void raft_fail_asking(struct raft *raft);
+void raft_asking_timer(struct raft *raft);
+uint64_t raft_asking_deadline(const struct raft *raft); /* 0: none */
+void raft_asking_deinit(struct raft_asking *asking);
+enum error_code raft_receive_read_index(struct raft *raft, const struct raft_message *message,
+                                        struct error *error);
+enum error_code raft_receive_read_index_result(struct raft *raft,
+                                               const struct raft_message *message,
+                                               struct error *error);
 
 /* ---- timer.c ---- */
 enum error_code raft_timer(struct raft *raft, const struct raft_event *event, struct error *error);
@@ -175,10 +325,6 @@ static inline raft_index raft_least(raft_index a, raft_index b)
 static inline raft_index raft_most(raft_index a, raft_index b)
 {
     return a > b ? a : b;
-}
-static inline const struct raft_configuration *raft_effective(const struct raft *raft)
-{
-    return raft_log_configuration(&raft->log, NULL);
 }
 static inline bool raft_is_self(const struct raft *raft, const struct raft_id *id)
 {

@@ -67,9 +67,29 @@ void raft_gate_flush(struct raft *raft)
 void raft_gate_truncated(struct raft_gate *gate, raft_index from)
 {
     if (gate->durable.index >= from) gate->durable.index = from - 1;
+    if (FAULT(OLD_WRITE_VOUCHES)) return;
     for (size_t i = 0; i < gate->write_count; i++) {
         struct raft_stand *stand = &write_at(gate, i)->stand;
         if (stand->index >= from) stand->index = from - 1;
+    }
+}
+
+bool raft_gate_log_still(const struct raft *raft)
+{
+    const struct raft_gate *gate = &raft->gate;
+    raft_index last = raft->log.last_index;
+    return gate->write_count == 0 && !gate->refused && gate->durable.index == last &&
+           gate->durable.last == last;
+}
+
+/* What is outstanding carries a hard state only: it leaves the log as the snapshot made it. */
+void raft_gate_installed(struct raft_gate *gate, raft_index index)
+{
+    gate->durable.index = gate->durable.last = index;
+    for (size_t i = 0; i < gate->write_count; i++) {
+        struct raft_write *write = write_at(gate, i);
+        assert(write->entry_count == 0);
+        write->stand.index = write->stand.last = index;
     }
 }
 

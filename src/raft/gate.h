@@ -72,6 +72,10 @@ void raft_gate_hold(struct raft *raft, const struct raft_message *message);
 void raft_gate_flush(struct raft *raft);
 
 void raft_gate_truncated(struct raft_gate *gate, raft_index from);
+/* Nothing of the log is outstanding: the disk's is ours, entry by entry. */
+bool raft_gate_log_still(const struct raft *raft);
+/* The disk's log is now, with ours, the empty one behind `index`; no write of entries is outstanding. */
+void raft_gate_installed(struct raft_gate *gate, raft_index index);
 /* PERSISTED: false where it says nothing new. */
 bool raft_gate_persisted(struct raft_gate *gate, uint64_t sequence);
 /* PERSIST_REFUSED: the same. The gate is shut until a retry succeeds. */

@@ -2,6 +2,7 @@
 #include "raft/log.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/configuration.h"
 #include "raft/entry.h"
 
@@ -26,7 +27,7 @@ static void grow_ring(struct raft_log *log);
 
 void raft_log_init(struct raft_log *log)
 {
-    *log = (struct raft_log){.last_known = true};
+    *log = (struct raft_log){.last_known = true, .base_chain_known = true};
 }
 
 void raft_log_deinit(struct raft_log *log)
@@ -51,9 +52,12 @@ enum error_code raft_log_load(struct raft_log *log, const struct raft_durable *d
                          (unsigned long long)durable->last_index,
                          (unsigned long long)snapshot->index);
     }
-    log->snapshot_index = snapshot->index;
-    log->snapshot_term = snapshot->term;
-    log->snapshot_chain = snapshot->chain;
+    if (durable->base.index > snapshot->index) {
+        return error_set(error, ERROR_CORRUPT, "the log begins behind %llu, its snapshot ends at %llu",
+                         (unsigned long long)durable->base.index,
+                         (unsigned long long)snapshot->index);
+    }
+    log->base = durable->base;
     log->last_index = durable->last_index;
     log->last_chain = durable->last_chain;
     log->last_time_ms = durable->last_time_ms;
@@ -65,8 +69,8 @@ enum error_code raft_log_load(struct raft_log *log, const struct raft_durable *d
 
 raft_term raft_log_term_at(const struct raft_log *log, raft_index index)
 {
-    if (index == log->snapshot_index) return log->snapshot_term;
-    if (index < log->snapshot_index || index > log->last_index) return 0;
+    if (index == log->base.index) return log->base.term;
+    if (index < log->base.index || index > log->last_index) return 0;
     return log->runs[run_of(log, index)].term;
 }
 
@@ -78,11 +82,11 @@ raft_term raft_log_last_term(const struct raft_log *log)
 raft_index raft_log_last_at_most(const struct raft_log *log, raft_index index, raft_term term)
 {
     if (index > log->last_index) index = log->last_index;
-    if (index <= log->snapshot_index) return log->snapshot_index;
+    if (index <= log->base.index) return log->base.index;
     size_t run = run_of(log, index);
     while (log->runs[run].term > term) {
         index = log->runs[run].first - 1;
-        if (run-- == 0) return log->snapshot_index;
+        if (run-- == 0) return log->base.index;
     }
     return index;
 }
@@ -94,8 +98,8 @@ bool raft_log_chain_at(const struct raft_log *log, raft_index index, uint64_t *c
         *chain = entry->chain;
     } else if (index == log->last_index && log->last_known) {
         *chain = log->last_chain;
-    } else if (index == log->snapshot_index) {
-        *chain = log->snapshot_chain;
+    } else if (index == log->base.index && log->base_chain_known) {
+        *chain = log->base.chain;
     } else {
         return false;
     }
@@ -111,6 +115,13 @@ const struct raft_configuration *raft_log_configuration(const struct raft_log *l
     }
     if (index) *index = effective->index;
     return &effective->configuration;
+}
+
+const struct raft_configuration *raft_log_configuration_before(const struct raft_log *log)
+{
+    size_t count = log->configuration_count;
+    return count > 1 ? &log->configurations[count - 2].configuration
+                     : &log->snapshot_configuration.configuration;
 }
 
 /* ---- the tail ---- */
@@ -168,7 +179,7 @@ enum error_code raft_log_append(struct raft_log *log, const struct raft_entry *e
 
 void raft_log_truncate(struct raft_log *log, raft_index from)
 {
-    assert(from > log->snapshot_index && from <= log->last_index);
+    assert(from > log->base.index && from <= log->last_index);
     while (log->last_index >= from && log->tail_count > 0) {
         struct raft_entry *entry = slot_of(log, log->last_index);
         log->tail_bytes -= raft_entry_size(entry);
@@ -181,6 +192,7 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
     while (log->run_count > 0 && log->runs[log->run_count - 1].first >= from) log->run_count--;
     while (log->configuration_count > 0 &&
            log->configurations[log->configuration_count - 1].index >= from) {
+        if (FAULT(CONFIGURATION_KEPT)) break;
         raft_configuration_deinit(&log->configurations[--log->configuration_count].configuration);
         log->configuration_changes++;
     }
@@ -213,8 +225,8 @@ void raft_log_keep_payload(struct raft_entry *entry)
 static enum error_code load_runs(struct raft_log *log, const struct raft_durable *durable,
                                  struct error *error)
 {
-    raft_index expected = log->snapshot_index + 1;
-    raft_term least = log->snapshot_term;
+    raft_index expected = log->base.index + 1;
+    raft_term least = log->base.term;
     for (size_t i = 0; i < durable->run_count; i++) {
         const struct raft_term_run *run = &durable->runs[i];
         bool placed =
@@ -228,13 +240,20 @@ static enum error_code load_runs(struct raft_log *log, const struct raft_durable
         expected = run->first + 1;
         least = run->term;
     }
-    if (log->run_count == 0 && log->last_index > log->snapshot_index) {
+    if (log->run_count == 0 && log->last_index > log->base.index) {
         return error_set(error, ERROR_CORRUPT, "the log's terms are missing");
     }
     if (least > durable->hard_state.term) {
         return error_set(error, ERROR_CORRUPT,
                          "the log reaches term %llu, but the stored term is %llu",
                          (unsigned long long)least, (unsigned long long)durable->hard_state.term);
+    }
+    raft_term term = raft_log_term_at(log, durable->snapshot.index);
+    if (term != durable->snapshot.term) {
+        return error_set(error, ERROR_CORRUPT,
+                         "the log has term %llu at %llu, where its snapshot ends in term %llu",
+                         (unsigned long long)term, (unsigned long long)durable->snapshot.index,
+                         (unsigned long long)durable->snapshot.term);
     }
     return ERROR_OK;
 }
@@ -249,7 +268,7 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
             raft_configuration_decode(bytes, &log->snapshot_configuration.configuration, error);
         if (code) return code;
     }
-    raft_index after = log->snapshot_index;
+    raft_index after = log->base.index;
     for (size_t i = 0; i < durable->configuration_count; i++) {
         const struct raft_entry *entry = &durable->configurations[i];
         if (entry->index <= after || entry->index > log->last_index ||
@@ -258,11 +277,16 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
                              "the log's configurations are out of order at index %llu",
                              (unsigned long long)entry->index);
         }
+        after = entry->index;
+        if (entry->index <= durable->snapshot.index) continue; /* the snapshot's covers it */
         struct raft_configuration configuration = {0};
         enum error_code code = decode_configuration(entry, &configuration, error);
         if (code) return code;
+        if (FAULT(CONFIGURATION_FORGOTTEN)) {
+            raft_configuration_deinit(&configuration);
+            continue;
+        }
         push_configuration(log, entry->index, &configuration);
-        after = entry->index;
     }
     log->configuration_changes++;
     return ERROR_OK;

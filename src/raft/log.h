@@ -2,12 +2,13 @@
  * The log as the core knows it: index-and-term arithmetic for all of it, entries for its tail.
  *
  * - Terms of the whole log are kept as runs (first index, term): a log of a million entries and
- * three terms is three runs. The snapshot stands before the first entry.
+ * three terms is three runs. The base stands before the first entry: index 0, or where the log was
+ * compacted. The snapshot's index is there or, while entries are kept for slow followers, behind it.
  * - The tail is a ring of the newest entries, one slot per index (index modulo capacity), each with
  * a reference to its payload. Everything not yet durable or not yet applied is in it. Older entries
  * are on the disk only.
- * - Every CONFIGURATION entry of the log is kept decoded. The effective configuration is the last
- * of them, or the snapshot's: a function of the log, never stored beside it.
+ * - Every CONFIGURATION entry behind the snapshot is kept decoded. The effective configuration is the
+ * last of them, or the snapshot's: a function of the log, never stored beside it.
  *
  * What is durable is the gate's concern (gate.h), not the log's.
  */
@@ -23,12 +24,11 @@ struct raft_log_configuration {
 };
 
 struct raft_log {
-    raft_index snapshot_index;
-    raft_term snapshot_term;
-    uint64_t snapshot_chain;
+    struct raft_log_base base; /* the entry before the first */
+    bool base_chain_known;     /* not where the log was cut at an entry that only the disk had */
     struct raft_log_configuration snapshot_configuration;
 
-    raft_index last_index; /* snapshot_index when empty */
+    raft_index last_index; /* base.index when empty */
     uint64_t last_chain;
     uint64_t last_time_ms;
     bool last_known; /* are the two? not after a truncation, until the append that follows it */
@@ -54,7 +54,7 @@ raft_term raft_log_term_at(const struct raft_log *log,
                            raft_index index); /* 0: not known, or index 0 */
 raft_term raft_log_last_term(const struct raft_log *log);
 /* The largest index up to `index` whose term is at most `term`: where a log that has `term` at
- * `index` could still agree with this one. The snapshot's index at least. */
+ * `index` could still agree with this one. The base's index at least. */
 raft_index raft_log_last_at_most(const struct raft_log *log, raft_index index, raft_term term);
 /* The chain value of the entry at `index`. false: only the disk knows it. */
 bool raft_log_chain_at(const struct raft_log *log, raft_index index, uint64_t *chain);
@@ -62,6 +62,9 @@ bool raft_log_chain_at(const struct raft_log *log, raft_index index, uint64_t *c
 /* The effective configuration. `index` may be null. */
 const struct raft_configuration *raft_log_configuration(const struct raft_log *log,
                                                         raft_index *index);
+
+/* The one before the effective configuration (itself, where the log holds no other). */
+const struct raft_configuration *raft_log_configuration_before(const struct raft_log *log);
 
 raft_index raft_log_tail_first(
     const struct raft_log *log); /* last_index + 1 when nothing is in memory */
@@ -82,6 +85,19 @@ enum error_code raft_log_append(struct raft_log *log, const struct raft_entry *e
 void raft_log_truncate(struct raft_log *log, raft_index from);
 /* Drops entries up to `limit` from the tail, oldest first, until it has no more than bytes_max. */
 void raft_log_trim(struct raft_log *log, raft_index limit, size_t bytes_max);
+
+/* A snapshot of an index within the log has been taken: its configuration, which is the log's as of
+ * then, is the one that is left when no entry behind it is one. */
+void raft_log_snapshot(struct raft_log *log, const struct raft_snapshot_meta *meta);
+/* Forgets the entries up to `index`, which a snapshot covers. */
+void raft_log_compact(struct raft_log *log, raft_index index);
+/* The log as a snapshot leaves it: nothing of the old one remains, and it begins behind meta->index.
+ * CORRUPT or VERSION: the meta's configuration cannot be read; nothing changed. */
+enum error_code raft_log_install(struct raft_log *log, const struct raft_snapshot_meta *meta,
+                                 struct error *error);
+/* The configuration in force at `index`, at or behind the snapshot. `at` may be null. */
+const struct raft_configuration *raft_log_configuration_at(const struct raft_log *log,
+                                                           raft_index index, raft_index *at);
 
 /* A reference of one's own to the payload: taken where it is counted, copied where it is merely
  * borrowed. */

@@ -2,11 +2,13 @@
 #include "raft/peers.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/configuration.h"
 #include "raft/raft.h"
 
 #include <assert.h>
 
+static void keep_departed(struct raft_peers *peers, struct raft_peers *before, uint64_t until_us);
 static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
                      const struct raft_id *id, raft_index next);
 static void clear_flights(struct raft_peer *peer);
@@ -14,7 +16,8 @@ static void grow_flights(struct raft_peer *peer);
 
 const char *raft_progress_name(enum raft_progress progress)
 {
-    static const char *const names[] = {[RAFT_PROBE] = "probe", [RAFT_REPLICATE] = "replicate"};
+    static const char *const names[] = {
+        [RAFT_PROBE] = "probe", [RAFT_REPLICATE] = "replicate", [RAFT_SNAPSHOT] = "snapshot"};
     return names[progress];
 }
 
@@ -27,10 +30,10 @@ void raft_peers_deinit(struct raft_peers *peers)
 }
 
 void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration *configuration,
-                       const struct raft_id *self, raft_index next)
+                       const struct raft_id *self, raft_index next, uint64_t departed_until_us)
 {
     struct raft_peers before = *peers;
-    size_t most = configuration->server_count + configuration->outgoing_count;
+    size_t most = configuration->server_count + configuration->outgoing_count + before.count;
     peers->peers = memory_zero(most, sizeof *peers->peers);
     peers->count = 0;
     peers->status = memory_resize(peers->status, most, sizeof *peers->status);
@@ -47,8 +50,17 @@ void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration
     for (size_t i = 0; i < peers->count; i++) {
         peers->peers[i].voter = raft_configuration_is_voter(configuration, &peers->peers[i].id);
     }
+    if (departed_until_us > 0) keep_departed(peers, &before, departed_until_us);
     for (size_t i = 0; i < before.count; i++) memory_free(before.peers[i].flights);
     memory_free(before.peers);
+}
+
+void raft_peers_drop_departed(struct raft_peers *peers, uint64_t until_us)
+{
+    while (peers->count > 0 && peers->peers[peers->count - 1].departed &&
+           peers->peers[peers->count - 1].departed_until_us <= until_us) {
+        memory_free(peers->peers[--peers->count].flights);
+    }
 }
 
 struct raft_peer *raft_peers_find(const struct raft_peers *peers, const struct raft_id *id)
@@ -63,12 +75,16 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next)
 {
     for (size_t i = 0; i < peers->count; i++) {
         struct raft_peer *peer = &peers->peers[i];
-        peer->match = 0;
+        if (FAULT(TRANSFER_OUTLIVES_TERM) && peer->progress == RAFT_SNAPSHOT) continue;
+        if (!FAULT(PROGRESS_KEPT)) peer->match = 0;
         peer->speak = false;
         peer->round = 0;
         peer->contact_us = 0;
         peer->commit_sent = 0;
         peer->log_read_token = 0;
+        peer->lease_us = 0;
+        peer->catch_up = (struct raft_catch_up){0};
+        peer->returning = false;
         raft_peer_probe(peer, next);
     }
 }
@@ -88,6 +104,17 @@ void raft_peer_replicate(struct raft_peer *peer)
     peer->next = peer->match + 1;
     peer->paused = false;
     clear_flights(peer);
+}
+
+void raft_peer_snapshot(struct raft_peer *peer, raft_index index)
+{
+    assert(index > peer->match);
+    peer->progress = RAFT_SNAPSHOT;
+    peer->next = index + 1;
+    peer->paused = false;
+    clear_flights(peer);
+    peer->transfer = (struct raft_transfer){.index = index};
+    peer->returning = false;
 }
 
 void raft_peer_flight_push(struct raft_peer *peer, struct raft_flight flight)
@@ -112,12 +139,31 @@ static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
 {
     struct raft_peer *peer = &peers->peers[peers->count++];
     struct raft_peer *known = raft_peers_find(before, id);
-    if (known) {
+    if (known && GUARD(REJOINED_TRUSTED, !known->departed)) {
         *peer = *known;
         known->flights = NULL;
+        peer->departed = false;
     } else {
         peer->id = *id;
+        peer->speak = true; /* it has nothing yet, and says so */
         raft_peer_probe(peer, next);
+    }
+}
+
+/* The newest to go come first: so those whose time is over are always at the end. */
+static void keep_departed(struct raft_peers *peers, struct raft_peers *before, uint64_t until_us)
+{
+    for (int known = 0; known <= 1; known++) {
+        for (size_t i = 0; i < before->count; i++) {
+            struct raft_peer *gone = &before->peers[i];
+            if (gone->departed != (known == 1) || raft_peers_find(peers, &gone->id)) continue;
+            struct raft_peer *peer = &peers->peers[peers->count++];
+            *peer = *gone;
+            gone->flights = NULL;
+            peer->voter = false;
+            if (!peer->departed) peer->departed_until_us = until_us;
+            peer->departed = true;
+        }
     }
 }
 

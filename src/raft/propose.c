@@ -2,6 +2,8 @@
 #include "raft/core.h"
 #include "raft/entry.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
 
 static size_t bytes_of(const struct raft_entry *entries, size_t count);
@@ -13,10 +15,14 @@ enum error_code raft_propose(struct raft *raft, const struct raft_event *event, 
     if (raft->gate.refused) {
         return error_set(error, ERROR_DISK_FULL, "%s", error_help(ERROR_DISK_FULL));
     }
-    if (raft->role != RAFT_LEADER) {
+    if (!GUARD(PROPOSED_TOO_LATE, raft->role == RAFT_LEADER)) {
         bool known = !raft_id_none(&raft->leader);
         return error_set(error, ERROR_NOT_LEADER, known ? "%s leads" : "%sno leader is known",
                          raft->leader.text);
+    }
+    if (!GUARD(TRANSFER_UNDER_LOAD, !raft_handing_over(raft))) {
+        return error_set(error, ERROR_UNAVAILABLE, "leadership is being handed to %s: try again",
+                         raft->handover.target.text);
     }
     /* A single one always fits where nothing waits: a limit smaller than an entry must not stop it
      * for ever. */
@@ -37,12 +43,14 @@ enum error_code raft_propose(struct raft *raft, const struct raft_event *event, 
 void raft_append_own(struct raft *raft, struct raft_entry *entry)
 {
     struct raft_log *log = &raft->log;
-    assert(raft->role == RAFT_LEADER);
+    assert(GUARD(PROPOSED_TOO_LATE, raft->role == RAFT_LEADER));
     assert(log->last_known); /* a truncation is always followed by an append, and a leader never
                                 truncates */
     entry->term = raft->hard_state.term;
     entry->index = log->last_index + 1;
-    if (entry->time_ms < log->last_time_ms) entry->time_ms = log->last_time_ms;
+    if (!GUARD(CLOCK_GOES_BACK, entry->time_ms >= log->last_time_ms)) {
+        entry->time_ms = log->last_time_ms;
+    }
     entry->chain = raft_entry_chain(entry, log->last_chain);
     enum error_code code = raft_log_append(log, entry, NULL);
     assert(code == ERROR_OK);

@@ -3,8 +3,8 @@
  * out.
  *
  * Where to read on: role.c (who may become what), election.c and vote.c, append.c (followers),
- * send.c and result.c (leaders), commit.c, reads.c, gate.h (what waits for the disk), log.h,
- * timer.c.
+ * send.c and result.c (leaders), commit.c, reads.c, membership.c, handover.c, snapshot.c, transfer.c
+ * and install.c, gate.h (what waits for the disk), log.h, timer.c.
  */
 #include "raft/core.h"
 
@@ -12,6 +12,8 @@
 #include "base/mutant.h"
 
 #include <assert.h>
+
+#define DEPARTED_TIMEOUTS 4 /* election timeouts that a removed server is still spoken to */
 
 typedef enum error_code handler(struct raft *raft, const struct raft_event *event,
                                 struct error *error);
@@ -39,9 +41,12 @@ struct raft *raft_new(const char *id, const struct raft_settings *settings)
 void raft_free(struct raft *raft)
 {
     raft_arena_deinit(&raft->arena);
+    raft_asking_deinit(&raft->asking);
     raft_reads_deinit(&raft->reads);
     raft_peers_deinit(&raft->peers);
     raft_gate_deinit(&raft->gate);
+    raft_snapshots_deinit(&raft->snapshots);
+    raft_incoming_deinit(&raft->incoming);
     raft_log_deinit(&raft->log);
     memory_free(raft);
 }
@@ -60,12 +65,20 @@ enum error_code raft_step(struct raft *raft, const struct raft_event *event,
         [RAFT_EVENT_LOG_READ] = raft_log_was_read,
         [RAFT_EVENT_APPLIED] = on_applied,
         [RAFT_EVENT_UNREACHABLE] = raft_unreachable,
+        [RAFT_EVENT_CONFIGURE] = raft_configure,
+        [RAFT_EVENT_TRANSFER] = raft_hand_over,
+        [RAFT_EVENT_SNAPSHOT_TAKEN] = raft_snapshot_taken,
+        [RAFT_EVENT_CHUNK_READ] = raft_chunk_was_read,
+        [RAFT_EVENT_CHUNK_WRITTEN] = raft_chunk_was_written,
+        [RAFT_EVENT_SNAPSHOT_INSTALLED] = raft_snapshot_was_installed,
+        [RAFT_EVENT_SNAPSHOT_FAILED] = raft_snapshot_failed,
     };
     assert((size_t)event->type < sizeof handlers / sizeof *handlers);
     assert(raft->started == (event->type != RAFT_EVENT_START));
     assert(event->now_us >= raft->now_us);
     raft->now_us = event->now_us;
     raft_arena_reset(&raft->arena);
+    raft_snapshots_sweep(raft);
     enum error_code code = handlers[event->type](raft, event, error);
     if (code != ERROR_CORRUPT && code != ERROR_VERSION) {
         finish(raft); /* else the node stops: nothing more goes out */
@@ -84,13 +97,18 @@ static enum error_code on_start(struct raft *raft, const struct raft_event *even
     enum error_code code = raft_log_load(&raft->log, durable, error);
     if (code) return code;
     raft->started = true;
+    raft->incarnation = event->start.incarnation;
     random_init(&raft->random, event->start.seed);
     raft->hard_state = durable->hard_state;
-    if (GUARD(DOUBLE_VOTE, false)) raft->hard_state.vote = (struct raft_id){{0}};
+    if (FAULT(DOUBLE_VOTE)) raft->hard_state.vote = (struct raft_id){{0}};
     raft->gate.durable =
         (struct raft_stand){raft->hard_state, raft->log.last_index, raft->log.last_index};
-    raft->commit_index = raft->applied_index = raft->told.applied = raft->log.snapshot_index;
+    raft->commit_index = raft->applied_index = raft->told.applied = durable->snapshot.index;
+    raft_snapshots_load(raft, &durable->snapshot);
     raft->settled_index = raft->commit_index;
+    if (raft->settings.leases) {
+        raft->silent_until_us = raft->now_us + raft->settings.election_timeout_us;
+    }
     raft_restart_election_timeout(raft);
     follow_configuration(raft);
     if (raft_may_campaign(raft) && raft->peers.count == 0) raft_campaign(raft);
@@ -125,7 +143,10 @@ static enum error_code on_persist_refused(struct raft *raft, const struct raft_e
     (void)error;
     uint64_t retry_us = raft->now_us + raft->settings.disk_retry_us;
     if (!raft_gate_refused(&raft->gate, event->persisted, retry_us)) return ERROR_OK;
-    if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->hard_state.term, NULL);
+    bool leads_on = raft->role == RAFT_LEADER && FAULT(FULL_DISK_LEADS);
+    if (raft->role != RAFT_FOLLOWER && !leads_on) {
+        raft_become_follower(raft, raft->hard_state.term, NULL);
+    }
     return ERROR_OK;
 }
 
@@ -144,22 +165,33 @@ static void finish(struct raft *raft)
 {
     /* First, for messages point into the tail. What is applied is durable. */
     raft_log_trim(&raft->log, raft->applied_index, raft->settings.tail_bytes_max);
+    raft_follow_membership(raft);
+    raft_compact(raft);
     follow_configuration(raft);
+    raft_advance_handover(raft);
     tell_role(raft);
     raft_gate_flush(raft);
     raft_replicate(raft);
     tell_applied(raft);
+    raft_install(raft);
     raft_arm(raft);
     check(raft);
 }
 
+/* A leader tells those who are no longer in the configuration so for a while: by the entry itself,
+ * and that it is committed. Then they are quiet. */
 static void follow_configuration(struct raft *raft)
 {
+    bool leads = raft->role == RAFT_LEADER;
+    uint64_t now_us = raft->now_us;
     uint64_t changes = raft->log.configuration_changes;
-    if (raft->peers.configuration_changes != changes) {
-        raft_peers_follow(&raft->peers, raft_effective(raft), &raft->id, raft->log.last_index + 1);
-        raft->peers.configuration_changes = changes;
-    }
+    raft_peers_drop_departed(&raft->peers, leads ? now_us : UINT64_MAX);
+    if (raft->peers.configuration_changes == changes) return;
+    uint64_t departed_until_us =
+        leads ? now_us + DEPARTED_TIMEOUTS * raft->settings.election_timeout_us : 0;
+    raft_peers_follow(&raft->peers, raft_effective(raft), &raft->id, raft->log.last_index + 1,
+                      departed_until_us);
+    raft->peers.configuration_changes = changes;
 }
 
 static void tell_role(struct raft *raft)
@@ -187,7 +219,9 @@ static void tell_role(struct raft *raft)
 
 static void tell_applied(struct raft *raft)
 {
-    raft_index last = raft_least(raft->commit_index, raft->gate.durable.index);
+    raft_index last = FAULT(APPLY_NOT_DURABLE)
+                          ? raft->commit_index
+                          : raft_least(raft->commit_index, raft->gate.durable.index);
     if (last <= raft->told.applied) return;
     struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_APPLY);
     effect->apply.first = raft->told.applied + 1;
@@ -197,16 +231,17 @@ static void tell_applied(struct raft *raft)
 
 static void check(const struct raft *raft)
 {
-    assert(raft->commit_index >= raft->log.snapshot_index);
+    assert(raft->commit_index >= raft->log.base.index);
     assert(raft->commit_index <= raft->log.last_index);
     assert(raft->gate.durable.index <= raft->log.last_index);
     assert(raft->told.applied <= raft->commit_index);
-    assert(raft->told.applied <= raft->gate.durable.index);
+    assert(GUARD(APPLY_NOT_DURABLE, raft->told.applied <= raft->gate.durable.index));
     assert(raft->applied_index <= raft->told.applied);
     assert((raft->role == RAFT_LEADER) == raft_is_self(raft, &raft->leader));
     if (raft->role != RAFT_LEADER) return;
+    assert(raft->asking.identity == 0);
     assert(GUARD(UNGATED_VOTE_REQUEST, raft_gate_hard_state_durable(raft)));
-    assert(!raft->gate.refused);
+    assert(GUARD(FULL_DISK_LEADS, !raft->gate.refused));
     for (size_t i = 0; i < raft->peers.count; i++) {
         assert(raft->peers.peers[i].match < raft->peers.peers[i].next);
         assert(raft->peers.peers[i].match <= raft->log.last_index);

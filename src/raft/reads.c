@@ -19,26 +19,32 @@ static bool confirmed(struct raft *raft);
 static uint64_t echoed(void *context, const struct raft_id *id);
 static void start_round(struct raft *raft);
 static void answer_asked(struct raft *raft);
-static void push_context(struct raft_contexts *contexts, uint64_t context);
-static void fail_all(struct raft *raft, struct raft_contexts *contexts);
-static void fail(struct raft *raft, uint64_t context);
 
 enum error_code raft_read(struct raft *raft, const struct raft_event *event, struct error *error)
 {
     (void)error;
-    if (raft->role != RAFT_LEADER) {
-        fail(raft, event->read_context);
-        return ERROR_OK;
+    struct raft_context context = {.number = event->read.context};
+    if (raft->role == RAFT_LEADER) {
+        if (event->read.mode == RAFT_READ_LEASE && raft->now_us < raft_lease_until(raft)) {
+            raft_read_ready(raft, &context, raft->commit_index);
+            return ERROR_OK;
+        }
+        bool late = raft->reads.asked.count > 0 && FAULT(READ_JOINS_ROUND);
+        raft_push_context(late ? &raft->reads.asked : &raft->reads.waiting, context.number, NULL);
+        raft_advance_reads(raft);
+    } else if (event->read.ask && !raft_id_none(&raft->leader)) {
+        raft_ask_for_index(raft, context.number, event->read.mode);
+    } else {
+        raft_read_failed(raft, &(struct raft_contexts){&context, 1, 1});
     }
-    push_context(&raft->reads.waiting, event->read_context);
-    raft_advance_reads(raft);
     return ERROR_OK;
 }
 
 void raft_advance_reads(struct raft *raft)
 {
     struct raft_reads *reads = &raft->reads;
-    if (raft->role != RAFT_LEADER || raft->commit_index < raft->term_start) return;
+    if (raft->role != RAFT_LEADER) return;
+    if (!GUARD(READ_BEFORE_COMMIT, raft->commit_index >= raft->term_start)) return;
     for (;;) {
         if (reads->asked.count > 0 && confirmed(raft)) answer_asked(raft);
         if (reads->asked.count > 0 || reads->waiting.count == 0) return;
@@ -46,10 +52,12 @@ void raft_advance_reads(struct raft *raft)
     }
 }
 
+/* Others who wait learn of it by the leader's silence, or its successor. */
 void raft_fail_reads(struct raft *raft)
 {
-    fail_all(raft, &raft->reads.asked);
-    fail_all(raft, &raft->reads.waiting);
+    raft_read_failed(raft, &raft->reads.asked);
+    raft_read_failed(raft, &raft->reads.waiting);
+    raft->reads.asked.count = raft->reads.waiting.count = 0;
 }
 
 void raft_reads_deinit(struct raft_reads *reads)
@@ -59,10 +67,53 @@ void raft_reads_deinit(struct raft_reads *reads)
     *reads = (struct raft_reads){0};
 }
 
+void raft_begin_round(struct raft *raft)
+{
+    struct raft_reads *reads = &raft->reads;
+    reads->round++;
+    reads->began_us[reads->round % RAFT_ROUNDS_KEPT] = raft->now_us;
+}
+
+void raft_push_context(struct raft_contexts *contexts, uint64_t number, const struct raft_id *from)
+{
+    if (contexts->count == contexts->capacity) {
+        contexts->capacity = contexts->capacity ? 2 * contexts->capacity : 16;
+        contexts->contexts =
+            memory_resize(contexts->contexts, contexts->capacity, sizeof *contexts->contexts);
+    }
+    struct raft_context *context = &contexts->contexts[contexts->count++];
+    *context = (struct raft_context){.number = number};
+    if (from) context->from = *from;
+}
+
+void raft_read_ready(struct raft *raft, const struct raft_context *context, raft_index index)
+{
+    if (raft_id_none(&context->from)) {
+        struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_READ_READY);
+        effect->read.context = context->number;
+        effect->read.index = index;
+        return;
+    }
+    struct raft_message message = raft_message_to(raft, RAFT_READ_INDEX_RESULT, &context->from);
+    message.read_index_result = (struct raft_read_index_result){
+        .identity = context->number, .success = true, .index = index};
+    raft_send(raft, &message); /* a leader's term is durable */
+}
+
+void raft_read_failed(struct raft *raft, const struct raft_contexts *contexts)
+{
+    for (size_t i = 0; i < contexts->count; i++) {
+        if (!raft_id_none(&contexts->contexts[i].from)) continue;
+        struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_READ_FAILED);
+        effect->read.context = contexts->contexts[i].number;
+        effect->read.index = 0;
+    }
+}
+
 static bool confirmed(struct raft *raft)
 {
     return GUARD(STALE_READ,
-                 raft_quorum_index(raft_effective(raft), echoed, raft) >= raft->reads.round);
+                 raft_quorum_index(raft_effective(raft), echoed, raft) >= raft->reads.asked_round);
 }
 
 static uint64_t echoed(void *context, const struct raft_id *id)
@@ -79,8 +130,9 @@ static void start_round(struct raft *raft)
     struct raft_contexts empty = reads->asked;
     reads->asked = reads->waiting;
     reads->waiting = empty;
-    reads->round++;
     reads->index = raft->commit_index;
+    raft_begin_round(raft);
+    reads->asked_round = reads->round;
     raft_speak_to_all(raft);
 }
 
@@ -88,32 +140,7 @@ static void answer_asked(struct raft *raft)
 {
     struct raft_reads *reads = &raft->reads;
     for (size_t i = 0; i < reads->asked.count; i++) {
-        struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_READ_READY);
-        effect->read.context = reads->asked.contexts[i];
-        effect->read.index = reads->index;
+        raft_read_ready(raft, &reads->asked.contexts[i], reads->index);
     }
     reads->asked.count = 0;
-}
-
-static void push_context(struct raft_contexts *contexts, uint64_t context)
-{
-    if (contexts->count == contexts->capacity) {
-        contexts->capacity = contexts->capacity ? 2 * contexts->capacity : 16;
-        contexts->contexts =
-            memory_resize(contexts->contexts, contexts->capacity, sizeof *contexts->contexts);
-    }
-    contexts->contexts[contexts->count++] = context;
-}
-
-static void fail_all(struct raft *raft, struct raft_contexts *contexts)
-{
-    for (size_t i = 0; i < contexts->count; i++) fail(raft, contexts->contexts[i]);
-    contexts->count = 0;
-}
-
-static void fail(struct raft *raft, uint64_t context)
-{
-    struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_READ_FAILED);
-    effect->read.context = context;
-    effect->read.index = 0;
 }

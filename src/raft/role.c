@@ -5,7 +5,9 @@
  *      ▲                        │  ▲                   │  │                 │
  *      └────────────────────────┘  └──────timeout──────┘  │                 │
  *      └──── a higher term, a leader's word, ─────────────┴─────────────────┘
- *            a quorum out of reach, a full disk
+ *            a quorum out of reach, a full disk, a configuration without it
+ *
+ * A follower that its leader tells to campaign (handover.c) becomes a candidate at once.
  */
 #include "base/mutant.h"
 #include "raft/core.h"
@@ -36,6 +38,7 @@ void raft_become_follower(struct raft *raft, raft_term term, const struct raft_i
     assert(term >= raft->hard_state.term);
     if (term > raft->hard_state.term) raft->hard_state = (struct raft_hard_state){.term = term};
     if (raft->role == RAFT_LEADER) leave_leadership(raft);
+    raft_fail_asking(raft); /* whoever leads now is asked anew */
     if (raft->role != RAFT_FOLLOWER) raft_restart_election_timeout(raft);
     assign_role(raft, RAFT_FOLLOWER);
     raft->leader = leader ? *leader : (struct raft_id){{0}};
@@ -68,6 +71,8 @@ void raft_become_leader(struct raft *raft)
     raft->heartbeat_due_us = raft->now_us + raft->settings.heartbeat_us;
     raft->quorum_check_us = raft->now_us + raft->settings.election_timeout_us;
     raft->commit_push_us = 0;
+    raft->lease_forgone = false;
+    raft->handover_us = raft->now_us + RAFT_HANDOVER_TIMEOUTS * raft->settings.election_timeout_us;
     raft_peers_reset(&raft->peers, raft->log.last_index + 1);
 
     raft->settled_index = raft_least(raft->commit_index, raft->gate.durable.index);
@@ -86,7 +91,8 @@ void raft_become_leader(struct raft *raft)
 static void assign_role(struct raft *raft, enum raft_role role)
 {
     static const bool legal[4][4] = {
-        [RAFT_FOLLOWER] = {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true},
+        [RAFT_FOLLOWER] =
+            {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true, [RAFT_CANDIDATE] = true},
         [RAFT_PRE_CANDIDATE] =
             {[RAFT_FOLLOWER] = true, [RAFT_PRE_CANDIDATE] = true, [RAFT_CANDIDATE] = true},
         [RAFT_CANDIDATE] =
@@ -100,12 +106,16 @@ static void assign_role(struct raft *raft, enum raft_role role)
 static void leave_leadership(struct raft *raft)
 {
     raft_fail_reads(raft);
+    if (!FAULT(TRANSFER_OUTLIVES)) raft->handover = (struct raft_handover){0};
+    if (!FAULT(TRANSFER_OUTLIVES_TERM)) raft_transfers_end(raft);
     raft->uncommitted_bytes = 0;
 }
 
 static void begin_campaign(struct raft *raft)
 {
     raft->leader = (struct raft_id){{0}};
+    raft->told_to_campaign = false;
+    raft_fail_asking(raft);
     raft->following = (struct raft_following){.verified = raft->commit_index};
     for (size_t i = 0; i < raft->peers.count; i++) raft->peers.peers[i].granted = false;
     raft_restart_election_timeout(raft);

@@ -14,6 +14,8 @@
 #include "raft/core.h"
 #include "raft/entry.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
 
 #define WINDOW_FULL_APPENDS 16 /* the window in bytes, as appends of append_bytes_max */
@@ -33,6 +35,8 @@ void raft_replicate(struct raft *raft)
     if (raft->role != RAFT_LEADER) return;
     for (size_t i = 0; i < raft->peers.count; i++) {
         struct raft_peer *peer = &raft->peers.peers[i];
+        raft_catch_up_begin(raft, peer);
+        raft_transfer(raft, peer);
         send_entries(raft, peer);
         if (peer->speak) send_heartbeat(raft, peer);
     }
@@ -78,6 +82,10 @@ enum error_code raft_unreachable(struct raft *raft, const struct raft_event *eve
     (void)error;
     struct raft_peer *peer = raft_peers_find(&raft->peers, &event->peer);
     if (!peer || raft->role != RAFT_LEADER) return ERROR_OK;
+    if (peer->progress == RAFT_SNAPSHOT) {
+        raft_transfer_interrupted(raft, peer);
+        return ERROR_OK;
+    }
     raft_peer_probe(peer, peer->match + 1);
     peer->paused = true;
     return ERROR_OK;
@@ -98,13 +106,14 @@ static void send_entries(struct raft *raft, struct raft_peer *peer)
 }
 
 /* The paused flag is a probing peer's; a replicating one has its window. Either may be paused for
- * want of a snapshot. */
+ * want of an entry that the disk has no longer. */
 static bool sendable(const struct raft *raft, const struct raft_peer *peer)
 {
-    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.snapshot_index) {
+    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.base.index) {
         return false;
     }
     if (peer->progress == RAFT_PROBE) return true;
+    if (peer->progress == RAFT_SNAPSHOT) return false;
     return peer->flight_count < raft->settings.append_window &&
            (peer->flight_count == 0 ||
             peer->flight_bytes < WINDOW_FULL_APPENDS * raft->settings.append_bytes_max);
@@ -136,11 +145,14 @@ static void send_append(struct raft *raft, struct raft_peer *peer, const struct 
                         size_t count)
 {
     struct raft_message message = raft_message_to(raft, RAFT_APPEND, &peer->id);
-    raft_index prev = raft_most(peer->next - 1, raft->log.snapshot_index);
+    raft_index prev = raft_most(peer->next - 1, raft->log.base.index);
+    if (count == 0 && FAULT(HEARTBEAT_AT_MATCH)) prev = peer->match;
+    bool unbounded =
+        count > 0 ? FAULT(COMMIT_PAST_APPEND) : FAULT(COMMIT_PAST_MATCH);
     message.append = (struct raft_append){
         .prev_index = prev,
         .prev_term = raft_log_term_at(&raft->log, prev),
-        .commit = raft_least(raft->commit_index, prev + count),
+        .commit = unbounded ? raft->commit_index : raft_least(raft->commit_index, prev + count),
         .round = raft->reads.round,
         .entries = entries,
         .entry_count = count,

@@ -70,6 +70,20 @@ enum error_code raft_snapshot_meta_decode(struct slice bytes, struct raft_snapsh
     return ERROR_OK;
 }
 
+bool raft_snapshot_meta_equal(const struct raft_snapshot_meta *a, const struct raft_snapshot_meta *b)
+{
+    return a->index == b->index && a->term == b->term && a->chain == b->chain &&
+           a->format_level == b->format_level && a->system_hash == b->system_hash &&
+           a->state_hash == b->state_hash && a->size == b->size &&
+           a->configuration_index == b->configuration_index &&
+           slice_equal(a->configuration, b->configuration);
+}
+
+uint64_t raft_chunk_checksum(uint64_t offset, struct slice bytes)
+{
+    return hash_seeded(bytes.data, bytes.size, offset);
+}
+
 static void get_fields(const uint8_t *at, struct raft_snapshot_meta *meta)
 {
     *meta = (struct raft_snapshot_meta){

@@ -28,4 +28,10 @@ void raft_snapshot_meta_encode(const struct raft_snapshot_meta *meta, struct buf
 enum error_code raft_snapshot_meta_decode(struct slice bytes, struct raft_snapshot_meta *meta,
                                           struct error *error);
 
+/* All of both is equal: the bytes of one may be continued with those of the other. */
+bool raft_snapshot_meta_equal(const struct raft_snapshot_meta *a, const struct raft_snapshot_meta *b);
+
+/* Of the bytes at `offset` of a snapshot's data: a chunk that is taken for another is damage too. */
+uint64_t raft_chunk_checksum(uint64_t offset, struct slice bytes);
+
 #endif

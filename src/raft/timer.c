@@ -8,14 +8,20 @@
  */
 #include "raft/core.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
+
+#define PREFERRED_MAX 2
 
 static void lead(struct raft *raft);
 static void follow(struct raft *raft);
 static void push_commit(struct raft *raft);
 static uint64_t quorum_contact(struct raft *raft);
 static uint64_t contact_with(void *context, const struct raft_id *id);
+static size_t preferred_count(const struct raft *raft);
 static uint64_t next_deadline(const struct raft *raft);
+static uint64_t earlier(uint64_t a, uint64_t b); /* 0: none */
 
 enum error_code raft_timer(struct raft *raft, const struct raft_event *event, struct error *error)
 {
@@ -26,18 +32,35 @@ enum error_code raft_timer(struct raft *raft, const struct raft_event *event, st
     if (gate->refused && !gate->retrying && raft->now_us >= gate->retry_us) gate->retry_due = true;
     if (raft->role == RAFT_LEADER) {
         lead(raft);
-    } else if (raft_may_campaign(raft)) {
-        follow(raft);
+        return ERROR_OK;
     }
+    raft_asking_timer(raft);
+    if (raft_may_campaign(raft)) follow(raft);
     return ERROR_OK;
 }
 
-/* Drawn between the least timeout and twice that, so that few servers campaign at once (§5.2). */
+/* Drawn between the least timeout and twice that, so that few servers campaign at once (§5.2). Where
+ * others are preferred as leaders, they are given the time to go first: one least timeout, or two
+ * where there are several. Should they be gone, that is all that it costs. */
 void raft_restart_election_timeout(struct raft *raft)
 {
     uint64_t least = raft->settings.election_timeout_us;
     raft->waiting_since_us = raft->now_us;
     raft->election_timeout_us = least + random_below(&raft->random, least);
+    raft->election_timeout_us += least * raft_least(preferred_count(raft), PREFERRED_MAX);
+}
+
+/* The voters of a higher priority than ours. */
+static size_t preferred_count(const struct raft *raft)
+{
+    const struct raft_configuration *configuration = raft_effective(raft);
+    const struct raft_server *self = raft_configuration_find(configuration, &raft->id);
+    size_t count = 0;
+    for (size_t i = 0; self && i < configuration->server_count; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        if (server->role == RAFT_VOTER && server->priority > self->priority) count++;
+    }
+    return count;
 }
 
 void raft_arm(struct raft *raft)
@@ -55,15 +78,19 @@ static void lead(struct raft *raft)
 {
     if (raft->peers.count == 0) return;
     if (raft->now_us >= raft->quorum_check_us) {
-        raft->quorum_check_us = quorum_contact(raft) + raft->settings.election_timeout_us;
+        uint64_t contact_us =
+            FAULT(NO_CHECK_QUORUM) ? raft->now_us : quorum_contact(raft);
+        raft->quorum_check_us = contact_us + raft->settings.election_timeout_us;
         if (raft->now_us >= raft->quorum_check_us) {
             raft_become_follower(raft, raft->hard_state.term, NULL);
             return;
         }
     }
+    raft_handover_timer(raft);
     if (raft->commit_push_us != 0 && raft->now_us >= raft->commit_push_us) push_commit(raft);
     if (raft->now_us < raft->heartbeat_due_us) return;
     raft->heartbeat_due_us = raft->now_us + raft->settings.heartbeat_us;
+    raft_lease_mark(raft);
     raft_speak_to_all(raft);
 }
 
@@ -107,14 +134,24 @@ static uint64_t contact_with(void *context, const struct raft_id *id)
 static uint64_t next_deadline(const struct raft *raft)
 {
     const struct raft_gate *gate = &raft->gate;
-    if (gate->refused) return gate->retrying ? 0 : gate->retry_us;
+    if (gate->refused) {
+        return earlier(gate->retrying ? 0 : gate->retry_us, raft_asking_deadline(raft));
+    }
     if (raft->role == RAFT_LEADER) {
         if (raft->peers.count == 0) return 0;
         uint64_t deadline_us = raft_least(raft->heartbeat_due_us, raft->quorum_check_us);
-        return raft->commit_push_us != 0 ? raft_least(deadline_us, raft->commit_push_us)
-                                         : deadline_us;
+        deadline_us = earlier(deadline_us, raft->commit_push_us);
+        return earlier(deadline_us, raft_handover_deadline(raft));
     }
-    if (!raft_may_campaign(raft)) return 0;
+    uint64_t asking_us = raft_asking_deadline(raft);
+    if (!raft_may_campaign(raft)) return asking_us;
     uint64_t deadline_us = raft->waiting_since_us + raft->election_timeout_us;
-    return raft->role == RAFT_FOLLOWER ? deadline_us : raft_least(deadline_us, raft->ask_again_us);
+    if (raft->role != RAFT_FOLLOWER) deadline_us = raft_least(deadline_us, raft->ask_again_us);
+    return earlier(deadline_us, asking_us);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    if (a == 0 || b == 0) return raft_most(a, b);
+    return raft_least(a, b);
 }

@@ -32,11 +32,14 @@ enum raft_entry_type { /* frozen numbers */
     RAFT_INIT = 2,          /* payload: host/system.h: format level, settings, bundle, config */
     RAFT_DEPLOY = 3,
     RAFT_COMMAND = 4,       /* payload: [name, arguments] */
-    RAFT_SESSION = 5,
+    RAFT_SESSION = 5,       /* payload: session_body_write (base/request.h); `session`: which one */
     RAFT_SETTINGS = 6,
     RAFT_SKIP = 7,
 };
 #define RAFT_ENTRY_TYPES 8
+
+/* Flags of an entry (frozen bits). */
+#define RAFT_ENTRY_KEYED 1 /* COMMAND: (session, sequence) is the hash of an idempotency key */
 
 /* A payload: bytes within a blob that keeps them alive. Copying the struct does not take a reference. */
 struct raft_payload {
@@ -46,7 +49,7 @@ struct raft_payload {
 
 struct raft_entry {
     uint8_t type;        /* enum raft_entry_type */
-    uint16_t flags;      /* 0 for now */
+    uint16_t flags;      /* RAFT_ENTRY_* */
     raft_term term;
     raft_index index;
     uint64_t time_ms;    /* the leader's stamp, never less than the one before */
@@ -62,7 +65,12 @@ void raft_entry_drop(const struct raft_entry *entry);
 
 /* ---- configurations ---- */
 
-enum raft_server_role { RAFT_VOTER = 0, RAFT_LEARNER = 1 }; /* frozen numbers */
+enum raft_server_role {  /* frozen numbers */
+    RAFT_VOTER = 0,
+    RAFT_LEARNER = 1,
+    RAFT_LEAVING = 2,    /* in a joint configuration only: among the outgoing, and gone from the next one; until then
+                            its addresses and incarnation are needed */
+};
 
 struct raft_address {
     char *kind; /* "node": the address of node protocol and RPC; "http" */
@@ -120,13 +128,22 @@ struct raft_term_run {
     raft_term term;
 };
 
+/* The entry before a log's first: compacted away, but for what the next one is checked against. A log may begin some
+ * entries before its snapshot's end (they are kept for slow followers), never behind it. */
+struct raft_log_base {
+    raft_index index;
+    raft_term term;
+    uint64_t chain;
+};
+
 /* All the core needs to know of what a disk holds, at START. Borrowed by the core for the call. The log covers
- * snapshot.index + 1 ... last_index, without gaps. */
+ * base.index + 1 ... last_index, without gaps. */
 struct raft_durable {
     struct raft_hard_state hard_state;
     struct raft_snapshot_meta snapshot;
-    raft_index last_index;                   /* snapshot.index for an empty log */
-    uint64_t last_chain;                     /* of the entry at last_index; snapshot.chain for an empty log */
+    struct raft_log_base base;               /* the log begins behind it */
+    raft_index last_index;                   /* never before snapshot.index; base.index for an empty log */
+    uint64_t last_chain;                     /* of the entry at last_index; base.chain for an empty log */
     uint64_t last_time_ms;                   /* stamp of the entry at last_index; 0 for an empty log */
     const struct raft_term_run *runs;        /* ascending by first; empty for an empty log */
     size_t run_count;
@@ -148,14 +165,18 @@ struct raft_persist {
 
 /* ---- messages between cores ---- */
 
-/* One row per message: name, number (frozen on the wire), text. Numbers 8 and up are kept for TIMEOUT_NOW,
- * INSTALL_SNAPSHOT, SNAPSHOT_RESULT and READ_INDEX of later format levels: they are not to be reused. */
+/* One row per message: name, number (frozen on the wire), text. */
 /* clang-format off */
 #define RAFT_MESSAGE_TABLE(X) \
     X(REQUEST_VOTE,  1, "request_vote") \
     X(VOTE,          2, "vote") \
     X(APPEND,        3, "append") \
-    X(APPEND_RESULT, 4, "append_result")
+    X(APPEND_RESULT, 4, "append_result") \
+    X(TIMEOUT_NOW,   8, "timeout_now") \
+    X(INSTALL_SNAPSHOT, 9,  "install_snapshot") \
+    X(SNAPSHOT_RESULT,  10, "snapshot_result") \
+    X(READ_INDEX,    11, "read_index") \
+    X(READ_INDEX_RESULT, 12, "read_index_result")
 /* clang-format on */
 
 enum raft_message_type {
@@ -204,6 +225,50 @@ struct raft_append_result {
     uint64_t state_index, state_chain; /* the answerer's, as above */
 };
 
+/* TimeoutNow (Ongaro §3.10) has no fields of its own: the sender, who leads message.term, asks the receiver to campaign
+ * at once. */
+
+/* A follower asks for an index to read at (Ongaro §6.4). */
+struct raft_read_index {
+    uint64_t identity; /* of this request: drawn at random, never used twice */
+    bool lease;        /* the leader may answer by its lease, where it has one */
+};
+
+/* The answer. success: the state at `index` or later answers linearizably whatever was asked before the request left.
+ * Else the answerer does not lead. */
+struct raft_read_index_result {
+    uint64_t identity; /* echo */
+    bool success;
+    raft_index index;
+};
+
+/* InstallSnapshot (§7): one chunk of a snapshot's bytes. Without bytes it is an offer: the receiver says from which
+ * offset on it wants them. Chunks follow the answer, in order; whatever is lost is found by a new attempt, with a new
+ * offer. */
+struct raft_install_snapshot {
+    struct raft_snapshot_meta meta; /* which snapshot; the same in every chunk. Borrowed as an append's entries are */
+    uint64_t attempt;               /* ascends within the sender's term; the answer echoes it */
+    uint64_t offset;                /* of the chunk within the snapshot's bytes */
+    struct raft_payload chunk;
+    uint64_t checksum;              /* raft_chunk_checksum of the above, from the sender's disk to the receiver's */
+    bool last;                      /* the chunk ends the snapshot */
+};
+
+enum raft_snapshot_status { /* frozen numbers */
+    RAFT_SNAPSHOT_WANTED = 0,    /* the bytes from `offset` on */
+    RAFT_SNAPSHOT_INSTALLED = 1, /* what the snapshot covers is here and durable, up to `match` */
+    RAFT_SNAPSHOT_REFUSED = 2,   /* not now (a full disk), or an old term */
+};
+
+struct raft_snapshot_result {
+    raft_index index;           /* of the snapshot answered */
+    raft_term term;
+    uint64_t attempt;           /* echo */
+    enum raft_snapshot_status status;
+    uint64_t offset;            /* WANTED: everything before it has been written there */
+    raft_index match;           /* INSTALLED: as in an append's result */
+};
+
 struct raft_message {
     enum raft_message_type type;
     struct raft_id from, to;
@@ -213,6 +278,10 @@ struct raft_message {
         struct raft_vote vote;
         struct raft_append append;
         struct raft_append_result append_result;
+        struct raft_read_index read_index;
+        struct raft_read_index_result read_index_result;
+        struct raft_install_snapshot install_snapshot;
+        struct raft_snapshot_result snapshot_result;
     };
 };
 

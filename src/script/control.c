@@ -70,7 +70,16 @@ bool control_serve(struct control *control, uint64_t id, const struct http_reque
                       "the path or the query has a broken escape (%XX)");
         return true;
     }
+    struct slice key;
+    struct error error;
+    if (http_idempotency_key(request, &key, &error) != ERROR_OK) {
+        vm_give_thread(vm, thread);
+        respond_error(control, id, ERROR_BAD_REQUEST, error.text);
+        return true;
+    }
     struct exchange *exchange = exchange_add(&control->exchanges, id);
+    exchange->key_size = key.size;
+    if (key.size > 0) memcpy(exchange->key, key.data, key.size);
     exchange->vm = vm;
     exchange->thread = thread;
     exchange->route = route;

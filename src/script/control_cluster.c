@@ -19,6 +19,7 @@
 
 static int propose(lua_State *L);
 static int query(lua_State *L);
+static int admin(lua_State *L);
 static int status(lua_State *L);
 static int members(lua_State *L);
 static int http_status(lua_State *L);
@@ -30,11 +31,13 @@ int cluster_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"propose", propose},         {"query", query},   {"status", status}, {"members", members},
+        {"admin", admin},
         {"http_status", http_status}, {"log", write_log}, {NULL, NULL},
     };
     new_error_metatable(L, ERROR_METATABLE);
     new_error_metatable(L, REJECTION_METATABLE);
     luaL_newlib(L, functions);
+    session_open(L);
     return 1;
 }
 
@@ -49,9 +52,11 @@ static void new_error_metatable(lua_State *L, const char *name)
 /* ---- asking ---- */
 
 static bool read_options(lua_State *L, struct request *request);
+static bool read_once(lua_State *L, struct request *request);
 static int submit(lua_State *L, enum request_kind kind, const char *name);
+static void check_waiting(lua_State *L, const char *name);
 
-/* propose(name, arguments [, {timeout=, session=, sequence=}]) -> result; or nil, err */
+/* propose(name, arguments [, {timeout=, key=, session=, sequence=}]) -> result; or nil, err */
 static int propose(lua_State *L)
 {
     return submit(L, REQUEST_COMMAND, "propose");
@@ -63,19 +68,22 @@ static int query(lua_State *L)
     return submit(L, REQUEST_QUERY, "query");
 }
 
+/* admin(action, arguments [, {timeout=}]) -> result; or nil, err */
+static int admin(lua_State *L)
+{
+    return submit(L, REQUEST_ADMIN, "admin");
+}
+
 static int submit(lua_State *L, enum request_kind kind, const char *name)
 {
     struct control *control = vm_of(L)->control;
-    struct exchange *exchange = control->running;
     struct request request = {.kind = kind};
     size_t size;
     const char *target = luaL_checklstring(L, 1, &size);
     lua_settop(L, 3);
-    if (!exchange || !lua_isyieldable(L)) {
-        return luaL_error(L, "cluster.%s waits: it can only be called while a request is handled",
-                          name);
-    }
+    check_waiting(L, name);
     if (!read_options(L, &request)) return 2;
+    if (kind == REQUEST_COMMAND && !read_once(L, &request)) return 2;
     struct buffer *body = &control->scratch;
     buffer_clear(body);
     mp_write_array(body, 2);
@@ -86,9 +94,22 @@ static int submit(lua_State *L, enum request_kind kind, const char *name)
         value_encode(L, 2, body);
     }
     request.body = buffer_slice(body);
-    uint64_t ticket = exchange_wait(&control->exchanges, exchange);
-    control->ports.submit(control->ports.context, ticket, &request);
+    return cluster_submit(L, &request, name);
+}
+
+int cluster_submit(lua_State *L, struct request *request, const char *name)
+{
+    struct control *control = vm_of(L)->control;
+    check_waiting(L, name);
+    uint64_t ticket = exchange_wait(&control->exchanges, control->running);
+    control->ports.submit(control->ports.context, ticket, request);
     return vm_wait(L);
+}
+
+static void check_waiting(lua_State *L, const char *name)
+{
+    if (vm_of(L)->control->running && lua_isyieldable(L)) return;
+    luaL_error(L, "cluster.%s waits: it can only be called while a request is handled", name);
 }
 
 static uint64_t integer_option(lua_State *L, const char *name);
@@ -105,9 +126,35 @@ static bool read_options(lua_State *L, struct request *request)
         double milliseconds = ceil(seconds * 1000);
         request->timeout_ms = milliseconds < UINT32_MAX ? (uint32_t)milliseconds : UINT32_MAX;
     }
-    request->session = integer_option(L, "session");
-    request->sequence = integer_option(L, "sequence");
     return consistency_option(L, request);
+}
+
+/* How often it may be done: in a session, under a key, or, where the HTTP request has a key, under
+ * that one, each of its commands by its number. `key = false`: as often as it is proposed. */
+static bool read_once(lua_State *L, struct request *request)
+{
+    struct exchange *exchange = vm_of(L)->control->running;
+    int type = LUA_TNIL;
+    if (!lua_isnil(L, 3)) {
+        request->session = integer_option(L, "session");
+        request->sequence = integer_option(L, "sequence");
+        type = lua_getfield(L, 3, "key");
+    }
+    bool never = type == LUA_TBOOLEAN && !lua_toboolean(L, -1);
+    if (type != LUA_TNIL && type != LUA_TSTRING && !never)
+        luaL_error(L, "key is a string, or false");
+    bool in_session = request->session != 0 || request->sequence != 0;
+    if (in_session && type == LUA_TSTRING)
+        luaL_error(L, "a command is in a session or under a key, not both");
+    if (never || in_session || (type == LUA_TNIL && exchange->key_size == 0)) return true;
+    struct slice key = slice_of(exchange->key, exchange->key_size);
+    if (type == LUA_TSTRING) key.data = (const uint8_t *)lua_tolstring(L, -1, &key.size);
+    uint64_t nth = type == LUA_TSTRING ? 0 : exchange->keyed++;
+    struct error error;
+    if (request_key(request, key, nth, &error) == ERROR_OK) return true;
+    lua_pushnil(L);
+    cluster_push_error(L, ERROR_BAD_REQUEST, error.text);
+    return false;
 }
 
 static uint64_t integer_option(lua_State *L, const char *name)
@@ -158,6 +205,16 @@ int cluster_push_reply(lua_State *L, const struct reply *reply)
         cluster_push_error(L, code, NULL);
     }
     return 2;
+}
+
+bool cluster_is_own_error(lua_State *L, int index)
+{
+    index = lua_absindex(L, index);
+    if (!lua_istable(L, index) || !lua_getmetatable(L, index)) return false;
+    luaL_getmetatable(L, ERROR_METATABLE);
+    bool own = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return own;
 }
 
 void cluster_push_error(lua_State *L, enum error_code code, const char *message)

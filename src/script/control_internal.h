@@ -7,6 +7,7 @@
  *   control_routes.c    patterns and matching
  *   control_request.c   the request as a handler sees it, and what it returns
  *   control_cluster.c   moonclave.cluster
+ *   control_session.c   its sessions
  *
  * Each control_load makes a Lua state of its own, so that nothing of an older version is left in a
  * newer one; handlers under way finish in the state they began in, which is closed after the last
@@ -60,6 +61,9 @@ struct exchange {
     struct vm *vm;
     struct thread thread;
     const struct route *route;
+    char key[REQUEST_KEY_MAX]; /* the request's Idempotency-Key */
+    size_t key_size;           /* 0: none */
+    uint64_t keyed;            /* commands proposed under it so far */
     uint32_t slot;
     struct exchange *next; /* in its bucket, or in the list of free ones */
 };
@@ -128,8 +132,16 @@ void response_read(lua_State *L, const struct buffer *body, struct response_head
 
 /* ---- control_cluster.c ---- */
 int cluster_open(lua_State *L); /* pushes the module */
+/* Hands the request to the host and yields: the reply's values are what the function returns. Raises
+ * where nobody can wait; `name` is what was called. */
+int cluster_submit(lua_State *L, struct request *request, const char *name);
+bool cluster_is_own_error(lua_State *L, int index); /* one of ours, not the app's */
 /* Pushes what propose and query return for this reply; returns how many values. */
 int cluster_push_reply(lua_State *L, const struct reply *reply);
 void cluster_push_error(lua_State *L, enum error_code code, const char *message);
+
+/* ---- control_session.c ---- */
+/* cluster.session, for the module on top, whose propose it takes. */
+void session_open(lua_State *L);
 
 #endif

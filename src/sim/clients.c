@@ -17,6 +17,7 @@
 static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigned client,
                              unsigned node);
 static void submit_later(struct sim *sim, uint64_t number, uint64_t delay_us);
+static bool serves(const struct sim_node *node);
 static void choose_node(struct sim *sim, unsigned client);
 static void next_later(struct sim *sim, unsigned client);
 static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
@@ -30,7 +31,7 @@ static void record_op(struct sim *sim, enum sim_moment_kind kind, uint64_t numbe
 void clients_begin(struct sim *sim)
 {
     for (unsigned client = 0; client < sim->plan.clients; client++) {
-        sim->clients.target[client] = (unsigned)draw(sim, STREAM_CLIENTS, sim->plan.nodes);
+        sim->clients.target[client] = (unsigned)draw(sim, STREAM_CLIENTS, sim->plan.founders);
         next_later(sim, client);
     }
 }
@@ -87,7 +88,7 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
     if (sim->phase != PHASE_SAFETY && client >= 2)
         return; /* progress is asked for, not throughput */
     bool elsewhere = chance(sim, STREAM_CLIENTS, 300) ||
-                     (sim->phase == PHASE_MAJORITY && !sim->healthy[clients->target[client]]);
+                     !serves(&sim->nodes[clients->target[client]]);
     if (elsewhere || !node_up(&sim->nodes[clients->target[client]])) choose_node(sim, client);
     struct sim_node *node = &sim->nodes[clients->target[client]];
     struct sim_ask ask = {0};
@@ -112,6 +113,10 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
 
 void clients_on_submit(struct sim *sim, struct sim_event *event)
 {
+    if (event->number >= SIM_ORDERS) {
+        order_on_submit(sim, event);
+        return;
+    }
     struct sim_node *node = &sim->nodes[event->node];
     struct sim_op *op = &sim->clients.ops[event->number - 1];
     if (op->outcome != OUTCOME_PENDING) return;
@@ -124,7 +129,10 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
     trace_event(sim, TRACE_SUBMIT, node->number, event->number, op->body_hash);
     TRACE(sim, node, "client %u asks %" PRIu64 ": %s%s, floor %" PRIu64, op->client, event->number,
           op->kind == REQUEST_COMMAND ? "command" : "query",
-          op->consistency == CONSISTENCY_STALE ? ", stale" : "", op->floor);
+          op->consistency == CONSISTENCY_STALE   ? ", stale"
+          : op->consistency == CONSISTENCY_LEASE ? ", lease"
+                                                 : "",
+          op->floor);
     op->submitted = true;
     record_op(sim, MOMENT_ask, event->number);
     uint64_t patience = (uint64_t)op->timeout_ms * 1100 + sim->plan.election_us + 100000;
@@ -149,26 +157,35 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
  * a moment for it. */
 void clients_on_overdue(struct sim *sim, struct sim_event *event)
 {
+    if (event->number >= SIM_ORDERS) {
+        order_on_overdue(sim, event);
+        return;
+    }
     const struct sim_op *op = &sim->clients.ops[event->number - 1];
     const struct sim_node *node = &sim->nodes[event->node];
     if (op->outcome != OUTCOME_PENDING) return;
-    uint64_t grace = sim->plan.election_us, clock_us = node_clock_us(node);
-    if (clock_us < op->due_us) { /* its clock goes slowly, or did */
-        struct sim_event *again = world_push(&sim->world, op->due_us - clock_us, EVENT_OVERDUE, event->node);
-        again->number = event->number;
-        again->lifetime = event->lifetime;
-        return;
-    }
-    if (node->paused_until_us > 0 && node->paused_until_us + grace > sim->world.now_us) {
-        struct sim_event *again = world_push(&sim->world, grace, EVENT_OVERDUE, event->node);
-        again->number = event->number;
-        again->lifetime = event->lifetime;
-        return;
-    }
+    if (overdue_waits(sim, event, op->due_us)) return;
     violate(sim, node, "answered",
             "request %" PRIu64 " has no answer %" PRIu64
             " us after it was made, with a timeout of %u ms",
             event->number, sim->world.now_us - op->invoked_us, op->timeout_ms);
+}
+
+/* Its time is up by its node's own clock, which may have gone slowly; one that has just woken up gets a moment. true:
+ * looked at again later. */
+bool overdue_waits(struct sim *sim, const struct sim_event *event, uint64_t due_us)
+{
+    const struct sim_node *node = &sim->nodes[event->node];
+    uint64_t grace = sim->plan.election_us, clock_us = node_clock_us(node), delay = 0;
+    if (clock_us < due_us)
+        delay = due_us - clock_us;
+    else if (node->paused_until_us > 0 && node->paused_until_us + grace > sim->world.now_us)
+        delay = grace;
+    if (delay == 0) return false;
+    struct sim_event *again = world_push(&sim->world, delay, EVENT_OVERDUE, event->node);
+    again->number = event->number;
+    again->lifetime = event->lifetime;
+    return true;
 }
 
 /* ---- what becomes of it ---- */
@@ -278,12 +295,22 @@ struct sim_op *clients_find(struct sim *sim, uint64_t number)
 
 /* ---- helpers ---- */
 
-/* Any node; of a healed majority while that is asked for progress: what it cannot reach is not its
- * fault. */
+static bool serves(const struct sim_node *node)
+{
+    const struct sim *sim = node->sim;
+    if (sim->phase != PHASE_MAJORITY) return !node->idle;
+    return sim->healthy[node->number] && (node->disk.configuration || !node->spare);
+}
+
+/* Any node that was started; of a healed majority while that is asked for progress: what it cannot
+ * reach is not its fault, nor what one can do that is no member yet. */
 static void choose_node(struct sim *sim, unsigned client)
 {
     unsigned node = (unsigned)draw(sim, STREAM_CLIENTS, sim->plan.nodes);
-    while (sim->phase == PHASE_MAJORITY && !sim->healthy[node]) node = (node + 1) % sim->plan.nodes;
+    for (unsigned tries = 0; tries < sim->plan.nodes; tries++) {
+        if (serves(&sim->nodes[node])) break;
+        node = (node + 1) % sim->plan.nodes;
+    }
     sim->clients.target[client] = node;
 }
 
@@ -391,6 +418,7 @@ static void count_outcome(struct sim *sim, const struct sim_op *op)
     bool answered = op->outcome == OUTCOME_ANSWERED;
     if (op->kind == REQUEST_QUERY) {
         (*(answered ? &coverage->queries_ok : &coverage->queries_failed))++;
+        if (answered && op->consistency == CONSISTENCY_LEASE) coverage->lease_reads++;
     } else {
         (*(answered                          ? &coverage->commands_ok
            : op->outcome == OUTCOME_DEFINITE ? &coverage->commands_failed

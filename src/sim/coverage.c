@@ -24,6 +24,11 @@ enum received {
     GETS_HEARTBEAT,
     GETS_ACK,
     GETS_CONFLICT,
+    GETS_TIMEOUT_NOW,
+    GETS_READ_INDEX,
+    GETS_READ_INDEX_RESULT,
+    GETS_CHUNK,
+    GETS_CHUNK_RESULT,
     RECEIVED
 };
 
@@ -31,6 +36,7 @@ enum { PROGRESS_PROBE, PROGRESS_REPLICATE, PROGRESS_SNAPSHOT, PROGRESSES };
 enum { WINDOW_EMPTY, WINDOW_PARTLY, WINDOW_FULL, WINDOWS };
 enum { CONFIGURATION_FIRST, CONFIGURATION_COMMITTED, CONFIGURATION_UNCOMMITTED, CONFIGURATION_JOINT, CONFIGURATIONS };
 enum { LOG_WHOLE, LOG_COMPACTED, LOGS };
+enum { ORDER_OUTCOMES = 3 };
 
 /* Where each table begins. */
 enum {
@@ -38,7 +44,8 @@ enum {
     CELLS_PROGRESS = CELLS_RECEIVED + ROLES * RECEIVED,
     CELLS_SITUATION = CELLS_PROGRESS + PROGRESSES * WINDOWS,
     CELLS_FAULT = CELLS_SITUATION + (RAFT_LEADER + 1) * CONFIGURATIONS * LOGS,
-    CELLS = CELLS_FAULT + FAULTS * 2
+    CELLS_ORDER = CELLS_FAULT + FAULTS * 2,
+    CELLS = CELLS_ORDER + ACTIONS * ORDER_OUTCOMES
 };
 _Static_assert(CELLS <= SIM_CELLS, "sim.h: SIM_CELLS");
 
@@ -76,11 +83,19 @@ void cover_fault(struct sim *sim, unsigned fault)
     sim->result->coverage.cells[CELLS_FAULT + fault * 2 + (node_leading(sim) != NULL)]++;
 }
 
+void cover_order(struct sim *sim, const struct sim_order *order)
+{
+    unsigned outcome = (unsigned)order->outcome - OUTCOME_ANSWERED;
+    sim->result->coverage.cells[CELLS_ORDER + order->action * ORDER_OUTCOMES + outcome]++;
+}
+
 bool sim_cell_name(unsigned cell, char *name, size_t size, bool *expected)
 {
     static const char *const received[RECEIVED] = {
         "a pre-vote request", "a vote request", "a pre-vote", "a refused pre-vote", "a vote",
-        "a refused vote",     "entries",        "a heartbeat", "an ack",            "a conflict"};
+        "a refused vote",     "entries",        "a heartbeat", "an ack",            "a conflict",
+        "a timeout-now",      "a read-index",   "a read-index result", "a snapshot's chunk",
+        "a snapshot's result"};
     static const char *const progress[PROGRESSES] = {"probed", "replicated to", "sent a snapshot"};
     static const char *const windows[WINDOWS] = {"nothing under way", "window partly used",
                                                  "window full"};
@@ -88,7 +103,12 @@ bool sim_cell_name(unsigned cell, char *name, size_t size, bool *expected)
                                                                "joint"};
     if (cell >= CELLS) return false;
     *expected = reachable(cell);
-    if (cell >= CELLS_FAULT) {
+    if (cell >= CELLS_ORDER) {
+        static const char *const outcomes[ORDER_OUTCOMES] = {"is done", "is refused", "is not known to be done"};
+        unsigned order = cell - CELLS_ORDER;
+        snprintf(name, size, "an operator's %s %s", action_name((enum sim_action)(order / ORDER_OUTCOMES)),
+                 outcomes[order % ORDER_OUTCOMES]);
+    } else if (cell >= CELLS_FAULT) {
         unsigned fault = cell - CELLS_FAULT;
         snprintf(name, size, "fault %s, %s", sim_fault_name(fault / 2),
                  fault % 2 ? "someone leads" : "nobody leads");
@@ -122,6 +142,16 @@ static enum received received_of(const struct raft_message *message)
         return message->append.entry_count > 0 ? GETS_ENTRIES : GETS_HEARTBEAT;
     case RAFT_APPEND_RESULT:
         return message->append_result.success ? GETS_ACK : GETS_CONFLICT;
+    case RAFT_TIMEOUT_NOW:
+        return GETS_TIMEOUT_NOW;
+    case RAFT_READ_INDEX:
+        return GETS_READ_INDEX;
+    case RAFT_READ_INDEX_RESULT:
+        return GETS_READ_INDEX_RESULT;
+    case RAFT_INSTALL_SNAPSHOT:
+        return GETS_CHUNK;
+    case RAFT_SNAPSHOT_RESULT:
+        return GETS_CHUNK_RESULT;
     }
     assert(false); /* a message without a row */
     return GETS_HEARTBEAT;
@@ -148,11 +178,8 @@ static const char *role_text(unsigned role)
 static bool reachable(unsigned cell)
 {
     if (cell >= CELLS_FAULT) return true;
-    if (cell >= CELLS_SITUATION) { /* the others wait for membership changes and snapshots */
-        unsigned situation = cell - CELLS_SITUATION;
-        return situation / LOGS % CONFIGURATIONS == CONFIGURATION_FIRST &&
-               situation % LOGS == LOG_WHOLE;
-    }
+    /* Compacted logs wait for snapshots. */
+    if (cell >= CELLS_SITUATION) return (cell - CELLS_SITUATION) % LOGS == LOG_WHOLE;
     if (cell >= CELLS_PROGRESS) { /* a probe is one message at a time, and not counted as under way */
         unsigned peer = cell - CELLS_PROGRESS;
         return peer / WINDOWS == PROGRESS_REPLICATE || peer == PROGRESS_PROBE * WINDOWS;

@@ -216,16 +216,15 @@ static void strike_wipe(struct sim *sim)
     COVER(sim, wipes);
     says(sim, "%s", node->id.text);
     if (node->host) node_crash(node);
-    node->ghost = memory_alloc(sizeof *node->ghost);
-    *node->ghost = node->disk;
+    life_begin(node, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
     node->wiped = true;
-    disk_init(sim, &node->disk, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
 }
 
 /* ---- network ---- */
 
 static void strike_partition(struct sim *sim)
 {
+    if (sim->plan.nodes < 2) return;
     COVER(sim, partitions);
     begin_partition(sim);
     uint64_t side = draw_between(sim, STREAM_FAULTS, 1, (1u << sim->plan.nodes) - 2);
@@ -298,6 +297,24 @@ static void strike_strand_leader(struct sim *sim)
     clients_prefer(sim, leader);
 }
 
+void faults_deafen(struct sim_node *node)
+{
+    struct sim *sim = node->sim;
+    COVER(sim, one_way_partitions);
+    begin_partition(sim);
+    for (unsigned other = 0; other < sim->plan.nodes; other++) {
+        if (other != node->number) sim->network.blocked[other][node->number] = true;
+    }
+}
+
+/* Two that do not hear each other, besides whoever does not already. */
+void faults_part(struct sim *sim, unsigned a, unsigned b)
+{
+    if (a == b) return;
+    sim->network.blocked[a][b] = sim->network.blocked[b][a] = true;
+    world_push(&sim->world, elections(sim, 6), EVENT_HEAL, 0)->number = ++sim->network.partition;
+}
+
 static void strike_reset(struct sim *sim)
 {
     unsigned a = any_node(sim)->number;
@@ -364,17 +381,10 @@ static void (*const strikes[FAULTS])(struct sim *sim) = {
 
 /* ---- helpers ---- */
 
-/* Only once all have joined, and only while the others, each with its disk, still are a majority: nothing is promised
- * beyond that. */
+/* Only while what is left would do: nothing is promised beyond that. */
 static bool may_lose(struct sim *sim, const struct sim_node *node)
 {
-    unsigned lost = 1;
-    for (unsigned n = 0; n < sim->plan.nodes; n++) {
-        const struct sim_node *other = &sim->nodes[n];
-        if (!other->disk.configuration && !other->wiped) return false;
-        if (other->wiped || other->disk.rotten) lost++;
-    }
-    return !node->wiped && !node->disk.rotten && lost <= (sim->plan.nodes - 1) / 2;
+    return !node->disk.rotten && operators_spare(sim, node);
 }
 
 /* Whoever chooses a majority next must know which disks are lost. */
@@ -383,9 +393,14 @@ static void settle(struct sim *sim)
     for (unsigned n = 0; n < sim->plan.nodes; n++) disk_settle(&sim->nodes[n]);
 }
 
+/* But spares that nobody has started. */
 static struct sim_node *any_node(struct sim *sim)
 {
-    return &sim->nodes[draw(sim, STREAM_FAULTS, sim->plan.nodes)];
+    unsigned started[SIM_NODES_MAX], count = 0;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        if (!sim->nodes[n].idle) started[count++] = n;
+    }
+    return &sim->nodes[count > 0 ? started[draw(sim, STREAM_FAULTS, count)] : 0];
 }
 
 static struct sim_node *leader_or_any(struct sim *sim)

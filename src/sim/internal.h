@@ -11,14 +11,18 @@
 
 #include "base/random.h"
 #include "host/host.h"
+#include "sim/operators.h"
 #include "sim/record.h"
 #include "sim/sim.h"
 
 #define SIM_KEYS 8
+#define SIM_ROUNDS 512 /* how old an echo may be and still be dated */
 #define NOBODY   UINT32_MAX
 
 struct sim;
 struct sim_node;
+struct sim_configuration;
+struct sim_ledger;
 
 /* ---- world.c: events in the order of virtual time, randomness, the trace ---- */
 
@@ -128,7 +132,8 @@ void trace_line(struct sim *sim, const struct sim_node *node, const char *format
     X(crash) X(crash_midway) X(crash_all) X(crash_leader) X(stop) X(pause) X(partition) X(one_way) \
     X(bridge) X(isolate_leader) X(strand_leader) \
     X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe) \
-    X(bit_rot) X(lost_tail) X(clock_rate) X(no_memory)
+    X(bit_rot) X(lost_tail) X(clock_rate) X(no_memory) \
+    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority) X(forget)
 /* clang-format on */
 
 enum sim_fault {
@@ -139,7 +144,9 @@ enum sim_fault {
 };
 
 struct sim_plan {
-    unsigned nodes, clients;
+    unsigned founders; /* the first members: nodes 0 ... founders - 1 */
+    unsigned nodes;    /* with the spares, which are down until an operator starts them */
+    unsigned clients;
     uint64_t safety_us;
     struct settings settings;
     uint64_t election_us;
@@ -163,7 +170,7 @@ struct sim_plan {
     uint64_t restart_most_us;
     /* clients */
     uint64_t think_most_us;
-    unsigned queries, stale, cancels; /* permille */
+    unsigned queries, stale, lease, cancels; /* permille */
     size_t padding_most;
     unsigned large; /* permille of commands with a large padding */
     /* faults */
@@ -312,14 +319,49 @@ void machine_bundle(struct buffer *out); /* a well-formed one, for the C machine
 
 /* ---- node.c: one server: its process, clock and ports ---- */
 
+struct sim_ballot {   /* one node in one term: candidate + 1; 0: none */
+    uint8_t promised; /* told to anyone, or durable */
+    uint8_t durable;
+    raft_index match; /* longest durable prefix of that term's leader's log, noted before the node
+                         left the term */
+};
+
+struct sim_ballots { /* by term */
+    struct sim_ballot *items;
+    size_t count, capacity;
+};
+
+struct sim_life { /* what a server was before it lost its disk: lives.c */
+    struct sim_disk disk;
+    struct sim_ballots ballots;
+};
+
 struct sim_watch { /* what the checks saw last of this lifetime */
     raft_term term;
     raft_index commit, applied, durable, last;
     enum raft_role role;
     raft_index match[SIM_NODES_MAX];
+    uint64_t match_of[SIM_NODES_MAX]; /* the incarnation that is believed to have it; 0: not known */
+    uint64_t led_us;          /* a leader: when it was first seen to be one */
     raft_index configuration; /* index of the effective one */
+    uint64_t configured_us;   /* since when it is that */
+    bool stays_voter;         /* in it */
     bool configuration_known;
     uint64_t steps;
+    uint64_t heard_us;   /* no later than its leader's last word, on its own clock */
+    raft_term pre_term;  /* the term it was last granted a pre-vote for, and by whom */
+    uint32_t pre_granted;
+    uint64_t round;      /* the newest it has sent */
+    uint64_t round_us[SIM_ROUNDS];    /* when, by its number modulo that */
+    uint64_t echoed_us[SIM_NODES_MAX]; /* when the newest that each has echoed was first sent */
+    bool answers_vote;   /* in the call under way */
+};
+
+struct sim_received { /* what a message has met */
+    struct raft_status status;
+    struct raft_peer_status peer; /* of its sender, where it is a leader's */
+    uint64_t steps, clock_us;
+    bool quiet; /* all it has written is reported, so that nothing it says has to wait */
 };
 
 struct sim_node {
@@ -336,6 +378,9 @@ struct sim_node {
     bool held;              /* is to stay down: a START does nothing */
     bool wiped;             /* lost its disk: permanently lost to the cluster */
     bool wrecked;           /* wiped, for its disk is damaged and the store refuses to open: it stays down */
+    bool spare;             /* starts with --join: no first member, or not any more */
+    bool hurries;           /* restarts at once */
+    bool idle;              /* a spare that nobody has started: a START does nothing */
     uint64_t crash_after;   /* port calls until it crashes; 0: not armed */
     uint64_t paused_until_us;
     bool expects_fatal; /* its disk has failed: it must stop by itself */
@@ -347,8 +392,8 @@ struct sim_node {
     bool turn_scheduled;
     struct sim_machine machine;
     struct sim_disk disk;
-    struct sim_disk
-        *ghost; /* the disk it lost when it was wiped: still counts for what was durable once */
+    struct sim_life *former; /* oldest first: they still count for what was durable once */
+    size_t former_count;
     bool wants[SIM_NODES_MAX];             /* whom its host wants to be connected with */
     bool dialing[SIM_NODES_MAX];           /* a CONNECT is scheduled */
     bool owed[SIM_NODES_MAX];              /* a connection broke, and it has not noticed yet */
@@ -439,6 +484,7 @@ uint64_t clients_ask(struct sim *sim, unsigned node, const struct sim_ask *ask);
 void clients_on_client(struct sim *sim, struct sim_event *event);
 void clients_on_submit(struct sim *sim, struct sim_event *event);
 void clients_on_overdue(struct sim *sim, struct sim_event *event);
+bool overdue_waits(struct sim *sim, const struct sim_event *event, uint64_t due_us);
 void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply);
 void clients_node_died(struct sim_node *node);
 void clients_check_end(struct sim *sim);
@@ -475,6 +521,8 @@ void faults_on_fault(struct sim *sim, struct sim_event *event);
 void faults_on_heal(struct sim *sim, struct sim_event *event);
 void faults_stop(struct sim_node *node); /* asks it to stop, as an operator would */
 void faults_heal_node(struct sim_node *node); /* its own faults end: paused, full, slow, crashed */
+void faults_part(struct sim *sim, unsigned a, unsigned b);
+void faults_deafen(struct sim_node *node); /* a partition: it hears nobody, and may still be heard */
 
 /* ---- invariants.c, promises.c, ledger.c: what must hold ---- */
 
@@ -504,13 +552,6 @@ struct sim_reign {   /* one term */
     size_t run_count;
 };
 
-struct sim_ballot {   /* one node in one term: candidate + 1; 0: none */
-    uint8_t promised; /* told to anyone, or durable */
-    uint8_t durable;
-    raft_index match; /* longest durable prefix of that term's leader's log, noted before the node
-                         left the term */
-};
-
 struct sim_ledger {
     struct sim_record *records; /* by index */
     size_t record_count, record_capacity;
@@ -518,13 +559,13 @@ struct sim_ledger {
     size_t version_count, version_capacity;
     struct sim_reign *reigns; /* by term */
     size_t reign_count, reign_capacity;
-    struct {
-        struct sim_ballot *items; /* by term */
-        size_t count, capacity;
-    } ballots[SIM_NODES_MAX];
+    struct sim_ballots ballots[SIM_NODES_MAX]; /* of the present incarnations: lives.c has the former */
     raft_index committed;        /* highest announced */
     raft_index applied;          /* highest applied anywhere */
     uint64_t configuration_hash; /* of the first configuration; 0: none yet */
+    struct sim_configuration *configurations; /* all that were seen, the first one first */
+    size_t configuration_count, configuration_capacity;
+    size_t configuration_committed; /* the place of the newest that is */
 };
 
 void ledger_deinit(struct sim_ledger *ledger);
@@ -549,8 +590,14 @@ void check_persist(struct sim_node *node,
 void check_before_durable(struct sim_node *node, const struct raft_persist *persist);
 void check_after_durable(struct sim_node *node, const struct raft_persist *persist);
 void check_send(struct sim_node *node, const struct raft_message *message);
+/* Around every message that a host is handed. */
+void check_receiving(struct sim_node *node, const struct raft_message *message,
+                     struct sim_received *before);
+void check_received(struct sim_node *node, const struct raft_message *message,
+                    const struct sim_received *before);
+/* A linearizable query, asked then, is answered by a leader. */
+void check_read(struct sim_node *node, uint64_t asked_us);
 void promises_see_entry(struct sim_node *node, const struct raft_entry *entry);
-raft_index promises_match(const struct sim_node *node, raft_term term);
 void check_role(struct sim_node *node, enum raft_role role, raft_term term);
 void check_node(struct sim_node *node); /* after every call of its host */
 void check_apply(struct sim_node *node, const struct machine_entry *entry, uint64_t number,
@@ -575,6 +622,7 @@ struct sim {
     struct sim_network network;
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_clients clients;
+    struct sim_operators operators;
     struct sim_ledger ledger;
     struct sim_recorder recorder;
     struct buffer bundle;
@@ -587,6 +635,7 @@ struct sim {
     unsigned calm_leader;
     raft_term calm_term;
     bool healthy[SIM_NODES_MAX]; /* the majority that must make progress */
+    char waits_for[160];          /* what sim_agrees found missing */
     bool over;
     size_t blobs_before;
 };
@@ -598,9 +647,15 @@ struct sim {
 void cover_received(struct sim_node *node, const struct raft_message *message);
 void cover_node(struct sim_node *node, const struct raft_status *status);
 void cover_fault(struct sim *sim, unsigned fault);
+void cover_order(struct sim *sim, const struct sim_order *order);
 
 uint64_t sim_steps(const struct sim *sim);
 void sim_on_phase(struct sim *sim, struct sim_event *event);
+
+/* ---- agreement.c ---- */
+
 bool sim_agrees(struct sim *sim, bool all); /* see there */
+bool agreement_preferred(struct sim *sim, const struct sim_node *leader); /* nobody is to be offered leadership */
+void agreement_check_end(struct sim *sim);
 
 #endif

@@ -19,12 +19,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct holders {
-    struct sim *sim;
-    raft_index index;
-    raft_term term;
-};
-
 static void fail(struct sim *sim, const struct sim_node *node, const char *invariant,
                  const char *format, va_list arguments) __attribute__((format(printf, 4, 0)));
 static void check_truncation(struct sim_node *node, const struct raft_persist *persist,
@@ -40,9 +34,9 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 static void check_configuration(struct sim_node *node, const struct raft *raft,
                                 const struct raft_status *status);
 static bool is_configuration(const struct sim *sim, const struct raft *raft, raft_index index);
-static void check_one_configuration(struct sim_node *node, const struct raft_entry *entry);
+static void check_one_configuration(struct sim_node *node, const struct raft_persist *persist,
+                                    const struct raft_entry *entry);
 static void check_complete(struct sim_node *node, const struct raft *raft, raft_term term);
-static bool holds_durably(void *context, const struct raft_id *id);
 
 void violate(struct sim *sim, const struct sim_node *node, const char *invariant,
              const char *format, ...)
@@ -73,6 +67,12 @@ void check_bootstrap(struct sim_node *node, struct slice configuration)
     if (hash != sim->ledger.configuration_hash) {
         violate(sim, node, "one_cluster",
                 "bootstraps another configuration than the first node did");
+    }
+    configuration_first(sim, configuration);
+    /* Wiped for good it is no more once the cluster has removed it and let it in as another one. */
+    for (size_t i = 0; node->spare && i < sim->ledger.configuration_count; i++) {
+        const struct sim_configuration *it = &sim->ledger.configurations[i];
+        if (it->committed && configuration_names(&it->parsed, node)) node->wiped = false;
     }
     if (node->wiped) violate(sim, node, "wiped_stays_out", "a wiped node bootstraps itself");
 }
@@ -155,6 +155,7 @@ void check_role(struct sim_node *node, enum raft_role role, raft_term term)
                "leads term %" PRIu64 " without a durable vote for itself", term);
     }
     check_complete(node, raft, term);
+    check_elected(node, raft, &status);
 }
 
 /* Every index committed in an earlier term is in its log. By log matching the newest speaks for
@@ -193,6 +194,7 @@ void check_node(struct sim_node *node)
     if (status.role == RAFT_LEADER && !reigns_on) {
         check_role(node, RAFT_LEADER, status.term);
         memset(watch->match, 0, sizeof watch->match);
+        memset(watch->match_of, 0, sizeof watch->match_of);
     }
     if (reigns_on && status.last_index < watch->last) {
         violate(sim, node, "leader_append_only", "its log ends at %" PRIu64 " after %" PRIu64,
@@ -205,9 +207,17 @@ void check_node(struct sim_node *node)
     if (status.commit_index > watch->commit) check_commit(node, raft, &status);
     check_durable_index(node, raft, &status);
     if (status.role == RAFT_LEADER) check_peers(node, &status);
+    if (status.role == RAFT_LEADER && status.disk_full) {
+        breach(sim, node, "full_disk_steps_down", "leads term %" PRIu64 " with a full disk",
+               status.term);
+    }
     check_applied(node, &status);
     check_configuration(node, raft, &status);
+    check_standing(node, raft, &status);
+    check_transfer(node, &status);
     cover_node(node, &status);
+    if (status.role == RAFT_LEADER && (watch->role != RAFT_LEADER || watch->term != status.term))
+        watch->led_us = node->sim->world.now_us;
     watch->term = status.term;
     watch->role = status.role;
     watch->commit = status.commit_index;
@@ -243,6 +253,7 @@ static void check_commit(struct sim_node *node, const struct raft *raft,
             newest = index;
             COVER(sim, commits);
             if (index > ledger->committed) ledger->committed = index;
+            if (version->type == RAFT_CONFIGURATION) configuration_decided(sim, index, term);
         }
         if (record->committed_chain != version->chain ||
             (record->applied_term && record->applied_term != term)) {
@@ -259,20 +270,10 @@ static void check_commit(struct sim_node *node, const struct raft *raft,
                " by counting (5.4.2)",
                status->term, status->commit_index, raft_log_term(raft, status->commit_index));
     }
-    struct holders holders = {sim, newest, newest ? raft_log_term(raft, newest) : 0};
-    if (newest > 0 && !raft_quorum_has(status->configuration, holds_durably, &holders)) {
+    if (newest > 0 && !check_is_durable(node, raft, status, newest)) {
         breach(sim, node, "commit_durable",
                "index %" PRIu64 " is announced committed, and not durable on a quorum", newest);
     }
-}
-
-/* A disk lost since still counts: it held the entry, and its node votes no more. */
-static bool holds_durably(void *context, const struct raft_id *id)
-{
-    struct holders *holders = context;
-    const struct sim_node *node = node_find(holders->sim, id);
-    const struct sim_disk *disk = node->ghost ? node->ghost : &node->disk;
-    return disk_term(disk, holders->index) == holders->term;
 }
 
 static void check_durable_index(struct sim_node *node, const struct raft *raft,
@@ -289,21 +290,28 @@ static void check_durable_index(struct sim_node *node, const struct raft *raft,
     }
 }
 
-/* What a leader believes of the others is on their disks, and never shrinks within a term. */
+/* What a leader believes of the others is on their disks, and never shrinks within a term. Of one that is not in its
+ * configuration any more it is not known which life is meant; should it come back, all begins anew. */
 static void check_peers(struct sim_node *node, const struct raft_status *status)
 {
     struct sim *sim = node->sim;
+    struct sim_watch *watch = &node->watch;
     for (size_t i = 0; i < status->peer_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
         unsigned number = node_find(sim, &peer->id)->number;
-        raft_index before = node->watch.match[number];
-        if (peer->match == before) continue;
-        node->watch.match[number] = peer->match;
+        bool departed = peer->standing == RAFT_STANDING_DEPARTED;
+        if (departed) watch->match_of[number] = 0;
+        if (peer->match == watch->match[number] && (departed || watch->match_of[number])) continue;
+        const struct raft_server *server = raft_configuration_find(status->configuration, &peer->id);
+        uint64_t incarnation = server && !departed ? server->incarnation : 0;
+        raft_index before = watch->match_of[number] == incarnation ? watch->match[number] : 0;
+        watch->match[number] = peer->match;
+        watch->match_of[number] = incarnation;
         if (peer->match < before) {
             breach(sim, node, "match_monotonic", "match of %s is %" PRIu64 " after %" PRIu64,
                    peer->id.text, peer->match, before);
         }
-        raft_index held = promises_match(&sim->nodes[number], status->term);
+        raft_index held = life_match(&sim->nodes[number], incarnation, status->term);
         if (peer->match > held) {
             breach(sim, node, "match_durable",
                    "believes %s to hold %" PRIu64 " of term %" PRIu64 "'s log; it has %" PRIu64,
@@ -336,7 +344,8 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 }
 
 /* The effective configuration is a pure function of the log: its newest CONFIGURATION entry, or what stands at the
- * log's beginning. Looked at when it, or the log's end, may have been changed by other than appending. */
+ * log's beginning. Looked at when it, or the log's end, may have been changed by other than appending. An entry in a
+ * write that a full disk refuses, and that has not been sent either, nobody has seen: then it is looked at again. */
 static void check_configuration(struct sim_node *node, const struct raft *raft,
                                 const struct raft_status *status)
 {
@@ -346,9 +355,16 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
                 status->configuration_index == watch->configuration;
     if (same) return;
     watch->configuration_known = true;
+    if (watch->configuration != status->configuration_index) watch->configured_us = sim->world.now_us;
     watch->configuration = status->configuration_index;
+    watch->stays_voter = check_stays_voter(status->configuration, node);
     raft_index index = status->last_index;
-    while (index >= status->first_index && !is_configuration(sim, raft, index)) index--;
+    while (index >= status->first_index && !is_configuration(sim, raft, index)) {
+        bool seen = ledger_version(&sim->ledger, index, raft_log_term(raft, index)) != NULL;
+        if (!seen) watch->configuration_known = false;
+        if (!seen) return;
+        index--;
+    }
     if (index < status->first_index) index = 0;
     if (index != status->configuration_index) {
         violate(sim, node, "configuration_recomputed",
@@ -378,16 +394,22 @@ static bool is_configuration(const struct sim *sim, const struct raft *raft, raf
     return version && version->type == RAFT_CONFIGURATION;
 }
 
-/* A CONFIGURATION entry is written: no other one may wait to be committed before it. */
-static void check_one_configuration(struct sim_node *node, const struct raft_entry *entry)
+/* A CONFIGURATION entry is written: no other one may wait to be committed before it. A leader appends what a joint one
+ * is left for in the very step that commits that; what it counts as committed is judged after the call. */
+static void check_one_configuration(struct sim_node *node, const struct raft_persist *persist,
+                                    const struct raft_entry *entry)
 {
     struct sim *sim = node->sim;
-    for (raft_index index = entry->index - 1; index > node->watch.commit; index--) {
-        if (index > node->disk.intended_count) continue;
-        const struct sim_version *version =
-            ledger_version(&sim->ledger, index, node->disk.intended[index - 1].term);
+    struct raft_status status;
+    raft_status(host_raft(node->host), &status);
+    for (raft_index index = entry->index - 1; index > status.commit_index; index--) {
+        raft_index first = persist->entries[0].index; /* from there on this write replaces what was there */
+        raft_term term = index >= first ? persist->entries[index - first].term
+                                        : node->disk.intended[index - 1].term;
+        const struct sim_version *version = ledger_version(&sim->ledger, index, term);
         if (!version || version->type != RAFT_CONFIGURATION) continue;
         if (index <= sim->ledger.committed) return; /* committed, though it has not heard of it */
+        if (check_may_be_committed(sim, index, term)) return;
         breach(sim, node, "one_configuration",
                "configurations at %" PRIu64 " and %" PRIu64 " are both uncommitted", index,
                entry->index);
@@ -509,7 +531,8 @@ static void check_entries(struct sim_node *node, const struct raft_persist *pers
                     last, entry->term);
         }
         promises_see_entry(node, entry);
-        if (entry->type == RAFT_CONFIGURATION) check_one_configuration(node, entry);
+        check_changes(node, entry);
+        if (entry->type == RAFT_CONFIGURATION) check_one_configuration(node, persist, entry);
         previous = (struct sim_mark){entry->term, entry->chain, entry->time_ms};
     }
 }

@@ -86,6 +86,8 @@ static bool judge_query(struct sim_node *node, const struct sim_op *op, uint64_t
         return false;
     }
     *shown = op->consistency == CONSISTENCY_STALE ? 0 : newest->version;
+    bool by_lease = op->consistency == CONSISTENCY_LEASE && sim->plan.settings.leases != 0;
+    if (op->consistency != CONSISTENCY_STALE && !by_lease) check_read(node, op->invoked_us);
     if (op->consistency != CONSISTENCY_STALE && newest->version < op->floor) {
         violate(sim, node, "stale_read",
                 "query %" PRIu64 " shows version %" PRIu64 "; %" PRIu64

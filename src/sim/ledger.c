@@ -18,6 +18,7 @@ void ledger_deinit(struct sim_ledger *ledger)
     memory_free(ledger->reigns);
     memory_free(ledger->records);
     memory_free(ledger->versions);
+    configurations_deinit(ledger);
     *ledger = (struct sim_ledger){0};
 }
 

@@ -164,11 +164,17 @@ void network_on_deliver(struct sim *sim, struct sim_event *event)
     struct identity from = {.incarnation = packet->incarnation,
                             .cluster = node->heard_cluster[packet->from]};
     memcpy(from.id, sim->nodes[packet->from].id.text, sizeof from.id);
+    struct sim_received before;
     node_enter(node);
     switch (packet->kind) {
     case PACKET_MESSAGE:
         cover_received(node, &packet->message);
+        raft_term term = node->watch.term;
+        bool stranger = check_is_stranger(node, &packet->message);
+        check_receiving(node, &packet->message, &before);
         host_receive(node->host, &from, &packet->message);
+        check_told(node, &packet->message, term, stranger);
+        check_received(node, &packet->message, &before);
         break;
     case PACKET_FORWARD:
         host_forwarded(node->host, &from, packet->ticket, &packet->request);

@@ -37,6 +37,7 @@ void node_init(struct sim *sim, unsigned number)
     node->id = raft_id_of(id);
     snprintf(node->address, sizeof node->address, "10.0.0.%u:5001", number + 1);
     disk_init(sim, &node->disk, random_next(&sim->world.random[STREAM_NODES]) | 1);
+    node->spare = node->idle = number >= sim->plan.founders;
 }
 
 void node_deinit(struct sim_node *node)
@@ -44,8 +45,7 @@ void node_deinit(struct sim_node *node)
     node->held = true;
     if (node->host) bury(node);
     disk_deinit(&node->disk);
-    if (node->ghost) disk_deinit(node->ghost);
-    memory_free(node->ghost);
+    lives_deinit(node);
 }
 
 void node_start_after(struct sim_node *node, uint64_t delay_us)
@@ -56,7 +56,7 @@ void node_start_after(struct sim_node *node, uint64_t delay_us)
 void node_on_start(struct sim *sim, struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
-    if (node->host || node->held || node->wrecked) return;
+    if (node->host || node->held || node->wrecked || node->idle) return;
     node->lifetime++;
     node->watch = (struct sim_watch){0};
     begin_clock(node);
@@ -71,16 +71,19 @@ void node_on_start(struct sim *sim, struct sim_event *event)
           node->disk.hard_state.term, node->disk.log.count);
     record_node(node, MOMENT_start, node->lifetime, node->disk.hard_state.term, node->disk.log.count, NULL);
 
-    const char *peers[SIM_NODES_MAX];
-    for (unsigned n = 0; n < sim->plan.nodes; n++) peers[n] = sim->nodes[n].address;
-    bool listed = !node->disk.configuration ||
-                  chance(sim, STREAM_NODES, 500); /* a member may go without --peers */
+    const char *peers[SIM_NODES_MAX], *doors[SIM_NODES_MAX];
+    for (unsigned n = 0; n < sim->plan.founders; n++) peers[n] = sim->nodes[n].address;
+    bool listed = !node->spare && (!node->disk.configuration ||
+                                   chance(sim, STREAM_NODES, 500)); /* a member may go without --peers */
+    unsigned door_count = node->spare ? operators_doors(node, doors) : 0;
     static const uint8_t empty_map[] = {0x80};
     struct host_options options = {
         .identity = {.incarnation = node->disk.incarnation, .cluster = node->disk.cluster},
         .address = node->address,
         .peers = listed ? peers : NULL,
-        .peer_count = listed ? sim->plan.nodes : 0,
+        .peer_count = listed ? sim->plan.founders : 0,
+        .join = door_count > 0 ? doors : NULL,
+        .join_count = door_count,
         .bundle = buffer_slice(&sim->bundle),
         .config = slice_of(empty_map, sizeof empty_map),
         .lua_release = sim->options.lua_release ? sim->options.lua_release : "5.4.4",
@@ -251,12 +254,15 @@ static void bury(struct sim_node *node)
                 node->dying && !node->expects_fatal ? "in the middle of its effects" : NULL);
     disk_crash(node);
     clients_node_died(node);
+    orders_node_died(node);
     network_node_died(node);
     node->steps_of_former_lives += host_counters(node->host).steps;
     host_free(node->host);
     machine_end(&node->machine);
     node->host = NULL;
     node->watch = (struct sim_watch){0};
+    bool removed = node->stopped && !node->stopping;
+    if (removed) operators_retire(node);
     node->dying = node->stopping = node->stopped = node->turn_scheduled = node->expects_fatal =
         false;
     node->crash_after = 0;
@@ -272,7 +278,9 @@ static void restart(struct sim_node *node)
 {
     struct sim *sim = node->sim;
     if (node->held || node->wrecked || sim->phase == PHASE_OVER) return;
-    node_start_after(node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, sim->plan.restart_most_us));
+    uint64_t most = node->hurries ? RESTART_LEAST_US : sim->plan.restart_most_us;
+    node->hurries = false;
+    node_start_after(node, draw_between(sim, STREAM_NODES, RESTART_LEAST_US, most));
 }
 
 /* ---- the ports ---- */
@@ -391,7 +399,11 @@ static void set_timer(struct sim_node *node)
 static void port_reply(void *context, uint64_t ticket, const struct reply *reply)
 {
     struct sim_node *node = port(context);
-    if (node) clients_reply(node, ticket, reply);
+    if (!node) return;
+    if (ticket >= SIM_ORDERS)
+        order_reply(node, ticket, reply);
+    else
+        clients_reply(node, ticket, reply);
 }
 
 static void port_role(void *context, enum raft_role role, raft_term term,
@@ -413,7 +425,7 @@ static void port_loaded(void *context, struct slice bundle, struct slice config)
     (void)config;
 }
 
-/* The disk is drained, unless that would take longer than a stop may. */
+/* The disk is drained, unless that would take longer than a stop may. Nobody has asked for it: it was removed. */
 static void port_stopped(void *context)
 {
     struct sim_node *node = port(context);
@@ -423,15 +435,16 @@ static void port_stopped(void *context)
         if (node->disk.ops[node->disk.head + i].kind != DISK_READ) writes++;
     }
     trace_event(node->sim, TRACE_STOP, node->number, writes, 0);
+    if (!node->stopping) check_removed(node);
     uint64_t took_us = node_clock_us(node) - node->stop_began_us;
-    if (writes > 0 && took_us < node->sim->plan.settings.stop_timeout_ms * 1000) {
+    if (node->stopping && writes > 0 && took_us < node->sim->plan.settings.stop_timeout_ms * 1000) {
         violate(node->sim, node, "stop_drains", "stopped with %zu writes under way", writes);
     }
     node->stopped = true;
 }
 
-/* Expected after a failed write; anything else that a host gives up over is a bug, in it or before
- * it. */
+/* Expected after a failed write, or of one that asks to join under an id whose former self is still a member; anything
+ * else that a host gives up over is a bug, in it or before it. */
 static void port_fatal(void *context, const struct error *error)
 {
     struct sim_node *node = context;
@@ -441,7 +454,9 @@ static void port_fatal(void *context, const struct error *error)
     record_node(node, MOMENT_fatal, (uint64_t)error->code, 0, 0, error->text);
     bool exhausted = node->machine.fsm && fsm_exhausted(node->machine.fsm);
     if (exhausted) COVER(node->sim, fsm_exhausted);
-    if (!node->expects_fatal && !exhausted)
+    bool turned_away = error->code == ERROR_WIPED && node->spare && node->former_count > 0 &&
+                       !node->disk.configuration;
+    if (!node->expects_fatal && !exhausted && !turned_away)
         violate(node->sim, node, "fatal", "%s: %s", error_name(error->code), error->text);
     node->dying = true;
 }

@@ -13,13 +13,16 @@
 static void draw_settings(struct sim *sim);
 static void draw_network(struct sim *sim);
 static void draw_disk_and_nodes(struct sim *sim);
+static void draw_leases(struct sim *sim);
 static void draw_clients(struct sim *sim);
-static void draw_faults(struct sim *sim);
+static void draw_faults(struct sim *sim, bool operated);
 static void (*const calms[SIM_CALMS])(struct sim_plan *plan);
 static uint64_t one_of(struct sim *sim, const uint64_t *choices, size_t count);
 #define ONE_OF(sim, ...)                           \
     one_of((sim), (const uint64_t[]){__VA_ARGS__}, \
            sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+#define OPERATED 600 /* permille of the seeds: operators are at work */
 
 /* How often a fault is part of a seed (permille), and its weight at most when it is. */
 static const struct {
@@ -48,6 +51,15 @@ static const struct {
     [FAULT_lost_tail] = {"lost_tail", 100, 2},
     [FAULT_clock_rate] = {"clock_rate", 250, 4},
     [FAULT_no_memory] = {"no_memory", 200, 3},
+    [FAULT_join] = {"join", 800, 5},
+    [FAULT_rejoin] = {"rejoin", 700, 3},
+    [FAULT_remove] = {"remove", 600, 4},
+    [FAULT_promote] = {"promote", 500, 5},
+    [FAULT_demote] = {"demote", 500, 5},
+    [FAULT_replace] = {"replace", 500, 5},
+    [FAULT_transfer] = {"transfer", 800, 10},
+    [FAULT_priority] = {"priority", 200, 3},
+    [FAULT_forget] = {"forget", 400, 4},
 };
 
 const char *sim_fault_name(unsigned fault)
@@ -68,16 +80,20 @@ const char *sim_calm_name(unsigned calm)
 void plan_draw(struct sim *sim)
 {
     struct sim_plan *plan = &sim->plan;
-    plan->nodes = (unsigned)ONE_OF(sim, 3, 3, 3, 5, 5);
-    if (sim->options.nodes) plan->nodes = sim->options.nodes; /* the rest is drawn alike */
-    assert(plan->nodes <= SIM_NODES_MAX);
+    plan->founders = (unsigned)ONE_OF(sim, 3, 3, 3, 5, 5);
+    if (sim->options.nodes) plan->founders = sim->options.nodes; /* the rest is drawn alike */
+    assert(plan->founders <= SIM_NODES_MAX);
+    unsigned spares = (unsigned)ONE_OF(sim, 1, 2, 3);
+    bool operated = chance(sim, STREAM_PLAN, OPERATED) && !sim->options.manual;
+    plan->nodes = plan->founders + (operated ? spares : 0);
+    if (plan->nodes > SIM_NODES_MAX) plan->nodes = SIM_NODES_MAX;
     draw_settings(sim);
     draw_network(sim);
     draw_disk_and_nodes(sim);
     draw_clients(sim);
     if (sim->options.clients) plan->clients = sim->options.clients;
     assert(plan->clients <= SIM_CLIENTS_MAX);
-    draw_faults(sim);
+    draw_faults(sim, operated);
     plan->safety_us =
         plan->election_us * draw_between(sim, STREAM_PLAN, 20, ONE_OF(sim, 60, 150, 500));
     if (sim->options.safety_us) plan->safety_us = sim->options.safety_us;
@@ -151,6 +167,20 @@ static void draw_disk_and_nodes(struct sim *sim)
     plan->apply_slice_us = ONE_OF(sim, 0, 1, 500);
     plan->clock_drift_ppm = (unsigned)ONE_OF(sim, 0, 200, 30000);
     plan->restart_most_us = plan->election_us * draw_between(sim, STREAM_PLAN, 1, 5) + 1000;
+    if (chance(sim, STREAM_PLAN, 300)) plan->restart_most_us = plan->election_us / 8 + 1000;
+    draw_leases(sim);
+}
+
+/* A lease is as good as the bound on the clocks' rates: so where there are leases, reading a clock takes no time, and
+ * none goes faster or slower than the bound, which is what they drift by, or twice that. */
+static void draw_leases(struct sim *sim)
+{
+    struct sim_plan *plan = &sim->plan;
+    plan->settings.leases = ONE_OF(sim, 0, 1, 1);
+    plan->settings.follower_reads = ONE_OF(sim, 0, 0, 1);
+    plan->settings.clock_drift_ppm = plan->clock_drift_ppm * ONE_OF(sim, 1, 2);
+    if (sim->options.manual) plan->settings.leases = plan->settings.follower_reads = 0;
+    if (plan->settings.leases) plan->reading_clock_us = 0;
 }
 
 static void draw_clients(struct sim *sim)
@@ -160,12 +190,13 @@ static void draw_clients(struct sim *sim)
     plan->think_most_us = plan->election_us / ONE_OF(sim, 1, 2, 4, 16);
     plan->queries = (unsigned)ONE_OF(sim, 200, 400, 700);
     plan->stale = 50;
+    plan->lease = (unsigned)ONE_OF(sim, 300, 700);
     plan->cancels = (unsigned)ONE_OF(sim, 0, 0, 20);
     plan->padding_most = (size_t)ONE_OF(sim, 0, 40, 200);
     plan->large = (unsigned)ONE_OF(sim, 0, 0, 30);
 }
 
-static void draw_faults(struct sim *sim)
+static void draw_faults(struct sim *sim, bool operated)
 {
     struct sim_plan *plan = &sim->plan;
     plan->fault_least_us = plan->election_us / 8;
@@ -173,7 +204,8 @@ static void draw_faults(struct sim *sim)
     for (unsigned i = 0; i < FAULTS; i++) {
         bool in = chance(sim, STREAM_PLAN, faults[i].in_seed);
         uint64_t weight = draw_between(sim, STREAM_PLAN, 1, faults[i].weight_most);
-        plan->weight[i] = in ? (unsigned)weight : 0;
+        bool by_operators = i >= FAULT_join && i <= FAULT_priority;
+        plan->weight[i] = in && (operated || !by_operators) ? (unsigned)weight : 0;
         plan->weights += plan->weight[i];
     }
 }
@@ -242,6 +274,9 @@ static void calm_limits(struct sim_plan *plan)
     plan->settings.disk_retry_ms = shrunken.disk_retry_ms;
     plan->settings.request_timeout_ms = shrunken.request_timeout_ms;
     plan->settings.stop_timeout_ms = shrunken.stop_timeout_ms;
+    plan->settings.leases = shrunken.leases;
+    plan->settings.follower_reads = shrunken.follower_reads;
+    plan->settings.clock_drift_ppm = shrunken.clock_drift_ppm;
     plan->apply_slice_us = 0;
 }
 

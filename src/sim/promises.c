@@ -7,12 +7,23 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 static void check_request_vote(struct sim_node *node, const struct raft_message *message);
 static void check_vote(struct sim_node *node, const struct raft_message *message);
 static void check_append(struct sim_node *node, const struct raft_message *message);
 static void check_append_result(struct sim_node *node, const struct raft_message *message);
 static void promise(struct sim_node *node, raft_term term, const struct sim_node *candidate);
+static void check_pre_voted(struct sim_node *node, raft_term term);
+static bool is_quorum(struct sim_node *node, uint32_t bits);
+static void note_word(struct sim_node *node, const struct raft_message *message,
+                      const struct raft_status *after, const struct sim_received *before);
+static void check_asked(struct sim_node *node, const struct raft_message *message,
+                        const struct raft_status *after, const struct sim_received *before);
+static void check_result(struct sim_node *node, const struct raft_message *message,
+                         const struct raft_status *after, const struct sim_received *before);
+static const struct raft_peer_status *peer_of(const struct raft_status *status,
+                                              const struct raft_id *id);
 
 void check_send(struct sim_node *node, const struct raft_message *message)
 {
@@ -36,6 +47,19 @@ void check_send(struct sim_node *node, const struct raft_message *message)
     case RAFT_APPEND_RESULT:
         check_append_result(node, message);
         break;
+    case RAFT_TIMEOUT_NOW:
+        check_timeout_now(node, message);
+        operators_handover(node_find(sim, &message->to));
+        /* fall through */
+    case RAFT_READ_INDEX_RESULT:
+        if (message->type == RAFT_TIMEOUT_NOW || message->read_index_result.success) {
+            check_role(node, RAFT_LEADER, message->term);
+        }
+        break;
+    case RAFT_READ_INDEX:
+    case RAFT_INSTALL_SNAPSHOT: /* none are taken in the simulator yet */
+    case RAFT_SNAPSHOT_RESULT:
+        break;
     }
 }
 
@@ -48,6 +72,7 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
     if (!version) {
         check_role(node, RAFT_LEADER, entry->term);
         ledger_add_version(&sim->ledger, entry->index, entry->term, entry->chain, entry->type);
+        if (entry->type == RAFT_CONFIGURATION) configuration_seen(sim, entry);
         return;
     }
     if (version->chain != entry->chain || version->type != entry->type) {
@@ -57,24 +82,23 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
     }
 }
 
-/* How much of a term's leader's log a node has or had durable while it was in that term. */
-raft_index promises_match(const struct sim_node *node, raft_term term)
-{
-    struct sim *sim = node->sim;
-    const struct sim_disk *disk = node->ghost ? node->ghost : &node->disk;
-    raft_index once = ledger_ballot(&sim->ledger, node->number, term)->match;
-    raft_index now = disk->hard_state.term == term ? ledger_match(&sim->ledger, term, disk) : 0;
-    return once > now ? once : now;
-}
-
 static void check_request_vote(struct sim_node *node, const struct raft_message *message)
 {
     struct sim *sim = node->sim;
+    struct raft_status status;
+    raft_status(host_raft(node->host), &status);
+    if (status.disk_full) {
+        breach(sim, node, "full_disk_waits", "asks for votes in term %" PRIu64 " with a full disk",
+               message->term);
+    }
     if (message->request_vote.pre) {
         COVER(sim, pre_votes);
+        operators_asks(node);
         return;
     }
     COVER(sim, request_votes);
+    if (message->request_vote.transfer) operators_takeover(node);
+    if (!message->request_vote.transfer) check_pre_voted(node, message->term);
     promise(node, message->term, node);
     if (ledger_ballot(&sim->ledger, node->number, message->term)->durable != node->number + 1) {
         breach(sim, node, "vote_request_durable",
@@ -95,6 +119,7 @@ static void check_vote(struct sim_node *node, const struct raft_message *message
 {
     struct sim *sim = node->sim;
     const struct sim_node *candidate = node_find(sim, &message->to);
+    node->watch.answers_vote = true;
     if (!message->vote.granted) {
         COVER(sim, votes_refused);
         return;
@@ -120,6 +145,10 @@ static void check_append(struct sim_node *node, const struct raft_message *messa
     else
         COVER(sim, heartbeats);
     check_role(node, RAFT_LEADER, message->term);
+    if (append->round > node->watch.round) {
+        node->watch.round = append->round;
+        node->watch.round_us[append->round % SIM_ROUNDS] = sim->world.now_us;
+    }
     if (append->commit > append->prev_index + append->entry_count) {
         breach(sim, node, "commit_verified",
                "announces commit %" PRIu64 " in an append that ends at %" PRIu64, append->commit,
@@ -159,7 +188,7 @@ static void check_append_result(struct sim_node *node, const struct raft_message
                "acknowledges in term %" PRIu64 "; its disk has term %" PRIu64, message->term,
                node->disk.hard_state.term);
     }
-    raft_index held = promises_match(node, message->term);
+    raft_index held = life_match(node, node->disk.incarnation, message->term);
     if (result->match > held) {
         breach(sim, node, "ack_durable",
                "acknowledges %" PRIu64 " of term %" PRIu64 "'s log; its disk has %" PRIu64,
@@ -177,4 +206,183 @@ static void promise(struct sim_node *node, raft_term term, const struct sim_node
                 node->sim->nodes[ballot->promised - 1].id.text);
     }
     ballot->promised = vote;
+}
+
+/* ---- what a message does to whom it reaches ---- */
+
+void check_receiving(struct sim_node *node, const struct raft_message *message,
+                     struct sim_received *before)
+{
+    const struct raft *raft = host_raft(node->host);
+    memset(before, 0, sizeof *before);
+    node->watch.answers_vote = false;
+    before->steps = host_counters(node->host).steps;
+    before->clock_us = node_clock_us(node);
+    uint64_t now_us = node->sim->world.now_us;
+    before->quiet = node->disk.count == 0 && node->disk.report_us < now_us &&
+                    node->paused_until_us < now_us && /* or a report may wait behind this message */
+                    !node->turn_scheduled;
+    if (!raft) return;
+    raft_status(raft, &before->status);
+    const struct raft_peer_status *peer = peer_of(&before->status, &message->from);
+    if (peer) before->peer = *peer;
+    struct sim_watch *watch = &node->watch;
+    if (message->type == RAFT_VOTE && message->vote.pre && message->vote.granted) {
+        if (message->term < watch->pre_term) return; /* late */
+        if (message->term > watch->pre_term) watch->pre_granted = 0;
+        watch->pre_term = message->term;
+        watch->pre_granted |= 1u << node_find(node->sim, &message->from)->number;
+    }
+}
+
+/* Judged only where the core was given the message, and the process is still there. */
+void check_received(struct sim_node *node, const struct raft_message *message,
+                    const struct sim_received *before)
+{
+    if (node->dying || host_counters(node->host).steps == before->steps) return;
+    struct raft_status after;
+    raft_status(host_raft(node->host), &after);
+    if (message->type == RAFT_APPEND) note_word(node, message, &after, before);
+    if (message->type == RAFT_REQUEST_VOTE) check_asked(node, message, &after, before);
+    if (message->type == RAFT_APPEND_RESULT) check_result(node, message, &after, before);
+}
+
+/* A candidate has been told by a majority that it could win (Ongaro 9.6), or it would disturb those
+ * who have a leader. */
+static void check_pre_voted(struct sim_node *node, raft_term term)
+{
+    const struct sim_watch *watch = &node->watch;
+    uint32_t granted = watch->pre_term == term ? watch->pre_granted : 0;
+    if (is_quorum(node, granted | 1u << node->number)) return;
+    breach(node->sim, node, "pre_voted",
+           "asks for votes in term %" PRIu64 ", which are granted beforehand by (bits) %x only", term, granted);
+}
+
+struct nodes {
+    struct sim *sim;
+    uint32_t bits;
+};
+
+static bool is_among(void *context, const struct raft_id *id)
+{
+    const struct nodes *nodes = context;
+    return (nodes->bits >> node_find(nodes->sim, id)->number & 1) != 0;
+}
+
+/* Of the configuration that this node goes by. */
+static bool is_quorum(struct sim_node *node, uint32_t bits)
+{
+    struct nodes nodes = {node->sim, bits};
+    struct raft_status status;
+    raft_status(host_raft(node->host), &status);
+    return raft_quorum_has(status.configuration, is_among, &nodes);
+}
+
+static void note_word(struct sim_node *node, const struct raft_message *message,
+                      const struct raft_status *after, const struct sim_received *before)
+{
+    const struct raft_append *append = &message->append;
+    bool follows = after->role == RAFT_FOLLOWER && after->term == message->term &&
+                   raft_id_equal(&after->leader, &message->from);
+    if (follows) node->watch.heard_us = before->clock_us;
+    raft_index last = append->prev_index + append->entry_count;
+    if (after->commit_index > before->status.commit_index && after->commit_index > last) {
+        breach(node->sim, node, "commit_bound",
+               "commits %" PRIu64 " by an append that ends at %" PRIu64, after->commit_index, last);
+    }
+}
+
+/*
+ * Who leads, or has heard its leader within the least election timeout, ignores whoever else asks,
+ * term and all (Ongaro 4.2.3). Everyone else who is asked answers, so that nobody asks for ever. And
+ * once it knows who leads a term, nobody has a vote in it to give.
+ */
+static void check_asked(struct sim_node *node, const struct raft_message *message,
+                        const struct raft_status *after, const struct sim_received *before)
+{
+    struct sim *sim = node->sim;
+    const struct raft_status *was = &before->status;
+    bool leads = was->role == RAFT_LEADER, knows = !raft_id_none(&was->leader);
+    bool asks_own = raft_id_equal(&was->leader, &message->from);
+    uint64_t silent_us = node_clock_us(node) - node->watch.heard_us;
+    bool true_to = leads || (knows && !asks_own && silent_us < sim->plan.election_us);
+    if (message->request_vote.transfer) true_to = false; /* it asks in its leader's name */
+    bool changed = after->term != was->term || !raft_id_equal(&after->vote, &was->vote);
+    if (message->term >= was->term && true_to && (changed || node->watch.answers_vote)) {
+        breach(sim, node, "true_to_leader",
+               "heeds %s, which asks for votes in term %" PRIu64 ", %" PRIu64
+               " us after its leader's word",
+               message->from.text, message->term, leads ? 0 : silent_us);
+    }
+    if (knows && after->term == was->term && changed) {
+        breach(sim, node, "vote_to_spare", "votes in term %" PRIu64 ", which %s leads", was->term,
+               was->leader.text);
+    }
+    bool free_to = message->term < was->term || (!leads && (!knows || asks_own));
+    if (sim->plan.settings.leases) free_to = false; /* its word to a leader may bind it, known or not */
+    if (free_to && !changed && before->quiet && !was->disk_full && !node->watch.answers_vote) {
+        breach(sim, node, "asked_answers",
+               "does not answer %s, which asks for votes in term %" PRIu64, message->from.text,
+               message->term);
+    }
+}
+
+/* What is acknowledged counts, and what is refused only where it is news. */
+static void check_result(struct sim_node *node, const struct raft_message *message,
+                         const struct raft_status *after, const struct sim_received *before)
+{
+    struct sim *sim = node->sim;
+    const struct raft_append_result *result = &message->append_result;
+    const struct raft_peer_status *was = &before->peer, *is = peer_of(after, &message->from);
+    if (!is || raft_id_none(&was->id) || after->term != before->status.term ||
+        message->term != after->term)
+        return;
+    struct sim_watch *watch = &node->watch;
+    unsigned from = node_find(sim, &message->from)->number;
+    if (result->round + SIM_ROUNDS > watch->round && result->round <= watch->round) {
+        uint64_t sent_us = watch->round_us[result->round % SIM_ROUNDS];
+        if (sent_us > watch->echoed_us[from]) watch->echoed_us[from] = sent_us;
+    }
+    if (result->success && is->match < result->match) {
+        breach(sim, node, "ack_counts", "%s acknowledges %" PRIu64 ", and is thought to have %" PRIu64,
+               message->from.text, result->match, is->match);
+    }
+    bool replicated = strcmp(was->progress, "replicate") == 0;
+    bool stray = replicated ? result->prev_index <= was->match : result->prev_index != was->next - 1;
+    bool moved = strcmp(was->progress, is->progress) != 0 || is->next < was->next;
+    if (!result->success && stray && moved) {
+        breach(sim, node, "stray_refusal",
+               "a refusal of what follows %" PRIu64 " is old news: %s has %" PRIu64
+               ", and is sent %" PRIu64 " next",
+               result->prev_index, message->from.text, was->match, was->next);
+    }
+}
+
+/* A majority, the leader included, has echoed a round that began after the query was made
+ * (Ongaro 6.4). What was asked before it led may have been confirmed by the leader before it, and what was asked before
+ * its configuration changed by a majority of the former one. */
+void check_read(struct sim_node *node, uint64_t asked_us)
+{
+    const struct sim_watch *watch = &node->watch;
+    if (watch->role != RAFT_LEADER || !host_is_leader(node->host)) return;
+    if (asked_us < watch->led_us || asked_us <= watch->configured_us) return;
+    struct raft_status status;
+    raft_status(host_raft(node->host), &status);
+    if (status.configuration_index != watch->configuration) return; /* it changes in this very turn */
+    uint32_t confirmed = 1u << node->number;
+    for (unsigned n = 0; n < node->sim->plan.nodes; n++) {
+        if (watch->echoed_us[n] >= asked_us) confirmed |= 1u << n;
+    }
+    if (is_quorum(node, confirmed)) return;
+    breach(node->sim, node, "read_confirmed",
+           "answers a query that (bits) %x, no majority, have confirmed it may", confirmed);
+}
+
+static const struct raft_peer_status *peer_of(const struct raft_status *status,
+                                              const struct raft_id *id)
+{
+    for (size_t i = 0; i < status->peer_count; i++) {
+        if (raft_id_equal(&status->peers[i].id, id)) return &status->peers[i];
+    }
+    return NULL;
 }

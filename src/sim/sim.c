@@ -5,7 +5,6 @@
 #include "sim/sim.h"
 
 #include "base/memory.h"
-#include "base/mp.h"
 #include "sim/internal.h"
 
 #include <assert.h>
@@ -21,13 +20,12 @@ static void switch_mutant(enum mutant mutant);
 static void dispatch(struct sim *sim, struct sim_event *event);
 static void discard(const struct sim_event *event);
 static void begin_majority(struct sim *sim);
+static uint32_t draw_healthy(struct sim *sim);
 static void begin_convergence(struct sim *sim);
 static void go_on_with_majority(struct sim *sim, bool late);
 static void note_leader(struct sim *sim, const struct sim_node *leader);
 static void begin_calm(struct sim *sim);
 static void check_calm(struct sim *sim);
-static void check_end(struct sim *sim);
-static void check_status(struct sim_node *node);
 static uint64_t patience_us(const struct sim *sim);
 static void poll_again(struct sim *sim);
 
@@ -81,7 +79,7 @@ void sim_finish(struct sim *sim, struct sim_result *result)
 const struct sim_result *sim_so_far(struct sim *sim)
 {
     struct sim_result *result = sim->result;
-    result->nodes = sim->plan.nodes;
+    result->nodes = sim->plan.founders;
     result->steps = sim_steps(sim);
     result->virtual_us = sim->world.now_us;
     result->election_us = sim->plan.election_us;
@@ -117,12 +115,12 @@ void sim_on_phase(struct sim *sim, struct sim_event *event)
         if (sim_agrees(sim, true) && !sim->was_calm) {
             begin_calm(sim);
         } else if (sim_agrees(sim, true)) {
-            check_end(sim);
+            agreement_check_end(sim);
             sim->over = true;
         } else if (late) {
             violate(sim, NULL, "convergence",
-                    "all is healed for %" PRIu64 " us, and the nodes do not agree yet",
-                    sim->world.now_us - sim->clients.phase_us);
+                    "all is healed for %" PRIu64 " us, and the nodes do not agree yet: %s",
+                    sim->world.now_us - sim->clients.phase_us, sim->waits_for);
         } else {
             poll_again(sim);
         }
@@ -155,7 +153,7 @@ static void sim_begin(struct sim *sim)
         machine_bundle(&sim->bundle);
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
         node_init(sim, n);
-        node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
+        if (n < sim->plan.founders) node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
     }
     sim->network.stranded = NOBODY;
     if (options->manual) return;
@@ -177,6 +175,7 @@ static void sim_end(struct sim *sim)
     sim->result->trace_hash = sim->world.trace_hash;
     world_deinit(&sim->world);
     clients_deinit(sim);
+    orders_end(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
     /* Another cluster may be alive beside this one, and hold some of its own. */
@@ -244,17 +243,9 @@ static void discard(const struct sim_event *event)
  */
 static void begin_majority(struct sim *sim)
 {
-    unsigned order[SIM_NODES_MAX], count = 0, nodes = sim->plan.nodes;
-    for (unsigned n = 0; n < nodes; n++) {
-        if (!sim->nodes[n].wiped) order[count++] = n;
-    }
-    for (unsigned i = count - 1; i > 0; i--) {
-        unsigned j = (unsigned)draw(sim, STREAM_FAULTS, i + 1), held = order[i];
-        order[i] = order[j];
-        order[j] = held;
-    }
-    unsigned size = (unsigned)draw_between(sim, STREAM_FAULTS, nodes / 2 + 1, count);
-    for (unsigned i = 0; i < size; i++) sim->healthy[order[i]] = sim->network.calm[order[i]] = true;
+    unsigned nodes = sim->plan.nodes;
+    uint32_t healthy = draw_healthy(sim);
+    for (unsigned n = 0; n < nodes; n++) sim->healthy[n] = sim->network.calm[n] = healthy >> n & 1;
 
     sim->phase = PHASE_MAJORITY;
     sim->network.stranded = NOBODY;
@@ -296,9 +287,11 @@ static void go_on_with_majority(struct sim *sim, bool late)
     } else if (sim->settled_us == 0) {
         sim->result->recovery_us = now_us - sim->clients.phase_us;
         sim->settled_us = now_us + 4 * sim->plan.election_us + sim->plan.late_most_us;
+    } else if (now_us < sim->operators.settled_us && sim->calm_term == 0) {
+        sim->settled_us = now_us; /* what operators have asked for may yet be done */
     } else if (now_us >= sim->settled_us && sim->calm_term == 0) {
         const struct sim_node *leader = node_leading(sim);
-        if (leader && sim->healthy[leader->number])
+        if (leader && sim->healthy[leader->number] && agreement_preferred(sim, leader))
             note_leader(sim, leader);
         else
             begin_convergence(sim);
@@ -309,6 +302,27 @@ static void go_on_with_majority(struct sim *sim, bool late)
         check_calm(sim);
     }
     if (sim->phase == PHASE_MAJORITY) poll_again(sim);
+}
+
+/* A majority by every configuration that may decide something from now on, and perhaps some more. */
+static uint32_t draw_healthy(struct sim *sim)
+{
+    unsigned order[SIM_NODES_MAX], count = 0, least = 0;
+    struct sim_electorates electorates;
+    uint32_t healthy = 0;
+    for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        if (!sim->nodes[n].wiped && !sim->nodes[n].idle) order[count++] = n;
+    }
+    for (unsigned i = count - 1; i > 0; i--) {
+        unsigned j = (unsigned)draw(sim, STREAM_FAULTS, i + 1), held = order[i];
+        order[i] = order[j];
+        order[j] = held;
+    }
+    electorates_draw_up(sim, NULL, &electorates);
+    while (least < count && !electorates_have(&electorates, healthy)) healthy |= 1u << order[least++];
+    unsigned size = (unsigned)draw_between(sim, STREAM_FAULTS, least, count);
+    for (unsigned i = least; i < size; i++) healthy |= 1u << order[i];
+    return healthy;
 }
 
 static void note_leader(struct sim *sim, const struct sim_node *leader)
@@ -324,8 +338,11 @@ static void begin_convergence(struct sim *sim)
     sim->clients.quiet = true;
     memset(sim->network.blocked, 0, sizeof sim->network.blocked);
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
+        struct sim_node *node = &sim->nodes[n];
+        bool joins = node->spare && !node->disk.configuration && !node->wiped;
         sim->network.calm[n] = true;
-        faults_heal_node(&sim->nodes[n]);
+        if (joins) node_crash(node); /* started again, it is told who is a member now */
+        faults_heal_node(node);
     }
     TRACE(sim, NULL, "--- convergence phase");
     sim->clients.phase_us = sim->world.now_us;
@@ -355,84 +372,6 @@ static void check_calm(struct sim *sim)
     violate(sim, leader, "leader_stays",
             "among healthy nodes, %s no longer leads as in term %" PRIu64,
             sim->nodes[sim->calm_leader].id.text, sim->calm_term);
-}
-
-/* There is a leader, everyone who kept its disk (or, unless `all`, who is up) has applied all there
- * is, and all requests are answered. */
-bool sim_agrees(struct sim *sim, bool all)
-{
-    const struct sim_node *leader = node_leading(sim);
-    if (sim->clients.pending > 0 || !leader) return false;
-    struct raft_status status;
-    raft_status(host_raft(leader->host), &status);
-    raft_index last = status.last_index;
-    if (last < sim->ledger.committed) return false;
-    for (unsigned n = 0; n < sim->plan.nodes; n++) {
-        const struct sim_node *node = &sim->nodes[n];
-        if (node->wiped || (!all && !node_up(node))) continue;
-        if (!node_up(node) || !host_raft(node->host) || node_paused(node)) return false;
-        raft_status(host_raft(node->host), &status);
-        if (host_applied(node->host).index != last || status.commit_index != last ||
-            status.last_index != last)
-            return false;
-    }
-    return last > 0;
-}
-
-/* The promises, once all is quiet: one state everywhere, everyone ready, and nothing acknowledged
- * missing. */
-static void check_end(struct sim *sim)
-{
-    struct buffer first = {0}, other = {0};
-    const struct sim_node *reference = NULL;
-    for (unsigned n = 0; n < sim->plan.nodes; n++) {
-        struct sim_node *node = &sim->nodes[n];
-        if (node->host) check_status(node);
-        if (node->wiped) continue;
-        struct buffer *out = reference ? &other : &first;
-        buffer_clear(out);
-        node->machine.inner.encode(node->machine.inner.context, out);
-        uint64_t hash = node->machine.inner.hash(node->machine.inner.context);
-        if (!reference) {
-            reference = node;
-            sim->result->state_hash = hash;
-        }
-        bool same = reference == node || slice_equal(buffer_slice(&first), buffer_slice(&other));
-        if (!same || hash != sim->result->state_hash) {
-            violate(sim, node, "state_agrees", "its state differs from %s's at the end",
-                    reference->id.text);
-        }
-        if (node->machine.applied < sim->ledger.applied) {
-            violate(sim, node, "nothing_lost",
-                    "its last command is %" PRIu64 "; %" PRIu64 " was applied once",
-                    node->machine.applied, sim->ledger.applied);
-        }
-    }
-    clients_check_end(sim);
-    buffer_deinit(&first);
-    buffer_deinit(&other);
-}
-
-/* What status pages show is well-formed, and says the truth about being ready. */
-static void check_status(struct sim_node *node)
-{
-    static const struct mp_limits limits = {
-        .depth = VALUE_DEPTH_MAX, .elements = 100000, .bytes = 1 << 20};
-    struct sim *sim = node->sim;
-    struct buffer status = {0}, members = {0};
-    struct error error;
-    host_status(node->host, &status);
-    host_members(node->host, &members);
-    if (mp_check(buffer_slice(&status), &limits, &error) != ERROR_OK ||
-        mp_check(buffer_slice(&members), &limits, &error) != ERROR_OK) {
-        violate(sim, node, "status_sound", "its status is malformed: %s", error.text);
-    }
-    if (host_ready(node->host) == node->wiped) {
-        violate(sim, node, "ready", "%s, and all is well for long",
-                node->wiped ? "wiped but ready" : "not ready");
-    }
-    buffer_deinit(&status);
-    buffer_deinit(&members);
 }
 
 /* What an election takes, some times over; and the way of every entry, one at a time where windows

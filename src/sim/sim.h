@@ -111,7 +111,7 @@ enum sim_disk_kind {
 
 struct sim_options {
     uint64_t seed;
-    unsigned nodes;      /* 0: drawn, 3 or 5 */
+    unsigned nodes;      /* the first members; 0: drawn, 3 or 5. Spares come on top, up to SIM_NODES_MAX */
     unsigned clients;    /* 0: drawn, 1 to 20 */
     uint64_t safety_us;  /* virtual length of the safety phase; 0: drawn */
     enum sim_disk_kind disk;
@@ -152,6 +152,7 @@ struct sim_options {
     X(hellos) X(hellos_refused) X(resets) \
     X(starts) X(crashes) X(crashes_midway) X(crashes_all) X(stops) X(pauses) X(wipes) X(clock_jumps) \
     X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks) \
+    X(joins) X(rejoins) X(retirements) X(lease_reads) \
     X(lost_tails) X(rots) X(rots_read) /* noticed by a running node */ X(wrecks) /* nodes that stay down for it */ \
     X(clock_rates) \
     /* of the real store only */ \
@@ -164,9 +165,10 @@ struct sim_options {
     X(fsm_exhausted)
 /* clang-format on */
 
-/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers' progress, role
- * by configuration by log, faults by whether there was a leader. */
-#define SIM_CELLS 192
+/* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers'
+ * progress, role by configuration by log, faults by whether there was a leader, operators' orders by what
+ * they were told. */
+#define SIM_CELLS 320
 
 struct sim_coverage {
 #define X(name) uint64_t name;

@@ -81,6 +81,27 @@ static void mix_message(struct sim *sim, const struct raft_message *message)
         trace_mix(sim, result->conflict_index);
         trace_mix(sim, result->round);
         break;
+    case RAFT_TIMEOUT_NOW:
+        break;
+    case RAFT_READ_INDEX:
+        trace_mix(sim, message->read_index.identity);
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        trace_mix(sim, message->read_index_result.identity);
+        trace_mix(sim, message->read_index_result.index << 1 | message->read_index_result.success);
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        trace_mix(sim, message->install_snapshot.meta.index);
+        trace_mix(sim, message->install_snapshot.attempt);
+        trace_mix(sim, message->install_snapshot.offset);
+        trace_mix(sim, message->install_snapshot.checksum);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        trace_mix(sim, message->snapshot_result.index);
+        trace_mix(sim, message->snapshot_result.status);
+        trace_mix(sim, message->snapshot_result.offset);
+        trace_mix(sim, message->snapshot_result.match);
+        break;
     }
 }
 
@@ -108,6 +129,26 @@ static void describe(const struct raft_message *message, char *out, size_t size)
                  ":%" PRIu64 " round %" PRIu64,
                  result->success ? "ok" : "no", result->prev_index, result->match,
                  result->last_index, result->conflict_index, result->conflict_term, result->round);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        snprintf(out, size, "campaign at once");
+        break;
+    case RAFT_READ_INDEX:
+        snprintf(out, size, "#%" PRIx64, message->read_index.identity);
+        break;
+    case RAFT_READ_INDEX_RESULT:
+        snprintf(out, size, "#%" PRIx64 " %s %" PRIu64, message->read_index_result.identity,
+                 message->read_index_result.success ? "ok" : "no", message->read_index_result.index);
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        snprintf(out, size, "of %" PRIu64 " attempt %" PRIu64 " offset %" PRIu64 " +%zu",
+                 message->install_snapshot.meta.index, message->install_snapshot.attempt,
+                 message->install_snapshot.offset, message->install_snapshot.chunk.bytes.size);
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        snprintf(out, size, "of %" PRIu64 " status %u offset %" PRIu64 " match %" PRIu64,
+                 message->snapshot_result.index, (unsigned)message->snapshot_result.status,
+                 message->snapshot_result.offset, message->snapshot_result.match);
         break;
     }
 }

@@ -30,8 +30,9 @@ bool workload_next(struct sim *sim, unsigned client, struct sim_ask *ask)
 static void own_next(struct sim *sim, struct sim_ask *ask)
 {
     struct sim_clients *clients = &sim->clients;
-    bool query = chance(sim, STREAM_CLIENTS, sim->plan.queries);
+    bool query = chance(sim, STREAM_CLIENTS, sim->plan.queries) || operators_hush(sim);
     bool stale = chance(sim, STREAM_CLIENTS, sim->plan.stale);
+    bool lease = chance(sim, STREAM_CLIENTS, sim->plan.lease);
     bool large = chance(sim, STREAM_CLIENTS, sim->plan.large);
     size_t most = large ? 2000 : sim->plan.padding_most;
     uint64_t key = draw(sim, STREAM_CLIENTS, SIM_KEYS);
@@ -43,7 +44,10 @@ static void own_next(struct sim *sim, struct sim_ask *ask)
     else
         machine_write_append(&clients->body, clients->count + 1, key, padding);
     ask->kind = query ? REQUEST_QUERY : REQUEST_COMMAND;
-    ask->consistency = query && stale ? CONSISTENCY_STALE : CONSISTENCY_LINEARIZABLE;
+    ask->consistency = !query  ? CONSISTENCY_LINEARIZABLE
+                       : stale ? CONSISTENCY_STALE
+                       : lease ? CONSISTENCY_LEASE
+                               : CONSISTENCY_LINEARIZABLE;
     ask->body = buffer_slice(&clients->body);
 }
 

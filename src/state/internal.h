@@ -66,6 +66,7 @@ void order_insert(struct state_node **root,
                   struct state_item *item); /* its key must not be there */
 struct state_item *order_remove(struct state_node **root,
                                 struct state_key key); /* it must be there */
+void order_append(struct state_node **root, struct state_item *item); /* its key is above all others */
 void order_free(struct state_node *root,
                 void (*each)(struct state_item *item)); /* each may be null */
 
@@ -82,7 +83,8 @@ struct state_item *order_item(struct order_place place); /* null: past the end *
 
 /* ---- items by hash (points.c) ---- */
 struct state_points;
-struct state_points *points_new(const struct state_node *root); /* of all items of the tree */
+/* Of all items of the tree, with room for that many. */
+struct state_points *points_new(const struct state_node *root, uint64_t count);
 void points_free(struct state_points *points); /* null is allowed; the items are not its own */
 struct state_item *points_find(const struct state_points *points, struct slice key);
 void points_insert(struct state_points *points, struct state_item *item);
@@ -110,6 +112,7 @@ struct state_table {
     uint32_t references;
     uint32_t tag;
     uint32_t revision; /* changes with the set of keys */
+    uint32_t passed;   /* number of the snapshot that needs nothing more of it: it came later, or is written */
     uint8_t place;     /* enum table_place */
     uint8_t depth;     /* while attached */
     bool object;       /* what it is when empty */
@@ -131,6 +134,9 @@ struct state_item *table_remove(struct state_table *table, struct state_key key,
                                 struct state_slot *old, uint64_t *moved);
 void table_restore_item(struct state_table *table,
                         struct state_item *item); /* undoes the removal of a string key */
+/* Puts a key behind all others, into a table that nobody looks into before table_appended. */
+void table_append(struct state_table *table, struct state_key key, struct state_slot slot);
+void table_appended(struct state_table *table);
 void table_permute(struct state_table *table, const uint32_t *from, uint32_t count);
 uint64_t table_bytes(const struct state_table *table); /* what state_written counts for it */
 #define ITEM_BYTES  32 /* counted for each item, beside key and value */
@@ -152,11 +158,23 @@ uint64_t path_of(const struct state_table *table, struct state_key key);
 void terms_attach(struct state_table *table, uint64_t path, unsigned depth, uint64_t *sum);
 void terms_detach(struct state_table *table, enum table_place place, uint64_t *sum);
 
+/* ---- a snapshot, told of what the tree does (snapshot.c) ---- */
+/* Before a key of an attached table is changed. */
+void snapshot_before(struct state_snapshot *snapshot, const struct state_table *table,
+                     struct state_key key);
+void snapshot_joins(struct state_snapshot *snapshot, struct state_table *table); /* with all in it */
+/* Is to be freed: true: not yet, it is the snapshot's now. */
+bool snapshot_keeps(struct state_snapshot *snapshot, const struct state_slot *slot);
+
 /* ---- the tree (state.c) ---- */
 struct journal_record;
 
+struct state_snapshot;
+
 struct state {
     struct state_table *root;
+    struct state_snapshot *snapshot; /* that is being written; null: none */
+    uint32_t snapshots;              /* begun so far */
     uint64_t hash;
     uint64_t written;
     bool open;

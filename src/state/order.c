@@ -110,6 +110,27 @@ void order_insert(struct state_node **root, struct state_item *item)
     place_entry(*root, 1, items_of(right)[0], right);
 }
 
+/* Down the right edge, without a look at the keys there: a full node stays full, and a new one begins
+ * behind it. */
+static struct state_node *append_below(struct state_node **at, struct state_item *item)
+{
+    struct state_node *node = *at;
+    if (node->height == 0) return add_entry(at, node->count, item, NULL);
+    struct state_node *right = append_below(&children_of(node)[node->count - 1], item);
+    return right ? add_entry(at, node->count, items_of(right)[0], right) : NULL;
+}
+
+void order_append(struct state_node **root, struct state_item *item)
+{
+    if (!*root) *root = node_new(0, NODE_FIRST);
+    struct state_node *right = append_below(root, item);
+    if (!right) return;
+    struct state_node *left = *root;
+    *root = node_new(left->height + 1u, NODE_MAX);
+    place_entry(*root, 0, items_of(left)[0], left);
+    place_entry(*root, 1, items_of(right)[0], right);
+}
+
 /* Returns the new right half when the node had to split. */
 static struct state_node *insert_below(struct state_node **at, struct state_item *item)
 {

@@ -15,6 +15,7 @@
 #include <assert.h>
 
 #define PLACES_FIRST 128
+#define BATCH        32
 
 struct place {
     uint32_t hash;
@@ -30,13 +31,28 @@ static uint32_t hash_of(const struct state_points *points, struct slice key);
 static void place(struct state_points *points, uint32_t hash, struct state_item *item);
 static void grow(struct state_points *points);
 
-struct state_points *points_new(const struct state_node *root)
+/* A few at a time: the memory of one place is on its way while the next one is looked for. */
+struct state_points *points_new(const struct state_node *root, uint64_t count)
 {
     struct state_points *points = memory_zero(1, sizeof *points);
-    points->mask = PLACES_FIRST - 1;
-    points->places = memory_zero(PLACES_FIRST, sizeof *points->places);
+    size_t places = PLACES_FIRST;
+    while (count >= places / 4 * 3) places *= 2;
+    assert(places <= (size_t)UINT32_MAX + 1);
+    points->mask = (uint32_t)(places - 1);
+    points->places = memory_zero(places, sizeof *points->places);
+    struct place batch[BATCH];
     struct order_place at = order_seek(root, NULL, false, false);
-    for (; at.leaf; at = order_step(at, false)) points_insert(points, order_item(at));
+    while (at.leaf) {
+        unsigned taken = 0;
+        for (; taken < BATCH && at.leaf; at = order_step(at, false)) {
+            struct state_item *item = order_item(at);
+            uint32_t hash = hash_of(points, slice_of(item->key, item->size));
+            __builtin_prefetch(&points->places[hash & points->mask], 1);
+            batch[taken++] = (struct place){hash, item};
+        }
+        for (unsigned i = 0; i < taken; i++) place(points, batch[i].hash, batch[i].item);
+        points->count += taken;
+    }
     return points;
 }
 

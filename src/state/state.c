@@ -28,6 +28,7 @@ struct journal_record {
 };
 
 static struct journal_record *journal_add(struct state *state);
+static void let_go(struct state *state, struct state_slot *slot);
 static void end(struct state *state);
 static void undo(struct state *state, const struct journal_record *record);
 static void change(struct state *state, struct state_table *table, struct state_key key,
@@ -48,6 +49,7 @@ void state_free(struct state *state)
 {
     if (!state) return;
     if (state->open) state_rollback(state);
+    if (state->snapshot) state_snapshot_end(state->snapshot);
     table_free(state->root);
     memory_free(state->journal);
     memory_free(state);
@@ -87,12 +89,23 @@ void state_commit(struct state *state)
     assert(state->open);
     for (size_t i = 0; i < state->journal_count; i++) {
         struct journal_record *record = &state->journal[i];
-        slot_deinit(&record->old);
-        if (record->item) item_free(record->item);
+        let_go(state, &record->old);
+        if (record->item) {
+            let_go(state, &record->item->slot);
+            item_free(record->item);
+        }
         memory_free(record->from);
-        if (record->kind == RECORD_ROOT) table_free(record->table);
+        if (record->kind == RECORD_ROOT) {
+            let_go(state, &(struct state_slot){.type = STATE_TABLE, .table = record->table});
+        }
     }
     end(state);
+}
+
+static void let_go(struct state *state, struct state_slot *slot)
+{
+    if (state->snapshot && snapshot_keeps(state->snapshot, slot)) slot->type = STATE_NIL;
+    slot_deinit(slot);
 }
 
 void state_rollback(struct state *state)
@@ -161,6 +174,7 @@ bool state_put_root(struct state *state, struct state_table *built)
 {
     assert(state->open && built->place == TABLE_LOOSE);
     if (table_height(built) > VALUE_DEPTH_MAX) return false;
+    if (state->snapshot) snapshot_joins(state->snapshot, built);
     struct journal_record *record = journal_add(state);
     record->kind = RECORD_ROOT;
     record->table = state->root;
@@ -180,6 +194,10 @@ void state_permute(struct state *state, struct state_table *table, const uint32_
         return;
     }
     assert(state->open);
+    for (uint32_t i = 0; i < count && state->snapshot; i++) {
+        if (from[i] == i) continue;
+        snapshot_before(state->snapshot, table, state_key_integer((int64_t)i + 1));
+    }
     struct journal_record *record = journal_add(state);
     record->kind = RECORD_PERMUTE;
     record->table = table;
@@ -202,6 +220,10 @@ static void change(struct state *state, struct state_table *table, struct state_
     bool object = table->object;
     struct state_slot old;
     struct state_item *item;
+    if (state->snapshot) {
+        snapshot_before(state->snapshot, table, key);
+        if (value.type == STATE_TABLE) snapshot_joins(state->snapshot, value.table);
+    }
     if (value.type == STATE_NIL) {
         if (!table_find(table, key)) return;
         item = remove_attached(state, table, key, &old);

@@ -173,6 +173,35 @@ void state_scan(struct state_cursor *cursor, const struct state_table *table,
                 const struct state_range *range);
 bool state_scan_next(struct state_cursor *cursor, struct state_key *key, struct state_value *value);
 
+/* ---- snapshots: the tree as it is at one moment, as bytes, while it goes on changing ---- */
+/*
+ * The bytes are those of state_encode(root) at the beginning. They are made in steps between
+ * transactions. A change ahead of what is written saves what it replaces, once for each key; what is
+ * deleted meanwhile is freed when it has been written. One at a time for a tree.
+ */
+struct state_snapshot;
+struct state_snapshot *state_snapshot_begin(struct state *state);   /* not in a transaction */
+uint64_t state_snapshot_hash(const struct state_snapshot *snapshot); /* the tree's at the beginning */
+/* Appends to *out until about work_max bytes of work are done (keys, values, 32 for each item, what was
+ * saved and is let go). false: all is written. At 32768 a step takes about 0.2 ms. */
+bool state_snapshot_step(struct state_snapshot *snapshot, size_t work_max, struct buffer *out);
+size_t state_snapshot_saved(const struct state_snapshot *snapshot); /* keys saved and not yet written */
+void state_snapshot_end(struct state_snapshot *snapshot);            /* written or not */
+
+/* The way back: bytes in pieces of any size become a tree of their own, without a second look at any
+ * of them. */
+struct state_restore;
+struct state_restore *state_restore_begin(void);
+/* CORRUPT: no canonical encoding of a tree; every further call answers the same. */
+enum error_code state_restore_feed(struct state_restore *restore, struct slice bytes,
+                                   struct error *error);
+/* OK: all was there and its hash is `hash`; the tree's content is then what was read (as after
+ * state_put_root: every pointer into the old one is dead), the old one belongs to `restore`. CORRUPT:
+ * the tree is untouched. Not in a transaction or a snapshot. */
+enum error_code state_restore_finish(struct state_restore *restore, uint64_t hash,
+                                     struct state *state, struct error *error);
+void state_restore_free(struct state_restore *restore); /* and what belongs to it; null is allowed */
+
 /* ---- as bytes: canonical msgpack, base/mp.h ---- */
 void state_encode(const struct state_table *table, struct buffer *out);
 void state_encode_value(struct state_value value, struct buffer *out);

@@ -118,6 +118,26 @@ void table_restore_item(struct state_table *table, struct state_item *item)
     count_nested(table, &nothing, &item->slot);
 }
 
+void table_append(struct state_table *table, struct state_key key, struct state_slot slot)
+{
+    static const struct state_slot nothing = {.type = STATE_NIL};
+    count_nested(table, &nothing, &slot);
+    table->count++;
+    table->revision++;
+    if (!key.is_string && key.integer == (int64_t)table->length + 1) {
+        append_to_run(table, slot);
+        return;
+    }
+    order_append(key.is_string ? &table->strings : &table->integers, item_new(key, slot));
+}
+
+/* The hash of many strings is made once, at its final size. */
+void table_appended(struct state_table *table)
+{
+    if (!table->strings || table->strings->height == 0) return;
+    table->points = points_new(table->strings, table->count - table->length);
+}
+
 void table_permute(struct state_table *table, const uint32_t *from, uint32_t count)
 {
     assert(count <= table->length);
@@ -190,7 +210,7 @@ static void insert_string(struct state_table *table, struct state_item *item)
     if (table->points) {
         points_insert(table->points, item);
     } else if (table->strings->height > 0) {
-        table->points = points_new(table->strings);
+        table->points = points_new(table->strings, 0);
     }
 }
 

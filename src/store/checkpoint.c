@@ -11,6 +11,7 @@
 enum error_code store_tidy(struct store *store, struct error *error)
 {
     enum error_code code = store_check(store, error);
+    if (!code) code = store_trim(store, error);
     if (code || store->frames < store->checkpoint_pages) return code;
     store_checkpoint(store);
     return store_check(store, error);

@@ -33,6 +33,11 @@ enum error_code store_names_init(struct store_names *names, sqlite3_vfs *vfs, co
     names->lock = name_in(names->folder, "lock");
     names->mark = name_in(names->folder, "acknowledged");
     names->wal = sqlite3_filename_wal(names->database);
+    for (int i = 0; i < STORE_SNAPSHOT_SLOTS; i++) {
+        char name[] = "snapshot-0";
+        name[sizeof name - 2] = (char)('0' + i);
+        names->snapshots[i] = name_in(names->folder, name);
+    }
     return ERROR_OK;
 }
 
@@ -42,6 +47,9 @@ void store_names_deinit(struct store_names *names)
     sqlite3_free_filename((char *)(uintptr_t)names->database);
     sqlite3_free_filename((char *)(uintptr_t)names->lock);
     sqlite3_free_filename((char *)(uintptr_t)names->mark);
+    for (int i = 0; i < STORE_SNAPSHOT_SLOTS; i++) {
+        sqlite3_free_filename((char *)(uintptr_t)names->snapshots[i]);
+    }
     *names = (struct store_names){0};
 }
 
@@ -111,6 +119,14 @@ enum error_code store_file_exists(sqlite3_vfs *vfs, const char *name, bool *exis
     int result = vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &found);
     *exists = found != 0;
     return failure(&(struct store_file){NULL, name}, "cannot be looked for", result, error);
+}
+
+/* Not durably: what comes back after a crash is found, and deleted again. */
+enum error_code store_file_delete(sqlite3_vfs *vfs, const char *name, struct error *error)
+{
+    int result = vfs->xDelete(vfs, name, 0);
+    if (result == SQLITE_IOERR_DELETE_NOENT) result = SQLITE_OK;
+    return failure(&(struct store_file){NULL, name}, "cannot be deleted", result, error);
 }
 
 enum error_code store_file_lock(struct store_file *file, const char *folder, struct error *error)

@@ -16,6 +16,10 @@
 /* What to do about a node whose data is damaged. */
 #define STORE_REBUILD "remove this node, move its data folder away and let it join again"
 
+/* A VFS lists no folders: snapshots have these names and no others. One is current, one is being
+ * taken, one comes in, the rest may be on their way to others. */
+#define STORE_SNAPSHOT_SLOTS 8
+
 /* Names are made once and outlive every open file: a VFS keeps pointers to them. */
 struct store_names {
     char *folder;         /* as the VFS resolves it */
@@ -23,6 +27,7 @@ struct store_names {
     const char *wal;      /* FOLDER/moonclave.db-wal; within `database`, as SQLite wants it */
     const char *lock;     /* FOLDER/lock */
     const char *mark;     /* FOLDER/acknowledged */
+    const char *snapshots[STORE_SNAPSHOT_SLOTS]; /* FOLDER/snapshot-0 ... */
 };
 
 /* OK, or IO when the folder cannot be resolved. */
@@ -54,6 +59,7 @@ enum error_code store_file_write(struct store_file *file, uint64_t at, const voi
 enum error_code store_file_sync(struct store_file *file, struct error *error);
 enum error_code store_file_exists(sqlite3_vfs *vfs, const char *name, bool *exists,
                                   struct error *error);
+enum error_code store_file_delete(sqlite3_vfs *vfs, const char *name, struct error *error);
 /* UNAVAILABLE: another process (or another store of this one) holds it. */
 enum error_code store_file_lock(struct store_file *file, const char *folder, struct error *error);
 

@@ -4,15 +4,20 @@
  * The database is FOLDER/moonclave.db: `application_id` says that it is a store, `user_version` in
  * which format. Its tables:
  *
- *   log(idx INTEGER PRIMARY KEY, bytes BLOB)   an entry's bytes: raft/entry.h
- *   meta(key INTEGER PRIMARY KEY, bytes BLOB)  identity, hard state, snapshot meta: meta.h;
- *                                              always all three
+ *   log(idx INTEGER PRIMARY KEY, bytes BLOB)   an entry's bytes: raft/entry.h. Rows up to the base
+ *                                              are garbage that waits to be removed (compact.c)
+ *   meta(key INTEGER PRIMARY KEY, bytes BLOB)  identity, hard state, snapshot meta, base of the log:
+ *                                              meta.h; always all four
+ *
+ * Snapshots are files beside it: snapshot_file.h.
  */
 #ifndef MOONCLAVE_STORE_INTERNAL_H
 #define MOONCLAVE_STORE_INTERNAL_H
 
 #include "store/file.h"
 #include "store/mark.h"
+#include "store/meta.h"
+#include "store/snapshot.h"
 #include "store/store.h"
 
 #define STORE_APPLICATION_ID   0x4d434c56 /* "MCLV" */
@@ -21,6 +26,8 @@
 #define STORE_CHECKPOINT_PAGES 1000
 /* store_persist checkpoints by itself at this many times checkpoint_pages. */
 #define STORE_CHECKPOINT_PATIENCE 4
+/* Rows that one call of store_tidy removes from the log. */
+#define STORE_TRIM_ROWS 500
 
 enum store_statement {
     STORE_BEGIN,
@@ -30,6 +37,7 @@ enum store_statement {
     STORE_TRUNCATE,
     STORE_READ,
     STORE_SET_META,
+    STORE_TRIM,
     STORE_STATEMENTS,
 };
 
@@ -54,6 +62,8 @@ struct store {
     struct blob *snapshot_configuration;
 
     struct store_tail tail; /* of what is durable */
+    raft_index garbage;     /* rows from here to the base are to be removed; 0: none */
+    struct store_snapshots *snapshots;
     struct store_mark mark; /* as last written */
     bool generation_known;  /* mark.generation is that of the WAL's frames */
     uint32_t frames;        /* in the WAL, as SQLite's hook said after the last commit */
@@ -84,12 +94,25 @@ enum error_code store_load(struct store *store, const struct store_options *opti
                            struct error *error);
 void store_durable_free(struct store *store);
 
+/* Replaces a row of `meta`, within a transaction: its new bytes are in scratch. SQLite's result. */
+int store_set_meta(struct store *store, enum store_meta_key key);
+
 /* One row of STORE_READ, checked; the payload points into SQLite's row. */
 enum error_code store_row_decode(sqlite3_stmt *row, raft_index expected, struct raft_entry *entry,
                                  size_t *size, struct error *error);
 
 /* Steps a prepared statement that returns no row, and resets it. SQLite's result, OK when done. */
 int store_run(struct store *store, enum store_statement statement);
+
+/* ---- snapshots (snapshot.c), compaction (compact.c) ---- */
+
+/* Finds the folder's snapshot files: the one of `meta` must be there and whole (index 0: none is
+ * needed), one that was coming in is kept, all others are deleted. */
+enum error_code store_snapshots_open(struct store *store, const struct store_options *options,
+                                     struct error *error);
+void store_snapshots_close(struct store_snapshots *snapshots); /* null is allowed */
+enum error_code store_find_garbage(struct store *store, struct error *error);
+enum error_code store_trim(struct store *store, struct error *error); /* one slice */
 
 /* ---- committing (persist.c, checkpoint.c) ---- */
 

@@ -39,6 +39,7 @@ enum error_code store_load(struct store *store, const struct store_options *opti
     enum error_code code = load_meta(store, error);
     if (!code) code = check_owner(store, options, error);
     if (!code) code = load_log(store, error);
+    if (!code) code = store_find_garbage(store, error);
     return code ? code : check_shape(store, error);
 }
 
@@ -92,12 +93,12 @@ static enum error_code load_meta(struct store *store, struct error *error)
         expected++;
         result = SQLITE_OK;
     }
-    bool complete = result == SQLITE_DONE && expected == STORE_META_SNAPSHOT + 1;
+    bool complete = result == SQLITE_DONE && expected == STORE_META_BASE + 1;
     if (!code && result != SQLITE_DONE && result != SQLITE_ROW) {
         code = store_fail_sql(store, "cannot be read", result, error);
     } else if (!code && !complete) {
         code = refuse(store, ERROR_CORRUPT,
-                      "identity, hard state and snapshot meta are not all there", error);
+                      "identity, hard state, snapshot meta and base are not all there", error);
     }
     sqlite3_finalize(row);
     return code;
@@ -112,6 +113,8 @@ static enum error_code decode_meta(struct store *store, int64_t key, struct slic
         code = store_meta_decode_identity(bytes, &store->identity, &failure);
     } else if (key == STORE_META_HARD_STATE) {
         code = store_meta_decode_hard_state(bytes, &store->durable.hard_state, &failure);
+    } else if (key == STORE_META_BASE) {
+        code = store_meta_decode_base(bytes, &store->durable.base, &failure);
     } else {
         store->snapshot_configuration = blob_new(bytes.data, bytes.size);
         bytes.data = store->snapshot_configuration->data;
@@ -136,9 +139,12 @@ static enum error_code load_log(struct store *store, struct error *error)
 {
     struct raft_durable *durable = &store->durable;
     struct loader loader = {.store = store};
-    store->tail = (struct store_tail){durable->snapshot.index, durable->snapshot.chain};
+    if (durable->base.index > durable->snapshot.index) {
+        return refuse(store, ERROR_CORRUPT, "the log begins behind its snapshot", error);
+    }
+    store->tail = (struct store_tail){durable->base.index, durable->base.chain};
     sqlite3_stmt *row = store->statements[STORE_READ];
-    sqlite3_bind_int64(row, 1, INT64_MIN);
+    sqlite3_bind_int64(row, 1, (sqlite3_int64)durable->base.index + 1);
     sqlite3_bind_int64(row, 2, INT64_MAX);
     enum error_code code = ERROR_OK;
     int result = SQLITE_DONE;
@@ -147,6 +153,9 @@ static enum error_code load_log(struct store *store, struct error *error)
     if (!code && result != SQLITE_DONE)
         code = store_fail_sql(store, "cannot be read", result, error);
     sqlite3_reset(row);
+    if (!code && store->tail.index < durable->snapshot.index) {
+        code = refuse(store, ERROR_CORRUPT, "the log ends before its snapshot", error);
+    }
     durable->last_index = store->tail.index;
     durable->last_chain = store->tail.chain;
     durable->runs = store->runs;
@@ -163,13 +172,16 @@ static enum error_code load_entry(struct loader *loader, sqlite3_stmt *row, stru
     size_t size;
     raft_index index = store->tail.index + 1;
     raft_term before =
-        durable->run_count ? store->runs[durable->run_count - 1].term : durable->snapshot.term;
+        durable->run_count ? store->runs[durable->run_count - 1].term : durable->base.term;
     enum error_code code = store_row_decode(row, index, &entry, &size, &failure);
     if (!code && entry.chain != raft_entry_chain(&entry, store->tail.chain)) {
         code = error_set(&failure, ERROR_CORRUPT, "it does not continue the one before");
     }
     if (!code && entry.term < before)
         code = error_set(&failure, ERROR_CORRUPT, "its term is lower than the one before");
+    if (!code && index == durable->snapshot.index &&
+        (entry.term != durable->snapshot.term || entry.chain != durable->snapshot.chain))
+        code = error_set(&failure, ERROR_CORRUPT, "it is not the one that the snapshot ends with");
     if (code) {
         char what[400];
         snprintf(what, sizeof what, "entry %llu: %.300s", (unsigned long long)index, failure.text);

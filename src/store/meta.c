@@ -37,6 +37,12 @@ void store_meta_encode_snapshot(const struct raft_snapshot_meta *snapshot, struc
     seal(out, from, STORE_META_SNAPSHOT);
 }
 
+void store_meta_encode_base(const struct raft_log_base *base, struct buffer *out)
+{
+    uint64_t numbers[] = {base->index, base->term, base->chain};
+    encode_named("", numbers, 3, STORE_META_BASE, out);
+}
+
 enum error_code store_meta_decode_identity(struct slice bytes, struct identity *identity,
                                            struct error *error)
 {
@@ -61,6 +67,17 @@ enum error_code store_meta_decode_snapshot(struct slice bytes, struct raft_snaps
 {
     enum error_code code = unseal(&bytes, STORE_META_SNAPSHOT, "snapshot meta", error);
     return code ? code : raft_snapshot_meta_decode(bytes, snapshot, error);
+}
+
+enum error_code store_meta_decode_base(struct slice bytes, struct raft_log_base *base,
+                                       struct error *error)
+{
+    char name[ID_MAX + 1];
+    uint64_t numbers[3];
+    enum error_code code = decode_named(bytes, name, numbers, 3, STORE_META_BASE, "base", error);
+    if (code) return code;
+    *base = (struct raft_log_base){numbers[0], numbers[1], numbers[2]};
+    return ERROR_OK;
 }
 
 /* ---- helpers ---- */

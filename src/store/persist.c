@@ -20,7 +20,6 @@ static int truncate_from(struct store *store, raft_index from, struct store_tail
                          struct error *error);
 static int append(struct store *store, const struct raft_entry *entry, struct store_tail *tail,
                   struct error *error);
-static int set_meta(struct store *store, enum store_meta_key key);
 static void count(struct store *store, const struct raft_persist *const *writes, size_t count);
 static void write_mark(struct store *store);
 static enum error_code read_generation(struct store *store, struct error *error);
@@ -61,10 +60,10 @@ enum error_code store_bootstrap(struct store *store, struct slice configuration,
     int result = store_run(store, STORE_BEGIN);
     buffer_clear(&store->scratch);
     store_meta_encode_identity(&identity, &store->scratch);
-    if (result == SQLITE_OK) result = set_meta(store, STORE_META_IDENTITY);
+    if (result == SQLITE_OK) result = store_set_meta(store, STORE_META_IDENTITY);
     buffer_clear(&store->scratch);
     store_meta_encode_snapshot(&snapshot, &store->scratch);
-    if (result == SQLITE_OK) result = set_meta(store, STORE_META_SNAPSHOT);
+    if (result == SQLITE_OK) result = store_set_meta(store, STORE_META_SNAPSHOT);
     code = result == SQLITE_OK ? store_commit(store, error)
                                : store_abandon(store, "cannot be written", result, error);
     if (code) {
@@ -114,7 +113,7 @@ static int carry_out(struct store *store, const struct raft_persist *write, stru
     if (write->has_hard_state) {
         buffer_clear(&store->scratch);
         store_meta_encode_hard_state(&write->hard_state, &store->scratch);
-        result = set_meta(store, STORE_META_HARD_STATE);
+        result = store_set_meta(store, STORE_META_HARD_STATE);
     }
     if (write->truncate_from && write->truncate_from <= tail->index && result == SQLITE_OK) {
         result = truncate_from(store, write->truncate_from, tail, error);
@@ -129,13 +128,14 @@ static int truncate_from(struct store *store, raft_index from, struct store_tail
                          struct error *error)
 {
     const struct raft_snapshot_meta *snapshot = &store->durable.snapshot;
+    const struct raft_log_base *base = &store->durable.base;
     if (from <= snapshot->index) {
         error_set(error, ERROR_INTERNAL, "asked to truncate from %llu, but a snapshot covers %llu",
                   (unsigned long long)from, (unsigned long long)snapshot->index);
         return SQLITE_OK;
     }
-    struct store_tail left = {from - 1, snapshot->chain};
-    if (left.index > snapshot->index) {
+    struct store_tail left = {from - 1, base->chain};
+    if (left.index > base->index) {
         struct store_entries found;
         if (store_read(store, left.index, left.index, 0, &found, error)) return SQLITE_OK;
         if (found.count != 1) return SQLITE_CORRUPT;
@@ -169,7 +169,7 @@ static int append(struct store *store, const struct raft_entry *entry, struct st
 }
 
 /* The row's new bytes are in scratch. */
-static int set_meta(struct store *store, enum store_meta_key key)
+int store_set_meta(struct store *store, enum store_meta_key key)
 {
     sqlite3_stmt *statement = store->statements[STORE_SET_META];
     sqlite3_bind_int64(statement, 1, key);

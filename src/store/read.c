@@ -17,6 +17,7 @@ enum error_code store_read(struct store *store, raft_index first, raft_index las
     *entries = (struct store_entries){0};
     enum error_code code = store_check(store, error);
     if (code || first > last || first > INT64_MAX) return code;
+    if (first <= store->durable.base.index) return ERROR_OK; /* garbage, or gone */
     sqlite3_stmt *row = store->statements[STORE_READ];
     sqlite3_bind_int64(row, 1, (sqlite3_int64)first);
     sqlite3_bind_int64(row, 2, last > INT64_MAX ? INT64_MAX : (sqlite3_int64)last);

@@ -42,6 +42,7 @@ static const char *const statement_texts[STORE_STATEMENTS] = {
     [STORE_APPEND] = "INSERT INTO log(idx, bytes) VALUES(?1, ?2)",
     [STORE_TRUNCATE] = "DELETE FROM log WHERE idx >= ?1",
     [STORE_READ] = "SELECT idx, bytes FROM log WHERE idx >= ?1 AND idx <= ?2 ORDER BY idx",
+    [STORE_TRIM] = "DELETE FROM log WHERE idx < ?1",
     [STORE_SET_META] = "UPDATE meta SET bytes = ?2 WHERE key = ?1",
 };
 
@@ -112,6 +113,7 @@ static enum error_code create(struct store *store, const struct store_options *o
     struct identity identity = {.incarnation = options->incarnation};
     struct raft_hard_state hard_state = {0};
     struct raft_snapshot_meta snapshot = {.format_level = FORMAT_LEVEL};
+    struct raft_log_base base = {0};
     snprintf(identity.id, sizeof identity.id, "%s", options->id);
 
     buffer_clear(&store->scratch);
@@ -124,6 +126,9 @@ static enum error_code create(struct store *store, const struct store_options *o
     buffer_clear(&store->scratch);
     store_meta_encode_snapshot(&snapshot, &store->scratch);
     if (!code) code = insert_meta(store, STORE_META_SNAPSHOT, buffer_slice(&store->scratch), error);
+    buffer_clear(&store->scratch);
+    store_meta_encode_base(&base, &store->scratch);
+    if (!code) code = insert_meta(store, STORE_META_BASE, buffer_slice(&store->scratch), error);
     if (code) return code;
     snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
              STORE_APPLICATION_ID, STORE_FORMAT);
@@ -207,7 +212,7 @@ static enum error_code enter_wal_mode(struct store *store, const struct store_op
                          store->names.database);
     uint64_t page_size = options->page_size ? options->page_size : STORE_PAGE_SIZE;
     char sql[128];
-    const char *level = GUARD(STORE_UNSYNCED, false) ? "OFF" : "FULL";
+    const char *level = FAULT(STORE_UNSYNCED) ? "OFF" : "FULL";
     snprintf(sql, sizeof sql, "PRAGMA synchronous = %s; PRAGMA journal_size_limit = %" PRIu64, level,
              page_size * store->checkpoint_pages * STORE_CHECKPOINT_PATIENCE);
     return execute(store, sql, "cannot be set up", error);

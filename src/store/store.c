@@ -10,6 +10,7 @@
  *   2. the mark and the WAL, before SQLite sees them (walscan.h)
  *   3. SQLite, its settings, the schema (schema.c)
  *   4. whose it is, then every row (load.c)
+ *   5. the snapshots' files (snapshot.c)
  */
 #include "store/internal.h"
 
@@ -53,6 +54,7 @@ void store_close(struct store *store)
     sqlite3_close(store->db);
     store_file_close(&store->mark_file);
     store_file_close(&store->lock_file);
+    store_snapshots_close(store->snapshots);
     store_durable_free(store);
     blob_drop(store->snapshot_configuration);
     store_names_deinit(&store->names);
@@ -124,7 +126,8 @@ static enum error_code open_parts(struct store *store, const struct store_option
     if ((code = take_lock(store, error))) return code;
     if ((code = look_first(store, error))) return code;
     if ((code = store_schema_open(store, options, error))) return code;
-    return store_load(store, options, error);
+    if ((code = store_load(store, options, error))) return code;
+    return store_snapshots_open(store, options, error);
 }
 
 /* Opened as a database, because that is the type of file which a VFS locks. */

@@ -1,7 +1,7 @@
 /*
  * The disk: a Raft log, the hard state, the identity and the snapshot meta in one SQLite file,
  * synchronous. One thread uses a store at a time; the node gives it a thread of its own. One
- * connection per file, always.
+ * connection per file, always. Snapshots are files beside it: snapshot.h.
  *
  * What is durable when: store_persist returns OK only after the transaction that holds everything
  * given is synced (WAL, synchronous=FULL, EXTRA where the first use creates the file). After
@@ -25,6 +25,7 @@ struct store_options {
     uint64_t incarnation;      /* drawn by the caller; used only when the folder is blank */
     uint32_t page_size;        /* of a new file; 0: 4096. The specs shrink this and the next */
     uint32_t checkpoint_pages; /* the WAL's length at which store_tidy checkpoints; 0: 1000 */
+    uint32_t snapshot_block;   /* bytes under one checksum in a new snapshot's file; 0: 65536 */
 };
 
 /*
@@ -54,13 +55,32 @@ enum error_code store_persist(struct store *store, const struct raft_persist *co
                               size_t count, struct error *error);
 
 /*
- * Does what can wait until completions are reported: copies the WAL into the database file when it
- * has grown long enough (milliseconds, and two syncs, once in about a thousand pages). Call it
- * after each store_persist; a store that is never tidied does it within store_persist, later. OK,
- * or what has broken the store since: a failed checkpoint takes nothing back that store_persist has
- * said, but the process must stop. A full disk is not an error here: the WAL waits.
+ * Does what can wait until completions are reported: removes a few hundred rows that store_compact
+ * or store_install has left behind, and copies the WAL into the database file when it has grown
+ * long enough (milliseconds, and two syncs, once in about a thousand pages). Call it after each
+ * store_persist, and when idle until store_is_tidy; a store that is never tidied checkpoints within
+ * store_persist, later. OK, or what has broken the store since: a failed checkpoint takes nothing
+ * back that store_persist has said, but the process must stop. A full disk is not an error here: the
+ * WAL and the rows wait.
  */
 enum error_code store_tidy(struct store *store, struct error *error);
+
+bool store_is_tidy(const struct store *store); /* no rows wait to be removed */
+
+/*
+ * A snapshot becomes what this node starts from: its file is complete and synced (snapshot.h). Both
+ * are one transaction, and durable when they return OK.
+ *
+ * store_adopt: one of this node's own, at an index within the log; the log stays as it is.
+ * store_install: one that came in; the log is then the empty one behind it.
+ */
+enum error_code store_adopt(struct store *store, const struct raft_snapshot_meta *meta,
+                            struct error *error);
+enum error_code store_install(struct store *store, const struct raft_snapshot_meta *meta,
+                              struct error *error);
+/* Forgets the log up to `index`, which the snapshot covers: at once for every reader, row by row in
+ * store_tidy. Harmless where it is not news. */
+enum error_code store_compact(struct store *store, raft_index index, struct error *error);
 
 /* Reads entries from `first` on, at most to `last`, at most max_bytes of encoded size but at least
  * one, with checksums verified. *entries is the caller's, to be freed by store_entries_free. Fewer
@@ -81,6 +101,7 @@ struct store_counters {
     uint64_t bytes;    /* entry bytes appended */
     uint64_t refusals; /* transactions that a full disk refused */
     uint64_t checkpoints;
+    uint64_t trimmed;  /* rows removed behind a snapshot */
 };
 struct store_counters store_counters(const struct store *store);
 

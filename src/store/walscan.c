@@ -83,7 +83,7 @@ enum error_code store_wal_adopt(struct store_file *wal, const struct store_walsc
                                 const struct store_mark *mark, struct error *error)
 {
     assert(scan->valid && scan->page_size > 0);
-    if (GUARD(STORE_UNADOPTED, false)) return ERROR_OK;
+    if (FAULT(STORE_UNADOPTED)) return ERROR_OK;
     bool same = store_generation_equal(&scan->generation, &mark->generation);
     uint64_t from = same ? frame_at(scan, mark->frames + 1) : 0;
     uint64_t end = frame_at(scan, scan->frames + 1);

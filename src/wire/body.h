@@ -38,6 +38,11 @@ void body_write_request_vote(const struct wire_frame *frame, struct buffer *out)
 void body_write_vote(const struct wire_frame *frame, struct buffer *out);
 void body_write_append(const struct wire_frame *frame, struct buffer *out); /* the array only */
 void body_write_append_result(const struct wire_frame *frame, struct buffer *out);
+void body_write_timeout_now(const struct wire_frame *frame, struct buffer *out);
+void body_write_read_index(const struct wire_frame *frame, struct buffer *out);
+void body_write_read_index_result(const struct wire_frame *frame, struct buffer *out);
+void body_write_install_snapshot(const struct wire_frame *frame, struct buffer *out);
+void body_write_snapshot_result(const struct wire_frame *frame, struct buffer *out);
 
 void body_read_hello(struct body_reader *body, struct wire_frame *frame);
 void body_read_refused(struct body_reader *body, struct wire_frame *frame);
@@ -48,5 +53,11 @@ void body_read_vote(struct body_reader *body, struct wire_frame *frame);
 /* The array only; entry_count is not yet checked. */
 void body_read_append(struct body_reader *body, struct wire_frame *frame);
 void body_read_append_result(struct body_reader *body, struct wire_frame *frame);
+void body_read_timeout_now(struct body_reader *body, struct wire_frame *frame);
+void body_read_read_index(struct body_reader *body, struct wire_frame *frame);
+void body_read_read_index_result(struct body_reader *body, struct wire_frame *frame);
+/* The meta is not yet decoded: its bytes are left in meta.configuration. */
+void body_read_install_snapshot(struct body_reader *body, struct wire_frame *frame);
+void body_read_snapshot_result(struct body_reader *body, struct wire_frame *frame);
 
 #endif

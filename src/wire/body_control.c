@@ -6,7 +6,7 @@
 void body_write_hello(const struct wire_frame *frame, struct buffer *out)
 {
     const struct hello *hello = &frame->hello;
-    mp_write_array(out, 9);
+    mp_write_array(out, 11);
     mp_write_text(out, hello->identity.id);
     mp_write_u64(out, hello->identity.incarnation);
     mp_write_u64(out, hello->identity.cluster);
@@ -16,6 +16,8 @@ void body_write_hello(const struct wire_frame *frame, struct buffer *out)
     mp_write_u64(out, hello->format_level);
     mp_write_text(out, hello->lua_release);
     mp_write_u64(out, hello->peers_hash);
+    mp_write_boolean(out, hello->joining);
+    mp_write_u64(out, hello->member_until);
     buffer_append_slice(out, hello->configuration);
 }
 
@@ -67,6 +69,8 @@ void body_read_hello(struct body_reader *body, struct wire_frame *frame)
     hello->format_level = (uint32_t)body_up_to(body, UINT32_MAX);
     body_text(body, hello->lua_release, sizeof hello->lua_release);
     hello->peers_hash = body_u64(body);
+    hello->joining = body_boolean(body);
+    hello->member_until = body_u64(body);
     hello->configuration = body_end(body);
 }
 
@@ -81,7 +85,7 @@ void body_read_forward(struct body_reader *body, struct wire_frame *frame)
 {
     struct request *request = &frame->forward.request;
     frame->forward.ticket = body_u64(body);
-    request->kind = (enum request_kind)body_up_to(body, REQUEST_QUERY);
+    request->kind = (enum request_kind)body_up_to(body, REQUEST_ADMIN);
     request->consistency = (enum consistency)body_up_to(body, CONSISTENCY_STALE);
     request->session = body_u64(body);
     request->sequence = body_u64(body);

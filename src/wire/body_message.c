@@ -1,6 +1,8 @@
 /* The bodies of Raft's messages. Each begins with from, to and term. */
 #include "wire/body.h"
 
+#include "raft/snapshot_meta.h"
+
 /* ---- writing ---- */
 
 static void write_envelope(const struct raft_message *message, uint32_t more, struct buffer *out);
@@ -48,6 +50,55 @@ void body_write_append_result(const struct wire_frame *frame, struct buffer *out
     mp_write_u64(out, result->round);
     mp_write_u64(out, result->state_index);
     mp_write_u64(out, result->state_chain);
+}
+
+void body_write_timeout_now(const struct wire_frame *frame, struct buffer *out)
+{
+    write_envelope(&frame->message, 0, out);
+}
+
+void body_write_read_index(const struct wire_frame *frame, struct buffer *out)
+{
+    const struct raft_read_index *request = &frame->message.read_index;
+    write_envelope(&frame->message, 2, out);
+    mp_write_u64(out, request->identity);
+    mp_write_boolean(out, request->lease);
+}
+
+void body_write_read_index_result(const struct wire_frame *frame, struct buffer *out)
+{
+    const struct raft_read_index_result *result = &frame->message.read_index_result;
+    write_envelope(&frame->message, 3, out);
+    mp_write_u64(out, result->identity);
+    mp_write_boolean(out, result->success);
+    mp_write_u64(out, result->index);
+}
+
+void body_write_install_snapshot(const struct wire_frame *frame, struct buffer *out)
+{
+    const struct raft_install_snapshot *install = &frame->message.install_snapshot;
+    struct buffer meta = {0};
+    raft_snapshot_meta_encode(&install->meta, &meta);
+    write_envelope(&frame->message, 5, out);
+    mp_write_u64(out, install->attempt);
+    mp_write_u64(out, install->offset);
+    mp_write_u64(out, install->checksum);
+    mp_write_boolean(out, install->last);
+    mp_write_string(out, buffer_slice(&meta));
+    buffer_append_slice(out, install->chunk.bytes);
+    buffer_deinit(&meta);
+}
+
+void body_write_snapshot_result(const struct wire_frame *frame, struct buffer *out)
+{
+    const struct raft_snapshot_result *result = &frame->message.snapshot_result;
+    write_envelope(&frame->message, 6, out);
+    mp_write_u64(out, result->index);
+    mp_write_u64(out, result->term);
+    mp_write_u64(out, result->attempt);
+    mp_write_u64(out, result->status);
+    mp_write_u64(out, result->offset);
+    mp_write_u64(out, result->match);
 }
 
 static void write_envelope(const struct raft_message *message, uint32_t more, struct buffer *out)
@@ -108,6 +159,55 @@ void body_read_append_result(struct body_reader *body, struct wire_frame *frame)
     result->round = body_u64(body);
     result->state_index = body_u64(body);
     result->state_chain = body_u64(body);
+    nothing_behind(body);
+}
+
+void body_read_timeout_now(struct body_reader *body, struct wire_frame *frame)
+{
+    read_envelope(body, frame);
+    nothing_behind(body);
+}
+
+void body_read_read_index(struct body_reader *body, struct wire_frame *frame)
+{
+    read_envelope(body, frame);
+    frame->message.read_index.identity = body_u64(body);
+    frame->message.read_index.lease = body_boolean(body);
+    nothing_behind(body);
+}
+
+void body_read_read_index_result(struct body_reader *body, struct wire_frame *frame)
+{
+    struct raft_read_index_result *result = &frame->message.read_index_result;
+    read_envelope(body, frame);
+    result->identity = body_u64(body);
+    result->success = body_boolean(body);
+    result->index = body_u64(body);
+    nothing_behind(body);
+}
+
+void body_read_install_snapshot(struct body_reader *body, struct wire_frame *frame)
+{
+    struct raft_install_snapshot *install = &frame->message.install_snapshot;
+    read_envelope(body, frame);
+    install->attempt = body_u64(body);
+    install->offset = body_u64(body);
+    install->checksum = body_u64(body);
+    install->last = body_boolean(body);
+    install->meta.configuration = body_string(body);
+    install->chunk.bytes = body_end(body);
+}
+
+void body_read_snapshot_result(struct body_reader *body, struct wire_frame *frame)
+{
+    struct raft_snapshot_result *result = &frame->message.snapshot_result;
+    read_envelope(body, frame);
+    result->index = body_u64(body);
+    result->term = body_u64(body);
+    result->attempt = body_u64(body);
+    result->status = (enum raft_snapshot_status)body_up_to(body, RAFT_SNAPSHOT_REFUSED);
+    result->offset = body_u64(body);
+    result->match = body_u64(body);
     nothing_behind(body);
 }
 

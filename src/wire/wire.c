@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "raft/entry.h"
+#include "raft/snapshot_meta.h"
 #include "wire/body.h"
 
 #include <assert.h>
@@ -25,6 +26,11 @@ static const struct type_row types[] = {
     [WIRE_VOTE] = {body_write_vote, body_read_vote},
     [WIRE_APPEND] = {body_write_append, body_read_append},
     [WIRE_APPEND_RESULT] = {body_write_append_result, body_read_append_result},
+    [WIRE_TIMEOUT_NOW] = {body_write_timeout_now, body_read_timeout_now},
+    [WIRE_READ_INDEX] = {body_write_read_index, body_read_read_index},
+    [WIRE_READ_INDEX_RESULT] = {body_write_read_index_result, body_read_read_index_result},
+    [WIRE_INSTALL_SNAPSHOT] = {body_write_install_snapshot, body_read_install_snapshot},
+    [WIRE_SNAPSHOT_RESULT] = {body_write_snapshot_result, body_read_snapshot_result},
     [WIRE_HELLO] = {body_write_hello, body_read_hello},
     [WIRE_HELLO_REFUSED] = {body_write_refused, body_read_refused},
     [WIRE_FORWARD] = {body_write_forward, body_read_forward},
@@ -40,6 +46,8 @@ static enum error_code check_header(struct slice bytes, size_t *covered, struct 
 static enum error_code read_entries(struct blob *blob, struct slice bytes,
                                     struct wire_entries *entries, struct raft_append *append,
                                     struct error *error);
+static enum error_code read_snapshot(struct blob *blob, struct raft_install_snapshot *install,
+                                     struct error *error);
 
 enum wire_language wire_language_of(uint8_t first)
 {
@@ -151,6 +159,9 @@ enum error_code wire_decode(struct blob *blob, struct slice bytes, struct wire_e
         return error_set(error, ERROR_BAD_REQUEST, "%s frame: malformed (element %u)",
                          wire_type_name(frame->type), reader.taken);
     }
+    if (frame->type == WIRE_INSTALL_SNAPSHOT) {
+        return read_snapshot(blob, &frame->message.install_snapshot, error);
+    }
     if (frame->type != WIRE_APPEND) return ERROR_OK;
     struct slice behind = slice_of(body.data + covered, body.size - covered);
     return read_entries(blob, behind, entries, &frame->message.append, error);
@@ -220,6 +231,29 @@ static enum error_code read_entries(struct blob *blob, struct slice bytes,
                          bytes.size);
     }
     append->entries = entries->entries;
+    return ERROR_OK;
+}
+
+/* The meta has a version and a checksum of its own; the chunk must lie within what it says. */
+static enum error_code read_snapshot(struct blob *blob, struct raft_install_snapshot *install,
+                                     struct error *error)
+{
+    struct slice chunk = install->chunk.bytes;
+    enum error_code code =
+        raft_snapshot_meta_decode(install->meta.configuration, &install->meta, error);
+    if (code) return code;
+    uint64_t size = install->meta.size;
+    if (install->offset > size || chunk.size > size - install->offset ||
+        install->last != (install->offset + chunk.size == size)) {
+        return error_set(error, ERROR_BAD_REQUEST,
+                         "install_snapshot frame: %zu bytes at %llu are no chunk of %llu",
+                         chunk.size, (unsigned long long)install->offset, (unsigned long long)size);
+    }
+    if (raft_chunk_checksum(install->offset, chunk) != install->checksum) {
+        return error_set(error, ERROR_CORRUPT,
+                         "install_snapshot frame: the chunk's checksum does not match");
+    }
+    if (chunk.size) install->chunk.blob = blob;
     return ERROR_OK;
 }
 

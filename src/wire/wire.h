@@ -15,7 +15,7 @@
  *   16  body: a msgpack array, then raw bytes, by type:
  *
  *   HELLO          [id, incarnation, cluster, address, protocol_min, protocol_max, format_level,
- *                  lua_release, peers_hash] and the encoded configuration
+ *                  lua_release, peers_hash, joining, member_until] and the encoded configuration
  *   HELLO_REFUSED  [error number, text]
  *   FORWARD        [ticket, kind, consistency, session, sequence, timeout_ms] and the request's
  *                  body
@@ -26,6 +26,12 @@
  *                  state_chain, entry count] and the entries' bytes (raft/entry.h)
  *   APPEND_RESULT  [from, to, term, success, prev_index, match, last_index, conflict_term,
  *                  conflict_index, round, state_index, state_chain]
+ *   TIMEOUT_NOW    [from, to, term]
+ *   READ_INDEX     [from, to, term, identity, lease]
+ *   READ_INDEX_RESULT  [from, to, term, identity, success, index]
+ *   INSTALL_SNAPSHOT [from, to, term, attempt, offset, checksum, last, meta (raft/snapshot_meta.h)]
+ *                  and the chunk's bytes
+ *   SNAPSHOT_RESULT [from, to, term, index, snapshot term, attempt, status, offset, match]
  *
  * Later protocols may add elements at the end of an array: readers skip what they do not know.
  * Writers of a protocol send every element it lists.

@@ -9,7 +9,9 @@
 
 ---@class moonclave.propose_options
 ---@field timeout? number    seconds; default: the setting request_timeout_ms
----@field session? integer
+---@field key? string|false  an idempotency key: done once under it. Default: the HTTP request's own Idempotency-Key,
+---                          each command of the handler by its number; false: none
+---@field session? integer   with sequence: done once in this session; the same again gets the first reply
 ---@field sequence? integer
 
 ---@class moonclave.query_options
@@ -28,6 +30,45 @@ local cluster = {}
 ---@return moonclave.error? err
 function cluster.propose(command, arguments, options) end
 
+---@class moonclave.session_options
+---@field attempts? integer  how often a command is sent while its outcome is not known; default 3
+
+---A client of the cluster that numbers its commands: each is done once, however often it has to be sent. It may be kept
+---and shared by handlers; past `window` commands under way it refuses (overloaded). Unused for `timeout` seconds of the
+---replicated clock it expires: session_expired, and a new one is to be opened.
+---@class moonclave.session
+---@field id integer
+---@field window integer
+---@field timeout number
+local session = {} -- luacheck: ignore 241
+
+---As cluster.propose, within the session. "timeout" means that no attempt had an outcome.
+---@async
+---@param command string
+---@param arguments? any
+---@param options? { timeout?: number }  of each attempt, seconds
+---@return any result
+---@return moonclave.error? err
+function session:propose(command, arguments, options) end
+
+---Keeps it from expiring, and lets the cluster forget the replies it has.
+---@async
+---@return table? session
+---@return moonclave.error? err
+function session:renew() end
+
+---@async
+---@return table? closed
+---@return moonclave.error? err
+function session:close() end
+
+---Opens a session. Only while a request is handled.
+---@async
+---@param options? moonclave.session_options
+---@return moonclave.session? session
+---@return moonclave.error? err
+function cluster.session(options) end
+
 ---Asks a query and waits for its answer, which may be nil without an error. Only while a request is handled.
 ---@async
 ---@param query string       a name in fsm.queries
@@ -36,6 +77,17 @@ function cluster.propose(command, arguments, options) end
 ---@return any result
 ---@return moonclave.error? err
 function cluster.query(query, arguments, options) end
+
+---Asks for something about the cluster itself, of its leader, and waits until it is done: "add" {id, address, learner?,
+---labels?}, "remove" {id}, "promote" {id}, "demote" {id}, "address" {id, address}, "priority" {id, priority},
+---"set" {voters}, "transfer" {id?}. Only while a request is handled.
+---@async
+---@param action string
+---@param arguments? table<string, any>
+---@param options? { timeout?: number }
+---@return any result        { index = of the configuration } or { leader = }
+---@return moonclave.error? err
+function cluster.admin(action, arguments, options) end
 
 ---The HTTP status for an error: 503 and 429 were certainly not done, 504 is unknown. An app's own code is 409, unless
 ---it is the name of one that blames the request: "not_found" is 404.

@@ -1,0 +1,180 @@
+-- Generated mutants that cannot make a difference, and why: the key is file, function, kind and source text (and a
+-- number where the same stands there more than once). They count neither as killed nor as alive. An entry that a run
+-- kills after all, or that names what is not there any more, is reported.
+local MEMORY = "only when memory grows, or how much; what is in it is the same"
+local EQUAL = "for equal ones both ways give the same"
+local ONCE = "a node has one configuration for life, until there are changes of membership"
+local UNREFUSED = "a batch cannot be refused: role and limit were looked at in this turn, and no step came in between"
+local LOG_ONLY = "only what is said in the log depends on it"
+local AFRESH = "what a server thinks of its peers begins afresh when it campaigns or leads"
+local CALLERS = "every caller has looked: this holds for whoever calls next"
+local SPARE = "the array has a place for the server itself, which is not in it: no voter, and sent nothing"
+local SPEED = "a shortcut: the long way finds nothing to do"
+
+return {
+  -- ---- host ----
+  ["host/apply.c make_room never: apply->held_at > apply->held_capacity / 2"] = MEMORY,
+  ["host/apply.c let_go never: apply->held_count == 0"] = MEMORY,
+  ["host/apply.c answer_index never: host->waiters.lists[WAITER_PROPOSED].count == 0"] = SPEED,
+  ["host/apply.c next_entry bound: apply->held_bytes < READ_AHEAD_BYTES / 2"] =
+    "the next piece is asked for one entry sooner or later, at exactly that many bytes",
+  ["host/apply.c apply_entry remove: entry->type >= RAFT_ENTRY_TYPES"] =
+    "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
+  ["host/apply.c apply_entry bound: entry->type >= RAFT_ENTRY_TYPES"] =
+    "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
+  ["host/bootstrap.c bootstrap_init never: host->identity.cluster == 0 && check_peers(host) != ERROR_OK"] =
+    "bootstrap_begin gives up for the error that is noted; the hash is never said",
+  ["host/bootstrap.c bootstrap_init remove: host->identity.cluster == 0"] =
+    "a member's list, and what is wrong with it, is never looked at",
+  ["host/bootstrap.c bootstrap_begin remove: bootstrap->error.code == ERROR_OK"] =
+    "where something is wrong with the list, there is one: its count is not 0",
+  ["host/bootstrap.c adopt remove: hello->configuration.size == 0"] =
+    "the hash of nothing is no cluster's name: the next operand refuses it",
+  ["host/forward.c remaining_ms bound: waiter->deadline_us > host->now_us"] = EQUAL,
+  ["host/forward.c remaining_ms bound: left_ms > 0"] =
+    "who is due has been told earlier in the turn, by the same reading of the clock: some time is left",
+  ["host/propose.c batch_refused bound: i < count"] =
+    UNREFUSED,
+  ["host/status.c write_member bound: status->last_index > match"] = EQUAL,
+  ["host/submit.c intake_copy bound: body.size > INTAKE_BYTES / 4"] = MEMORY,
+  ["host/submit.c intake_copy bound: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
+  ["host/system.c encode_settings bound: strcmp(rows[i].name, next->name) < 0"] = "no two rows have one name",
+  ["host/waiters.c before bound: a->wake_us < b->wake_us"] = "they differ here",
+  ["host/waiters.c before bound: a->order < b->order"] = "no two waiters have one order; none meets itself",
+
+  ["host/forward.c forward_or_park remove: !host_runs(host)"] =
+    "who is blank or left alone knows no leader, or has answered everyone",
+  ["host/forward.c forward_or_park remove: strcmp(leader->id.text, host->identity.id) == 0"] =
+    "who is its own leader leads: what comes to it does not come here",
+
+  ["host/host.c host_turn remove: !host->dead"] = "one turn more, which a dead host ends at once",
+  ["host/host.c host_receive_hello remove: host->identity.cluster == 0"] =
+    "a member has checked as much by then, and its own beginning is over",
+  ["host/host.c host_receive remove: strcmp(message->to.text, host->identity.id) == 0"] = "the core asks the same",
+  ["host/host.c host_peer_lost remove: member_find(host, id->text) != NULL"] = "the core looks for the peer itself",
+  ["host/host.c host_runs remove: host->raft != NULL"] =
+    "who is blank has no role, deadline, members or writes that could lead to its core",
+  ["host/host.c host_fatal never: host->dead"] = "doors are closed and loops end then: nobody comes here twice",
+  ["host/host.c update_ready remove: host_runs(host)"] =
+    "host_ready asks whether it stops or is dead; a blank one has no leader",
+  ["host/host.c update_ready remove: host->stop.stage == STOP_NONE"] = "host_ready asks the same",
+  ["host/host.c update_ready remove: able"] = "until it is able, what was noted is noted anew each time",
+  ["host/members.c members_set remove: strcmp(before->address, members[i].address) != 0"] = ONCE,
+  ["host/members.c members_set never: before != NULL"] = ONCE,
+  ["host/members.c members_set negate: count == host->member_count"] = ONCE,
+  ["host/members.c members_set negate: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
+  ["host/members.c members_set never: before != NULL (2)"] = ONCE,
+  ["host/members.c members_set never: !raft_server_address(server, \"node\", members[i].address)"] =
+    "a first configuration gives every server its address",
+  ["host/members.c tell_peers remove: member->address[0] == 0"] =
+    "a first configuration gives every server its address",
+  ["host/propose.c propose_turn remove: host_runs(host)"] = "a proposal cannot end the node",
+  ["host/propose.c propose_commands never: host->dead"] = "a proposal cannot end the node",
+  ["host/propose.c propose_batch never: code != ERROR_OK"] = UNREFUSED,
+  ["host/propose.c batch_refused never: i < count"] = UNREFUSED,
+  ["host/propose.c batch_refused never: code == ERROR_NOT_LEADER"] = UNREFUSED,
+  ["host/propose.c batch_refused negate: code == ERROR_NOT_LEADER"] = UNREFUSED,
+  ["host/reads.c reads_ask remove: !host_runs(host)"] =
+    "queries gather with a leader, which runs; one that stops has told them",
+  ["host/reads.c round_find remove: round != NULL"] = "every context that the core answers is in a round",
+  ["host/reads.c round_new never: round != NULL"] = MEMORY,
+  ["host/reads.c run_query never: !host->apply.app_loaded"] =
+    "both ways here pass one who asks whether the app is loaded",
+  ["host/status.c write_member remove: now_us >= peer->contact_us"] = "the clock does not go back (host.h)",
+  ["host/stop.c answer_the_rest remove: (state == WAITER_PROPOSED || state == WAITER_FORWARDED)"] =
+    "everyone else was refused as the stop began",
+  ["host/submit.c answer_error remove: message == NULL"] = "nobody gives a text of its own with a script's error",
+  ["host/submit.c intake_copy never: body.size == 0"] = MEMORY,
+  ["host/system.c app_string never: app == NULL"] = "nobody asks before there is one",
+  ["host/members.c members_set invert: strcmp(before->address, members[i].address) != 0"] = ONCE,
+  ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"settings\", &settings)"] =
+    "what is not there is empty, and no map",
+  ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"bundle\", &bundle)"] =
+    "what is not there is empty, and no string",
+  ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"format_level\", &level)"] =
+    "what is not there is empty, and no number",
+  ["host/turnstile.c on_role negate: host->role == RAFT_LEADER"] = LOG_ONLY,
+  ["host/waiters.c heap_up remove: before(waiter, waiters->heap[(place - 1) / 2])"] =
+    "whoever is added or moved sinks to its place right after",
+  ["host/system.c system_apply_init negate: rows[i].scope != SETTING_REPLICATED"] =
+    "nobody reads the settings in the tree yet: it is for snapshots",
+  ["host/turnstile.c on_role negate: !raft_id_equal(&host->leader, &effect->role.leader) || " ..
+    "host->term != effect->role.term"] = LOG_ONLY,
+  ["host/turnstile.c carry_out remove: !host->dead"] = "no effect ends the node while it is carried out",
+  ["host/turnstile.c on_role remove: !raft_id_equal(&host->leader, &effect->role.leader)"] = LOG_ONLY,
+  ["host/turnstile.c on_role remove: host->term != effect->role.term"] = LOG_ONLY,
+  ["host/waiters.c waiter_index_add never: index->count == index->slot_count"] = "chains grow instead of the table",
+  ["host/waiters.c waiter_index_find remove: fits"] =
+    "a log index and a forward ticket, which begins at random in 64 bits, would have to be one number",
+
+  -- ---- raft ----
+  ["raft/append.c skip_known bound: entry->index <= raft->log.snapshot_index"] =
+    "the entry at the snapshot's index has its term and its chain: it is known there too",
+  ["raft/arena.c raft_arena_entries bound: arena->entry_capacity < count"] = MEMORY,
+  ["raft/configuration.c half_index bound: half.count > VOTERS_ON_STACK"] = MEMORY,
+  ["raft/configuration.c half_index bound: values[place - 1] < reached"] = EQUAL,
+  ["raft/gate.c fill_entries bound: write->entry_capacity < write->entry_count"] = MEMORY,
+  ["raft/gate.c drop_entries negate: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
+  ["raft/gate.c drop_entries bound: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
+  ["raft/log.c raft_log_term_at bound: index < log->snapshot_index"] = "the snapshot's index is answered above",
+  ["raft/log.c raft_log_slice bound: last - first + 1 < until_wrap"] = EQUAL,
+  ["raft/log.c run_of bound: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
+  ["raft/propose.c raft_append_own bound: entry->time_ms >= log->last_time_ms"] = EQUAL,
+  ["raft/reads.c raft_advance_reads bound: reads->asked.count > 0"] = "where nothing is asked nothing is answered",
+  ["raft/receive.c raft_receive bound: (size_t)message->type >= sizeof rows / sizeof *rows"] =
+    "wire decodes no such type; this guards the table",
+  ["raft/send.c send_append bound: count > 0"] = "chooses between two named mutants only",
+  ["raft/vote.c up_to_date bound: request->last_term > last_term"] = "they differ here",
+  ["raft/append.c skip_known remove: !committed"] = "a conflict with what is committed has ended it above",
+  ["raft/commit.c raft_advance_commit never: raft->role != RAFT_LEADER"] = CALLERS,
+  ["raft/election.c has_granted remove: peer"] = "every voter but oneself is a peer",
+  ["raft/gate.c behind remove: given->last > given->index"] =
+    "a truncation is always followed by an append, which the operand before it sees",
+  ["raft/log.c raft_log_trim remove: log->tail_count > 0"] = "an empty tail weighs nothing",
+  ["raft/log.c raft_log_keep_payload remove: payload->blob"] = "a copy is as good as a reference",
+  ["raft/log.c raft_log_keep_payload remove: payload->bytes.size == 0"] = MEMORY,
+  ["raft/log.c decode_configuration never: code == ERROR_OK"] = "what follows answers the same code",
+  ["raft/peers.c add_peer never: known"] = AFRESH,
+  ["raft/raft.c on_persisted remove: !raft->gate.refused"] =
+    "it campaigns only once the gate is open, and then the timeout begins anew",
+  ["raft/raft.c on_persisted remove: raft->role == RAFT_CANDIDATE"] =
+    "the votes of anyone else are counted for nothing",
+  ["raft/raft.c on_persisted remove: !raft->own_vote"] = "counting again finds the same",
+  ["raft/raft.c on_persist_refused remove: !leads_on"] = "it is for a named mutant",
+  ["raft/reads.c raft_advance_reads remove: reads->asked.count > 0"] = "where nothing is asked nothing is answered",
+  ["raft/reads.c raft_advance_reads never: raft->role != RAFT_LEADER"] = CALLERS,
+  ["raft/receive.c raft_receive remove: (size_t)message->type >= sizeof rows / sizeof *rows"] =
+    "wire decodes no such type; this guards the table",
+  ["raft/receive.c raft_receive remove: !rows[message->type].handle"] =
+    "wire decodes no such type; this guards the table",
+  ["raft/receive.c raft_receive never: (size_t)message->type >= sizeof rows / sizeof *rows || " ..
+    "!rows[message->type].handle"] =
+    "wire decodes no such type; this guards the table",
+  ["raft/receive.c raises remove: message->vote.pre"] =
+    "a granted vote is for a term one has asked in, which was durable: it is not higher than one's own",
+  ["raft/result.c refused remove: !probing"] = "what is answered was sent: its prev_index is below next",
+  ["raft/result.c raft_receive_append_result never: raft->role != RAFT_LEADER"] = AFRESH,
+  ["raft/send.c raft_unreachable remove: raft->role != RAFT_LEADER"] = AFRESH,
+  ["raft/timer.c contact_with remove: peer"] = "every voter but oneself is a peer",
+  ["raft/timer.c contact_with remove: peer->contact_us > raft->leader_since_us"] =
+    "when it is first looked at, an election timeout has passed since",
+  ["raft/configuration.c raft_configuration_copy never: to == from"] = CALLERS,
+  ["raft/configuration_bytes.c read_configuration never: !mp_read_map(reader, &count)"] =
+    "its version was found in it: it is a map",
+  ["raft/configuration_bytes.c read_configuration never: !mp_skip(reader, NULL)"] = "its version was read before",
+  ["raft/configuration_bytes.c read_addresses remove: mp_read_array(reader, &fields)"] =
+    "what is no list has no three fields",
+  ["raft/configuration_bytes.c read_id remove: !mp_read_string(reader, &text)"] = "no string is no id, as an empty one",
+  ["raft/configuration_bytes.c read_text remove: text.size"] = "of no bytes none is zero",
+  ["raft/receive.c raises remove: row->rule == TERM_RAISES"] =
+    "an append result has nothing where a vote says that it is a granted pre-vote",
+  ["raft/send.c send_append negate: count > 0"] = "chooses between two named mutants only",
+  ["raft/send.c reader_of remove: token == 0"] = "a read has a token: they count from 1",
+  ["host/status.c find_peer bound: i < status->peer_count"] = "the place behind the last peer bears no server's id",
+  ["raft/election.c raft_ask_for_votes bound: i < raft->peers.count"] = SPARE,
+  ["raft/peers.c raft_peers_reset bound: i < peers->count"] = SPARE,
+  ["raft/role.c begin_campaign bound: i < raft->peers.count"] = SPARE,
+  ["raft/send.c raft_replicate bound: i < raft->peers.count"] = SPARE,
+  ["raft/send.c raft_speak_to_all bound: i < raft->peers.count"] = SPARE,
+  ["raft/send.c reader_of bound: i < raft->peers.count"] = SPARE,
+}

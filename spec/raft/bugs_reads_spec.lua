@@ -1,0 +1,117 @@
+-- Bugs of reads that happened to systems in production, told as stories (see bugs_membership_spec.lua).
+local Cluster = require "support.raft_cluster"
+local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
+
+local function crowned(log)
+  local c = Cluster.new { ids = { "a", "b", "c" }, run = { "a" }, disks = log and { a = { log = log } } }
+  c:crown "a"
+  return c
+end
+
+local function led(settings)
+  local c = Cluster.new { ids = { "a", "b", "c" }, settings = settings }
+  c:elect "a"
+  c:advance(2 * HEARTBEAT)
+  return c
+end
+
+describe("bugs of reads", function()
+  it("2: nothing is read before this term has committed an entry: the leader may not know what is committed", function()
+    local c = crowned(Cluster.log { 1, 1 })
+    c.a:persist()
+    c.a:read(1)
+    c:ack("b", "a", 2, { round = 1 })
+    assert.is_nil(c.a.reads[1])
+    c:ack("b", "a", 3)
+    c:ack("b", "a", 3, { round = 1 })
+    assert.equal(3, c.a.reads[1])
+  end)
+
+  it("3: a lone server's read sees nothing that a crash could still forget", function()
+    local c = Cluster.new { ids = { "a" } }
+    c.a:persist()
+    c.a:persist()
+    assert.equal(1, c.a:status().commit_index)
+    c.a:propose "x"
+    c.a:propose "y"
+    c.a:persist(1)
+    c.a:read(1)
+    assert.equal(2, c.a.reads[1])
+    c.a:restart()
+    assert.equal(2, c.a:status().last_index)
+  end)
+
+  it("4: an answer to an older round confirms no newer read", function()
+    local c = crowned()
+    c.a:persist()
+    c:ack("b", "a", 1)
+    c.a:read(1)
+    assert.is_nil(c.a.reads[1])
+    c:ack("b", "a", 1, { round = 0 })
+    assert.is_nil(c.a.reads[1])
+    c:ack("b", "a", 1, { round = 1 })
+    assert.equal(1, c.a.reads[1])
+  end)
+
+  it("4: a follower's read is not served by a late answer to what it asked before", function()
+    local c = led()
+    c.b:read(1, "round", true)
+    c:settle_among { "a", "c" } -- nothing: b's question is on its way
+    c:deliver(function(message) return message.from == "b" end)
+    c:settle_among { "a", "c" }
+    local late -- the answer stays in the network
+    for i, message in ipairs(c.messages) do
+      if message.type == "read_index_result" then late = table.remove(c.messages, i) end
+    end
+    assert.equal(1, assert(late).index)
+    c.a:propose "newer"
+    c:settle()
+    assert.equal(2, c.acknowledged)
+    c.b:read(2, "round", true)
+    for _ = 1, 2 do -- b asks again for both, as another request, which is lost
+      c.now_us = c.now_us + HEARTBEAT
+      c.b:timer()
+      c:drop()
+    end
+    c.b:receive(late)
+    assert.same({}, c.b.reads)
+    c:advance(2 * HEARTBEAT)
+    assert.same({ 2, 2 }, { c.b.reads[1], c.b.reads[2] })
+  end)
+
+  it("restarted voter: it keeps the word it gave before, on which a lease may rest", function()
+    local c = led { leases = true }
+    c:cut("a", "c")
+    c:cut("c", "a")
+    c:advance(3 * T)
+    assert.same({ "leader", "pre-candidate" }, { c.a:role(), c.c:role() })
+    c.b:restart()
+    c:cut("a", "b")
+    c:cut("b", "a")
+    c:drop()
+    c.now_us = c.now_us + HEARTBEAT
+    c.c:timer() -- asks b
+    c:settle()
+    if c.c:role() == "leader" then
+      c.c:propose "newer"
+      c:settle()
+    end
+    c.a:read(1, "lease")
+    assert.is_true((c.a.reads[1] or 0) >= c.acknowledged)
+    assert.not_equal("leader", c.c:role())
+    c:advance(4 * T) -- but not for ever
+    assert.equal("leader", (c.b:role() == "leader" and c.b or c.c):role())
+  end)
+
+  it("higher term: a voter that hears of one keeps its word to the leader it has just heard", function()
+    local c = led { leases = true }
+    c.b:receive { type = "vote", from = "c", term = 5, pre = true, granted = false } -- late, to a question of old
+    assert.same({ 5, "" }, { c.b:status().term, c.b:status().leader })
+    c.b:receive { type = "request_vote", from = "c", term = 6, last_index = 9, last_term = 5 }
+    c.b:persist()
+    assert.same({ 5, "" }, { c.b:status().term, c.b:status().vote })
+    c.now_us = c.now_us + T
+    c.b:receive { type = "request_vote", from = "c", term = 6, last_index = 9, last_term = 5 }
+    assert.equal("c", c.b:status().vote)
+  end)
+end)

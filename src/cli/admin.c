@@ -1,0 +1,482 @@
+/*
+ * The commands about who is a member and who leads: each is one action of the leader (host/README.md), asked through
+ * any node. `add` and `promote` wait until the server votes and say how far it is; `remove` and `demote` say what will
+ * be left before they ask.
+ */
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/view.h"
+
+#include "base/mp.h"
+#include "http/json.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CONNECT_MS 2000
+#define POLL_MS    200
+#define IDS_MAX    16
+#define LABELS_MAX 16
+
+struct admin_options {
+    const char *address;
+    const char *labels;
+    uint64_t timeout_s;
+    bool json, learner, force, yes;
+};
+
+/* One command being run. */
+struct job {
+    const struct cli_command *command;
+    struct admin_options options;
+    const char *arguments[IDS_MAX + 1];
+    struct rpc_client *client;
+    uint64_t deadline_ms;
+    struct error error;
+};
+
+static int add_run(int argc, char **argv);
+static int remove_run(int argc, char **argv);
+static int promote_run(int argc, char **argv);
+static int demote_run(int argc, char **argv);
+static int members_run(int argc, char **argv);
+static int transfer_run(int argc, char **argv);
+
+#define FIELD(name) offsetof(struct admin_options, name)
+#define COMMON                                                                                                     \
+    {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", "any node's address (127.0.0.1:5001)"},                 \
+        {"json", FLAG_BOOLEAN, FIELD(json), 0, 0, NULL, "the answer as JSON"},                                     \
+        {"timeout", FLAG_INTEGER, FIELD(timeout_s), 1, 86400, "SECONDS", "how long to wait (60)"}
+#define YES {"yes", FLAG_BOOLEAN, FIELD(yes), 0, 0, NULL, "does not ask, on a terminal, whether that is meant"}
+
+static const char *const id_argument[] = {"ID"};
+static const char *const add_arguments[] = {"ID", "HOST:PORT"};
+static const char *const members_arguments[IDS_MAX + 1] = {"set", "ID", "ID", "ID", "ID", "ID", "ID", "ID", "ID",
+                                                           "ID",  "ID", "ID", "ID", "ID", "ID", "ID", "ID"};
+static const struct flag add_rows[] = {
+    COMMON,
+    {"learner", FLAG_BOOLEAN, FIELD(learner), 0, 0, NULL, "it stays a learner: it gets the log and does not vote"},
+    {"label", FLAG_TEXT, FIELD(labels), 0, 0, "NAME=TEXT,...", "labels, as in zone=a"},
+};
+static const struct flag change_rows[] = {COMMON, YES};
+static const struct flag promote_rows[] = {
+    COMMON,
+    {"force", FLAG_BOOLEAN, FIELD(force), 0, 0, NULL, "also where it has not caught up yet"},
+};
+static const struct flag members_rows[] = {
+    COMMON,
+    YES,
+    {"force", FLAG_BOOLEAN, FIELD(force), 0, 0, NULL, "set: also learners that have not caught up yet"},
+};
+static const struct flag transfer_rows[] = {COMMON};
+
+#define FLAGS(name, rows_, arguments_)                                                                            \
+    {.command = name, .rows = rows_, .count = sizeof rows_ / sizeof *rows_, .arguments = arguments_,              \
+     .argument_count = sizeof arguments_ / sizeof *arguments_}
+static const struct flags add_flags = FLAGS("add", add_rows, add_arguments);
+static const struct flags remove_flags = FLAGS("remove", change_rows, id_argument);
+static const struct flags promote_flags = FLAGS("promote", promote_rows, id_argument);
+static const struct flags demote_flags = FLAGS("demote", change_rows, id_argument);
+static const struct flags members_flags = FLAGS("members", members_rows, members_arguments);
+static const struct flags transfer_flags = FLAGS("transfer", transfer_rows, id_argument);
+
+const struct cli_command add_command = {
+    .name = "add",
+    .summary = "lets a server into the cluster",
+    .usage = "ID HOST:PORT [--learner] [--label zone=a] [flags]",
+    .help = "The server must be running with --join and an empty data folder. It gets the log as a learner first and\n"
+            "votes once it has caught up; this command waits until then. (Started with --join it asks by itself:\n"
+            "`add` is for labels, for learners, and where the policy lets nobody in unasked.)\n"
+            "\n"
+            "  moonclave add n4 127.0.0.1:5004 --label zone=b\n",
+    .flags = &add_flags,
+    .run = add_run,
+};
+const struct cli_command remove_command = {
+    .name = "remove",
+    .summary = "takes a server out of the cluster",
+    .usage = "ID [--yes] [flags]",
+    .help = "The server stops once it hears of it, and can come back with --join and an empty data folder only. The\n"
+            "leader can be removed: another one takes over. Says what will be left, and on a terminal asks first.\n",
+    .flags = &remove_flags,
+    .run = remove_run,
+};
+const struct cli_command promote_command = {
+    .name = "promote",
+    .summary = "makes a learner a voter, once it has caught up",
+    .usage = "ID [--force] [flags]",
+    .help = "Waits until the server votes.\n",
+    .flags = &promote_flags,
+    .run = promote_run,
+};
+const struct cli_command demote_command = {
+    .name = "demote",
+    .summary = "makes a voter a learner",
+    .usage = "ID [--yes] [flags]",
+    .help = "It still gets the log and answers, and does not vote. Says what is left, and on a terminal asks first.\n",
+    .flags = &demote_flags,
+    .run = demote_run,
+};
+const struct cli_command members_command = {
+    .name = "members",
+    .summary = "who is a member; `members set` changes several at once",
+    .usage = "[set ID ID ...] [flags]",
+    .help = "Prints a row for each member, as the leader sees it. With `set`, exactly these are the voters from then\n"
+            "on: learners among them are promoted, voters that are not named leave, in one step (joint consensus).\n"
+            "\n"
+            "  moonclave members set n1 n4 n5\n",
+    .flags = &members_flags,
+    .run = members_run,
+};
+const struct cli_command transfer_command = {
+    .name = "transfer",
+    .summary = "hands leadership to another server",
+    .usage = "[ID] [flags]",
+    .help = "To the server named, or to the one that is fit best. Commands that arrive meanwhile wait for the next\n"
+            "leader. Where the server does not take over within an election timeout, the leader stays.\n",
+    .flags = &transfer_flags,
+    .run = transfer_run,
+};
+
+static bool begin(struct job *job, const struct cli_command *command, int argc, char **argv, int needed);
+static int finish(struct job *job, enum error_code code);
+static enum error_code ask(struct job *job, const char *method, const struct buffer *arguments, struct buffer *out);
+static enum error_code read_members(struct job *job, struct buffer *members);
+static void begin_arguments(const struct job *job, struct buffer *arguments, uint32_t more);
+static enum error_code write_labels(struct job *job, struct buffer *arguments);
+static enum error_code wait_for_voter(struct job *job, const char *id);
+static bool agreed(struct job *job, const char *doing, const char *id);
+static void show_answer(const struct job *job, const struct buffer *answer, const char *id, const char *what);
+static uint64_t clock_ms(void);
+
+/* ---- the commands ---- */
+
+static int add_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    if (!begin(&job, &add_command, argc, argv, 2)) return finish(&job, job.error.code);
+    const char *id = job.arguments[0];
+    begin_arguments(&job, &arguments, 3);
+    mp_write_text(&arguments, "address");
+    mp_write_text(&arguments, job.arguments[1]);
+    enum error_code code = write_labels(&job, &arguments);
+    mp_write_text(&arguments, "learner");
+    mp_write_boolean(&arguments, job.options.learner);
+    if (code == ERROR_OK) code = ask(&job, "admin/add", &arguments, &answer);
+    if (code == ERROR_OK && !job.options.learner) code = wait_for_voter(&job, id);
+    if (code == ERROR_OK)
+        show_answer(&job, &answer, id, job.options.learner ? "is a learner" : "is a voter");
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
+static int remove_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    if (!begin(&job, &remove_command, argc, argv, 1)) return finish(&job, job.error.code);
+    if (!agreed(&job, "removing", job.arguments[0])) return finish(&job, job.error.code);
+    begin_arguments(&job, &arguments, 0);
+    enum error_code code = ask(&job, "admin/remove", &arguments, &answer);
+    if (code == ERROR_OK) show_answer(&job, &answer, job.arguments[0], "is removed");
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
+static int promote_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    if (!begin(&job, &promote_command, argc, argv, 1)) return finish(&job, job.error.code);
+    begin_arguments(&job, &arguments, 1);
+    mp_write_text(&arguments, "force");
+    mp_write_boolean(&arguments, job.options.force);
+    enum error_code code = ask(&job, "admin/promote", &arguments, &answer);
+    if (code == ERROR_OK) code = wait_for_voter(&job, job.arguments[0]);
+    if (code == ERROR_OK) show_answer(&job, &answer, job.arguments[0], "is a voter");
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
+static int demote_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    if (!begin(&job, &demote_command, argc, argv, 1)) return finish(&job, job.error.code);
+    if (!agreed(&job, "demoting", job.arguments[0])) return finish(&job, job.error.code);
+    begin_arguments(&job, &arguments, 0);
+    enum error_code code = ask(&job, "admin/demote", &arguments, &answer);
+    if (code == ERROR_OK) show_answer(&job, &answer, job.arguments[0], "is a learner");
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
+static int members_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0}, members = {0};
+    if (!begin(&job, &members_command, argc, argv, 0)) return finish(&job, job.error.code);
+    enum error_code code = ERROR_OK;
+    uint32_t count = 0;
+    while (count < IDS_MAX && job.arguments[0] != NULL && job.arguments[count + 1] != NULL) count++;
+    if (job.arguments[0] != NULL && (strcmp(job.arguments[0], "set") != 0 || count == 0)) {
+        code = error_set(&job.error, ERROR_USAGE,
+                         "members: \"%.64s\": only `members set ID ID ...` takes arguments", job.arguments[0]);
+    } else if (count > 0 && agreed(&job, "changing the voters", NULL)) {
+        mp_write_map(&arguments, 2);
+        mp_write_text(&arguments, "force");
+        mp_write_boolean(&arguments, job.options.force);
+        mp_write_text(&arguments, "voters");
+        mp_write_array(&arguments, count);
+        for (uint32_t i = 0; i < count; i++) mp_write_text(&arguments, job.arguments[i + 1]);
+        code = ask(&job, "admin/set", &arguments, &answer);
+    } else if (count > 0) {
+        code = job.error.code;
+    }
+    if (code == ERROR_OK) code = read_members(&job, &members);
+    if (code == ERROR_OK && job.options.json)
+        show_answer(&job, &members, "", "");
+    else if (code == ERROR_OK)
+        view_members(buffer_slice(&members));
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    buffer_deinit(&members);
+    return finish(&job, code);
+}
+
+static int transfer_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    char leader[CELL_MAX];
+    if (!begin(&job, &transfer_command, argc, argv, 0)) return finish(&job, job.error.code);
+    if (job.arguments[0] != NULL)
+        begin_arguments(&job, &arguments, 0);
+    else
+        mp_write_map(&arguments, 0);
+    enum error_code code = ask(&job, "admin/transfer", &arguments, &answer);
+    if (code == ERROR_OK)
+        show_answer(&job, &answer, view_text(buffer_slice(&answer), "leader", leader, sizeof leader), "leads");
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
+/* ---- one job ---- */
+
+/* Reads the command line and connects; false: job->error says why not. */
+static bool begin(struct job *job, const struct cli_command *command, int argc, char **argv, int needed)
+{
+    *job = (struct job){.command = command, .options = {.address = "127.0.0.1:5001", .timeout_s = 60}};
+    enum error_code code =
+        flags_parse(command->flags, argc, argv, &job->options, NULL, job->arguments, &job->error);
+    if (code != ERROR_OK) return false;
+    for (int i = 0; i < needed; i++) {
+        if (job->arguments[i] != NULL) continue;
+        error_set(&job->error, ERROR_USAGE, "%s: %s is missing: moonclave %s %s", command->name,
+                  command->flags->arguments[i], command->name, command->usage);
+        return false;
+    }
+    job->deadline_ms = clock_ms() + job->options.timeout_s * 1000;
+    struct error why;
+    code = rpc_client_open(&job->client, job->options.address, CONNECT_MS, &why);
+    if (code != ERROR_OK) error_set(&job->error, code, "%s: %.480s", command->name, why.text);
+    return code == ERROR_OK;
+}
+
+static int finish(struct job *job, enum error_code code)
+{
+    rpc_client_close(job->client);
+    return code == ERROR_OK ? EXIT_DONE : cli_fail_error(&job->error);
+}
+
+/* `arguments`: one value, null for none; the answer goes into `out`. */
+static enum error_code ask(struct job *job, const char *method, const struct buffer *arguments, struct buffer *out)
+{
+    struct buffer params = {0};
+    struct error why;
+    struct slice result;
+    uint64_t now_ms = clock_ms();
+    uint64_t left_ms = job->deadline_ms > now_ms ? job->deadline_ms - now_ms : 1;
+    mp_write_array(&params, arguments != NULL ? 2 : 0);
+    if (arguments != NULL) {
+        mp_write_raw(&params, buffer_slice(arguments));
+        mp_write_map(&params, 1);
+        mp_write_text(&params, "timeout");
+        mp_write_float(&params, (double)left_ms / 1000);
+    }
+    enum error_code code =
+        rpc_client_call(job->client, method, buffer_slice(&params), (unsigned)left_ms + 2000, &result, &why);
+    if (code == ERROR_OK)
+        buffer_append_slice(out, result);
+    else
+        error_set(&job->error, code, "%s: %.480s", job->command->name, why.text);
+    buffer_deinit(&params);
+    return code;
+}
+
+/* As the leader sees them, where it can be reached; else as the node that was asked does. */
+static enum error_code read_members(struct job *job, struct buffer *members)
+{
+    struct buffer status = {0};
+    char leader[CELL_MAX], id[CELL_MAX], address[CELL_MAX];
+    struct rpc_client *client = NULL;
+    struct error ignored;
+    struct slice result;
+    buffer_clear(members);
+    enum error_code code = ask(job, "status", NULL, &status);
+    view_text(buffer_slice(&status), "leader", leader, sizeof leader);
+    view_text(buffer_slice(&status), "id", id, sizeof id);
+    view_text(buffer_slice(&status), "leader_address", address, sizeof address);
+    if (code == ERROR_OK && leader[0] != 0 && strcmp(leader, id) != 0 &&
+        rpc_client_open(&client, address, CONNECT_MS, &ignored) == ERROR_OK &&
+        rpc_client_call(client, "members", slice_of(NULL, 0), CONNECT_MS, &result, &ignored) == ERROR_OK) {
+        buffer_append_slice(members, result);
+    }
+    if (code == ERROR_OK && members->size == 0) code = ask(job, "members", NULL, members);
+    rpc_client_close(client);
+    buffer_deinit(&status);
+    return code;
+}
+
+/* A map that begins with the id that is the first argument. */
+static void begin_arguments(const struct job *job, struct buffer *arguments, uint32_t more)
+{
+    mp_write_map(arguments, more + 1);
+    mp_write_text(arguments, "id");
+    mp_write_text(arguments, job->arguments[0]);
+}
+
+static enum error_code write_labels(struct job *job, struct buffer *arguments)
+{
+    const char *at = job->options.labels;
+    struct buffer pairs = {0};
+    uint32_t count = 0;
+    enum error_code code = ERROR_OK;
+    while (at != NULL && *at != 0 && code == ERROR_OK) {
+        size_t size = strcspn(at, ",");
+        const char *equals = memchr(at, '=', size);
+        if (equals == NULL || equals == at || ++count > LABELS_MAX) {
+            code = error_set(&job->error, ERROR_USAGE, "add: --label %.64s: labels are NAME=TEXT, at most %d, with "
+                             "commas between them", job->options.labels, LABELS_MAX);
+            break;
+        }
+        mp_write_string(&pairs, slice_of(at, (size_t)(equals - at)));
+        mp_write_string(&pairs, slice_of(equals + 1, size - (size_t)(equals + 1 - at)));
+        at += size + (at[size] == ',');
+    }
+    mp_write_text(arguments, "labels");
+    mp_write_map(arguments, code == ERROR_OK ? count : 0);
+    if (code == ERROR_OK) buffer_append_slice(arguments, buffer_slice(&pairs));
+    buffer_deinit(&pairs);
+    return code;
+}
+
+/* ---- waiting ---- */
+
+static bool find_member(const struct buffer *members, const char *id, struct slice *member)
+{
+    struct mp_reader reader = mp_reader_of(buffer_slice(members));
+    uint32_t count;
+    char text[CELL_MAX];
+    if (!mp_read_array(&reader, &count)) return false;
+    while (mp_skip(&reader, member)) {
+        if (strcmp(view_text(*member, "id", text, sizeof text), id) == 0) return true;
+    }
+    return false;
+}
+
+/* The server is a member; until it votes. How far it is shows on a terminal. */
+static enum error_code wait_for_voter(struct job *job, const char *id)
+{
+    struct buffer members = {0};
+    struct slice member;
+    char role[CELL_MAX], lag[CELL_MAX];
+    bool shown = false, terminal = isatty(STDERR_FILENO) && !job->options.json;
+    enum error_code code;
+    for (;;) {
+        code = read_members(job, &members);
+        if (code != ERROR_OK) break;
+        bool there = find_member(&members, id, &member);
+        if (there && strcmp(view_text(member, "role", role, sizeof role), "voter") == 0) break;
+        if (clock_ms() >= job->deadline_ms) {
+            code = error_set(&job->error, ERROR_TIMEOUT,
+                             "%s: %s is a member and has not caught up in time: it becomes a voter when it has; "
+                             "`moonclave members` shows how far it is", job->command->name, id);
+            break;
+        }
+        if (terminal && there) {
+            view_text(member, "lag", lag, sizeof lag);
+            fprintf(stderr, "\r%s is a learner, %s entries behind \033[K", id, lag);
+            shown = true;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+    }
+    if (shown) fprintf(stderr, "\r\033[K");
+    buffer_deinit(&members);
+    return code;
+}
+
+/* ---- what will be left ---- */
+
+static bool agreed(struct job *job, const char *doing, const char *id)
+{
+    struct buffer members = {0};
+    struct slice member;
+    char text[CELL_MAX];
+    uint32_t count = 0, voters = 0;
+    bool votes = false;
+    if (job->options.json || read_members(job, &members) != ERROR_OK) {
+        buffer_deinit(&members);
+        return job->options.json;
+    }
+    struct mp_reader reader = mp_reader_of(buffer_slice(&members));
+    mp_read_array(&reader, &count);
+    while (mp_skip(&reader, &member)) {
+        bool voter = strcmp(view_text(member, "role", text, sizeof text), "voter") == 0;
+        if (voter) voters++;
+        if (id != NULL && strcmp(view_text(member, "id", text, sizeof text), id) == 0) votes = voter;
+    }
+    buffer_deinit(&members);
+    if (id != NULL && votes) {
+        uint32_t left = voters - 1, spare = left > 0 ? (left - 1) / 2 : 0;
+        fprintf(stderr, "%s %s leaves %u voter%s: %s\n", doing, id, left, left == 1 ? "" : "s",
+                spare == 0   ? "no failure can then be survived"
+                : spare == 1 ? "one failure can then be survived"
+                             : "more than one failure can then be survived");
+    }
+    if (job->options.yes || !isatty(STDIN_FILENO) || (id != NULL && !votes)) return true;
+    fprintf(stderr, "go on? [y/N] ");
+    char answer[8] = "";
+    if (fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y')) return true;
+    error_set(&job->error, ERROR_USAGE, "%s: not done", job->command->name);
+    return false;
+}
+
+/* "ID WHAT", or the answer itself as JSON. */
+static void show_answer(const struct job *job, const struct buffer *answer, const char *id, const char *what)
+{
+    struct buffer json = {0};
+    struct error error;
+    if (!job->options.json) {
+        printf("%s %s\n", id, what);
+    } else if (json_from_value(buffer_slice(answer), &json, &error) == ERROR_OK) {
+        printf("%.*s\n", (int)json.size, (const char *)json.data);
+    }
+    buffer_deinit(&json);
+}
+
+static uint64_t clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
