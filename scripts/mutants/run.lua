@@ -368,7 +368,9 @@ local function generated()
   take_profile()
   local tasks = chosen(mutants, before, equivalent)
   local results, alive, began = {}, 0, os.time()
-  if options.survivors or options.only or options.listed then for key, how in pairs(before) do results[key] = how end end
+  if options.survivors or options.only or options.listed then
+    for key, how in pairs(before) do results[key] = how end
+  end
   for key in pairs(equivalent) do results[key] = results[key] or "-" end
   local kept = assert(io.open(results_path, "a"))
   local function run(kind, list)

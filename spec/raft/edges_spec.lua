@@ -67,7 +67,7 @@ describe("a follower", function()
     local c = played()
     c:append("b", "a", 1, Cluster.log { 1, 1, 1 }, 0, 3)
     local forged = Cluster.log({ 1, 1, 1 }, { [2] = { payload = "forged" } })
-    assert.equal("corrupt", (c:append("b", "a", 1, forged, 0, 3)))
+    assert.equal("corrupt", (c:append("b", "a", 1, forged, 0, 2)))
   end)
 
   it("that led before gives back what it kept of its peers when it learns of other members", function()
