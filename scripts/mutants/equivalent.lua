@@ -107,6 +107,22 @@ return {
   ["host/waiters.c waiter_index_find remove: fits"] =
     "a log index and a forward ticket, which begins at random in 64 bits, would have to be one number",
 
+  ["host/members.c members_set never: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
+  ["host/propose.c propose_turn never: !host_runs(host)"] =
+    "who does not run leads nobody, or has refused all commands",
+  ["host/propose.c gather never: used > limit && host->status.uncommitted_bytes > 0"] =
+    "the core refuses it then, and the answer is the same",
+  ["host/submit.c intake_copy invert: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
+  ["host/system.c decode_settings bound: name.size < sizeof text"] =
+    "no setting's name is that long: a comparison ends before",
+  ["host/system.c system_apply_init never: i < count"] =
+    "nobody reads the settings in the tree yet: it is for snapshots",
+  ["host/system.c system_apply_init never: rows[i].scope != SETTING_REPLICATED"] =
+    "nobody reads the settings in the tree yet: it is for snapshots",
+  ["host/turnstile.c on_role invert: !raft_id_equal(&host->leader, &effect->role.leader)"] = LOG_ONLY,
+  ["host/turnstile.c on_role invert: host->term != effect->role.term"] = LOG_ONLY,
+  ["host/waiters.c heap_remove never: last == waiter"] = "the last one is not before its parent, and has no children",
+
   -- ---- raft ----
   ["raft/append.c skip_known bound: entry->index <= raft->log.snapshot_index"] =
     "the entry at the snapshot's index has its term and its chain: it is known there too",
@@ -177,4 +193,20 @@ return {
   ["raft/send.c raft_replicate bound: i < raft->peers.count"] = SPARE,
   ["raft/send.c raft_speak_to_all bound: i < raft->peers.count"] = SPARE,
   ["raft/send.c reader_of bound: i < raft->peers.count"] = SPARE,
+  ["raft/append.c raft_ack_durable bound: following->verified > raft->gate.durable.index"] =
+    "what becomes durable next has been appended since, and an answer is due for that",
+  ["raft/append.c skip_known never: entry->index > raft->log.last_index"] =
+    "no term is known there: it differs, and is not committed",
+  ["raft/configuration.c raft_address_split never: !colon"] = "a host that ends at nothing is empty",
+  ["raft/gate.c drop_entries never: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
+  ["raft/log.c raft_log_trim bound: log->tail_count > 0"] = "an empty tail weighs nothing",
+  ["raft/log.c run_of never: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
+  ["raft/raft.c check never: i < raft->peers.count"] = "it is there for assertions",
+  ["raft/send.c sendable never: peer->progress == RAFT_PROBE"] = "a probe has nothing in flight: its window is open",
+  ["raft/send.c sendable remove: peer->flight_count == 0"] = "nothing in flight weighs nothing",
+  ["raft/timer.c lead never: raft->peers.count == 0"] = "alone it is its own quorum, and there is nobody to speak to",
+  ["raft/timer.c lead remove: raft->commit_push_us != 0"] = "whoever is replicated to was told by then",
+  ["raft/timer.c follow remove: raft->role != RAFT_FOLLOWER"] =
+    "the gate drops what a follower asks, as of a campaign that is over",
+  ["raft/timer.c push_commit bound: i < raft->peers.count"] = SPARE,
 }

@@ -16,7 +16,7 @@ local CHEAP_S, SOME_S, DEAR_S = 0.05, 0.25, 0.5
 local LONG = 10000000    -- a spec that meets more conditions is left to --deep
 local SLOWER = 5         -- times as many conditions met as without a mutant: it goes round in circles
 local WANTED = 0.95
-local NAMED_SEEDS, HARM_SEEDS = 2000, 400
+local NAMED_SEEDS, HARM_SEEDS = 2000, 800
 local SPECS = { "spec/raft", "spec/host", "spec/formats" }
 
 -- ---- words ----
@@ -368,8 +368,9 @@ local function generated()
   take_profile()
   local tasks = chosen(mutants, before, equivalent)
   local results, alive, began = {}, 0, os.time()
-  local partly = options.survivors or options.only or options.listed
-  for key, how in pairs(partly and before or {}) do results[key] = how end
+  if options.survivors or options.only or options.listed then
+    for key, how in pairs(before) do results[key] = how end
+  end
   for key in pairs(equivalent) do results[key] = results[key] or "-" end
   local kept = assert(io.open(results_path, "a"))
   local function run(kind, list)

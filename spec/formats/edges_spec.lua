@@ -104,6 +104,17 @@ describe("a configuration's parts", function()
   end)
 end)
 
+describe("a snapshot meta", function()
+  it("is as long as it says, though its checksum were right", function()
+    local function made(size)
+      local head = string.pack("<I4I4i8i8i8i8i8i8i8I4I4", 1, 1, 9, 2, 3, 4, 5, 6, 7, size, 0)
+      return head .. string.pack("<i8", base.hash(head .. string.pack("<i8", base.hash "CONFIG"))) .. "CONFIG"
+    end
+    assert.equal("CONFIG", formats.meta_decode(made(6)).configuration)
+    for _, size in ipairs { 0, 5, 7 } do assert.is_nil((formats.meta_decode(made(size))), size) end
+  end)
+end)
+
 describe("a majority", function()
   it("is of voters, wherever learners stand among them", function()
     local learner = { role = 1 }

@@ -180,6 +180,19 @@ describe("deadlines", function()
   end)
 end)
 
+describe("requests with one deadline", function()
+  it("are told in the order in which they came", function()
+    local w <close> = world.new { nodes = 3 }
+    w:bootstrap()
+    local tickets = {}
+    for i = 1, 9 do tickets[i] = w.n1:submit("x", { timeout_ms = 10 }) end
+    w.n1:turn()
+    w.now = w.now + 10000
+    w.n1:turn()
+    assert.same(tickets, w.n1.reply_order)
+  end)
+end)
+
 describe("a turn", function()
   it("is not over while those who waited for the app are still to be looked at", function()
     local w <close> = world.new { nodes = 1 }

@@ -113,6 +113,7 @@ local function ports_of(node)
       assert(node.asked[ticket], "an answer to nobody")
       assert(not node.replies[ticket], "answered twice")
       node.replies[ticket] = { code = code, body = body }
+      node.reply_order[#node.reply_order + 1] = ticket
     end,
     role = function(role, term, leader) node.role, node.term, node.leader = role, term, leader end,
     loaded = function(bundle, config) node.loaded[#node.loaded + 1] = { bundle = bundle, config = config } end,
@@ -132,6 +133,7 @@ function Node:start(overrides)
   for k, v in pairs(world.options.settings or {}) do settings[k] = v end
   for k, v in pairs(o.settings or {}) do settings[k] = v end
   self.writes, self.log_reads, self.replies, self.asked, self.log, self.loaded = {}, {}, {}, {}, {}, {}
+  self.reply_order = {}
   self.heard, self.stopped, self.fatal, self.timer = {}, 0, nil, 0
   self.peers, self.peers_told, self.says_hello_again = {}, 0, false
   self.role, self.term, self.leader = nil, nil, nil

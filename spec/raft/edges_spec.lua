@@ -53,6 +53,33 @@ describe("a follower", function()
     assert.same({ false, 1, 0 }, { answer.success, answer.conflict_index, answer.conflict_term })
   end)
 
+  it("follows its leader into that one's next term", function()
+    local c = played()
+    c:append("b", "a", 1, Cluster.log { 1 }, 0, 1)
+    c:append("b", "a", 2, Cluster.log { 1, 2 }, 1, 1)
+    assert.same({ 2, "b" }, { c.a:status().term, c.a:status().leader })
+    c.a:persist()
+    local answers = c:take "b"
+    assert.same({ 2, 2 }, { answers[#answers].term, answers[#answers].match })
+  end)
+
+  it("finds that an entry in the middle is another one", function()
+    local c = played()
+    c:append("b", "a", 1, Cluster.log { 1, 1, 1 }, 0, 3)
+    local forged = Cluster.log({ 1, 1, 1 }, { [2] = { payload = "forged" } })
+    assert.equal("corrupt", (c:append("b", "a", 1, forged, 0, 2)))
+  end)
+
+  it("that led before gives back what it kept of its peers when it learns of other members", function()
+    local c = leader()
+    for i = 1, 20 do c.a:propose("x" .. i) end -- in flight
+    local log = Cluster.log({ 1, 2 }, { [2] = Cluster.configuration_entry(2, { "a", "b" }) })
+    log[1] = c.a.core:entry(1)
+    log[2].chain = require "moonclave.formats".entry_chain(log[2], log[1].chain)
+    assert.equal("ok", (c:append("b", "a", 2, log, 1, 1)))
+    assert.same({ "a", "b" }, c.a:status().configuration.voters)
+  end)
+
   it("drops an entry of no term", function()
     local c = played()
     c:append("b", "a", 1, Cluster.log { 0 }, 0, 1)

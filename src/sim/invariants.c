@@ -324,6 +324,10 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 {
     struct sim *sim = node->sim;
     struct host_applied applied = host_applied(node->host);
+    if (status->applied_index != applied.index && !node->stopping) {
+        breach(sim, node, "applied_told", "has applied %" PRIu64 "; its core was told of %" PRIu64,
+               applied.index, status->applied_index);
+    }
     if (applied.index == node->watch.applied) return;
     if (applied.index < node->watch.applied) {
         violate(sim, node, "apply_once", "applied %" PRIu64 " after %" PRIu64, applied.index,
