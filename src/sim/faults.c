@@ -209,6 +209,17 @@ static void strike_no_memory(struct sim *sim)
 }
 
 /* A node loses its disk and comes back under its old id. */
+/* Blank nodes that are all started with the same --peers begin another cluster: that is what it is for. Once no first
+ * member has its data any more, whoever starts one again must say --join. */
+static bool founder_left(const struct sim *sim)
+{
+    for (unsigned n = 0; n < sim->plan.founders; n++) {
+        const struct sim_node *node = &sim->nodes[n];
+        if (node->spare || node->disk.configuration) return true;
+    }
+    return false;
+}
+
 static void strike_wipe(struct sim *sim)
 {
     struct sim_node *node = any_node(sim);
@@ -218,6 +229,7 @@ static void strike_wipe(struct sim *sim)
     if (node->host) node_crash(node);
     life_begin(node, random_next(&sim->world.random[STREAM_FAULTS]) | 1);
     node->wiped = true;
+    if (!founder_left(sim)) node->spare = true;
 }
 
 /* ---- network ---- */

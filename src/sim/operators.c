@@ -183,6 +183,7 @@ void operators_handover(struct sim_node *to)
     uint64_t held_us = sim->operators.holds_up_us;
     sim->operators.holds_up_us = 0;
     if (held_us == 0 || sim->phase != PHASE_SAFETY || !to->host || node_paused(to)) return;
+    COVER(sim, pauses);
     to->paused_until_us = sim->world.now_us + held_us;
 }
 
