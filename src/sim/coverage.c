@@ -59,8 +59,6 @@ static bool reachable(unsigned cell);
 void cover_received(struct sim_node *node, const struct raft_message *message)
 {
     unsigned role = host_raft(node->host) ? (unsigned)node->watch.role : ROLE_BLANK;
-    if (role == ROLE_BLANK && message->type != RAFT_REQUEST_VOTE && message->type != RAFT_APPEND)
-        return; /* for a former life under its id: rare, and nobody takes it in */
     unsigned cell = CELLS_RECEIVED + role * RECEIVED + received_of(message);
     if (role != ROLE_BLANK || reachable(cell)) node->sim->result->coverage.cells[cell]++;
 }
@@ -189,6 +187,7 @@ static bool reachable(unsigned cell)
         return peer / WINDOWS == PROGRESS_REPLICATE || peer == PROGRESS_PROBE * WINDOWS;
     }
     unsigned what = cell % RECEIVED;
+    if (what == GETS_CHUNK || what == GETS_CHUNK_RESULT) return false; /* none are sent here yet */
     return cell / RECEIVED != ROLE_BLANK || what == GETS_PRE_VOTE_REQUEST ||
            what == GETS_VOTE_REQUEST || what == GETS_ENTRIES || what == GETS_HEARTBEAT;
 }
