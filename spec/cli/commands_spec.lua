@@ -52,6 +52,22 @@ local function fake_node(answer, raw)
 end
 
 describe("the command line", function()
+  it("says what an order about members lacks, and where nobody answers", function()
+    cluster.run(function()
+      for name, missing in pairs { add = "ID", remove = "ID", promote = "ID", demote = "ID" } do
+        local code, text = run(name)
+        assert.are.equal(2, code)
+        assert.is_truthy(text:find(name .. ": " .. missing .. " is missing", 1, true), text)
+      end
+      local code, text = run("members", "sett", "n1")
+      assert.are_not.equal(0, code)
+      assert.is_truthy(text:find("members", 1, true), text)
+      code, text = run("transfer", "n2", "--addr", "127.0.0.1:1")
+      assert.are.equal(1, code)
+      assert.is_truthy(text:find("transfer: ", 1, true), text)
+    end)
+  end)
+
   it("explains itself", function()
     cluster.run(function()
       local code, text = run "help"
