@@ -204,9 +204,9 @@ describe("a restore", function()
       local restore, tree, why = state.restore(), state.new(), nil
       local empty = tree:hash()
       for at = 1, #bytes, size do
-        local ok
-        ok, why = restore:feed(bytes:sub(at, at + size - 1))
+        local ok, said = restore:feed(bytes:sub(at, at + size - 1))
         if not ok then
+          why = said
           assert.same({ nil, why }, { restore:feed "\xc0" }) -- it stays refused
           break
         end
@@ -281,12 +281,25 @@ describe("a restore", function()
         "\x81\xcb\0\0\0\0\0\0\0\0\1", "\x81\xcf\xff\xff\xff\xff\xff\xff\xff\xff\1" },
       ["nil, or an integer above"] = { "\x91\xc0", "\x81\xa1a\xc0", "\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff" },
       ["too deep"] = { ("\x91"):rep(25), ("\x91"):rep(100000) },
-      ["bytes behind"] = { "\x90\1", "\x91\1\1", "\x90\x90" },
       ["ends in the middle"] = { "", "\x91", "\x82\xa1a\1", "\x81\xa1a", "\x91\xa5abc", "\xdd\xff\xff\xff\xff",
         "\xdf\xff\xff\xff\xff", "\x91\xdb\xff\xff\xff\xff" },
       ["hash is another"] = { "\x90", "\x91\1", "\x80" },
     } do
       for _, bytes in ipairs(cases) do assert.matches(what, refused(bytes), 1, true) end
+    end
+  end)
+
+  it("says where the tree ends, and leaves what is behind it", function()
+    for bytes, own in pairs { ["\x90\1"] = 1, ["\x91\1\1"] = 2, ["\x90\x90"] = 1, ["\x91\xa3abc"] = 5 } do
+      for size = 1, #bytes do
+        local restore, taken = state.restore(), 0
+        for at = 1, #bytes, size do
+          local ok, used = restore:feed(bytes:sub(at, at + size - 1))
+          assert.is_true(ok)
+          taken = taken + used
+        end
+        assert.equal(own, taken)
+      end
     end
   end)
 

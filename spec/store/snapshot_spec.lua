@@ -136,6 +136,8 @@ local function found_in(s)
   if not entries then return nil, code, text end
   for i, entry in ipairs(entries) do model.log[model.base + i] = entry end
   if #entries ~= model.last - model.base then return nil, "inconsistent", "entries" end
+  local first = s:identity().cluster ~= 0 and support.CONFIGURATION_BYTES or ""
+  if durable.first_configuration ~= first then return nil, "inconsistent", "the first configuration" end
   if durable.snapshot.index > 0 then
     local bytes
     bytes, code, text = s:snapshot_read(durable.snapshot.index, 0)

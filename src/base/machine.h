@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/settings.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The stamps of the entry being applied (formats.md). */
@@ -50,8 +51,24 @@ struct machine {
     /* A hash of the whole state, kept as it changes: cheap. */
     uint64_t (*hash)(void *context);
 
-    /* Appends the canonical encoding of the whole state: for tests and, later, snapshots. */
+    /* Appends the canonical encoding of the whole state: for tests. */
     void (*encode)(void *context, struct buffer *out);
+
+    /* A snapshot: the bytes that encode would give now, made in steps between other calls, whatever these change.
+     * One at a time. begin answers the hash of what is to be written; step appends about work_max bytes' worth, and
+     * says whether there is more; end is called once, written or not. */
+    uint64_t (*snapshot_begin)(void *context);
+    bool (*snapshot_step)(void *context, size_t work_max, struct buffer *out);
+    void (*snapshot_end)(void *context);
+
+    /* The way back, loaded before or not: begin forgets app and state and loads the app's code without its init
+     * (SCRIPT, with the reason, where it does not load); feed takes the state's bytes in pieces of any size, and sets
+     * *used to how many of these belong to it; finish makes it the state, of which `entry` was the last applied.
+     * CORRUPT: not what snapshot_step gave, or of another hash; INTERNAL as above. */
+    enum error_code (*restore_begin)(void *context, struct slice bundle, struct error *error);
+    enum error_code (*restore_feed)(void *context, struct slice bytes, size_t *used, struct error *error);
+    enum error_code (*restore_finish)(void *context, const struct machine_entry *entry, uint64_t hash,
+                                      struct error *error);
 };
 
 #endif

@@ -32,6 +32,50 @@ struct host_peer {
     char address[ADDRESS_MAX + 1];
 };
 
+/*
+ * Work on snapshots' files, apart from the log's: carried out in the order given, slowly if need be,
+ * while the disk's other work goes on. Three kinds have a second part that belongs to the log's own
+ * order, behind every write given out before it.
+ */
+enum host_snapshot_kind {
+    HOST_SNAPSHOT_BEGIN,   /* one of this node's own; hashes and size are not known yet */
+    HOST_SNAPSHOT_WRITE,   /* its next bytes */
+    HOST_SNAPSHOT_FINISH,  /* complete: synced; then, in the log's order, what this node starts from.
+                              meta lacks its size only */
+    HOST_SNAPSHOT_ABORT,   /* given up; harmless when none is being taken */
+    HOST_SNAPSHOT_READ,    /* bytes of the complete one at meta.index */
+    HOST_SNAPSHOT_RECEIVE, /* bytes of one that comes in; without bytes: how much of it is there? */
+    HOST_SNAPSHOT_INSTALL, /* the one that came in: synced; then, in the log's order and in one
+                              transaction, what this node starts from, and its log the empty one
+                              behind it */
+    HOST_SNAPSHOT_COMPACT, /* in the log's order: the log up to up_to may go; then snapshots before
+                              the one at meta.index */
+};
+#define HOST_SNAPSHOT_KINDS 8
+
+struct host_snapshot_job {
+    enum host_snapshot_kind kind;
+    uint64_t token;                 /* of the report; 0: none is wanted (ABORT, COMPACT) */
+    struct raft_snapshot_meta meta; /* BEGIN, FINISH, RECEIVE, INSTALL; of READ and COMPACT the index.
+                                       Its configuration is borrowed for the call */
+    uint64_t offset;                /* READ, RECEIVE */
+    size_t max_bytes;               /* READ */
+    struct raft_payload bytes;      /* WRITE, RECEIVE: whoever keeps them takes a reference */
+    raft_index up_to;               /* COMPACT */
+};
+
+/* OK; DISK_FULL: not done (a snapshot being taken is given up, one coming in is as far as it was);
+ * UNAVAILABLE: too many snapshots are kept for others, or there is none of that index; CORRUPT of an
+ * INSTALL: the bytes do not make the snapshot. Anything else is the end of the node. */
+struct host_snapshot_report {
+    enum host_snapshot_kind kind;
+    uint64_t token;
+    enum error_code code;
+    const struct error *error;
+    uint64_t offset;           /* RECEIVE: how many bytes are there; FINISH: the size */
+    struct raft_payload bytes; /* READ: at least one, at most max_bytes; the caller's */
+};
+
 struct host_ports {
     void *context;
 
@@ -43,6 +87,8 @@ struct host_ports {
     void (*bootstrap)(void *context, struct slice configuration, uint64_t cluster); /* copies */
     void (*log_read)(void *context, uint64_t token, raft_index first, raft_index last,
                      size_t max_bytes);
+    /* Completion: host_snapshot_done. */
+    void (*snapshot)(void *context, const struct host_snapshot_job *job);
 
     /* Network, best effort, to a peer by id; borrowed for the call. What is forwarded arrives at
      * most once, and only in the lifetime it was sent to: a command must not be done twice. What
@@ -72,6 +118,8 @@ struct host_ports {
 
 struct host_options {
     struct identity identity; /* from the store: id, incarnation, cluster (0 while blank) */
+    struct slice first_configuration; /* from the store: the one at index 0, which a cluster is named
+                                         after; empty while blank. Copied */
     const char *address;      /* advertised host:port */
     const char *const *peers; /* --peers, as host:port or id=host:port; null: none given. Copied */
     size_t peer_count;
@@ -107,6 +155,7 @@ void host_persisted(struct host *host, uint64_t sequence, enum error_code code,
 void host_bootstrapped(struct host *host, enum error_code code, const struct error *error);
 void host_log_read(struct host *host, uint64_t token, const struct raft_entry *entries,
                    size_t count, enum error_code code, const struct error *error);
+void host_snapshot_done(struct host *host, const struct host_snapshot_report *report);
 
 /* ---- network ---- */
 /* Fills what this node says first; configuration is borrowed until the next call on the host. Only

@@ -442,7 +442,12 @@ static int restore_feed(lua_State *L)
     size_t size;
     const char *bytes = luaL_checklstring(L, 2, &size);
     struct error error;
-    return restore_answer(L, state_restore_feed(restore, slice_of(bytes, size), &error), &error);
+    size_t used = 0;
+    enum error_code code = state_restore_feed(restore, slice_of(bytes, size), &used, &error);
+    if (code) return restore_answer(L, code, &error);
+    lua_pushboolean(L, true);
+    lua_pushinteger(L, (lua_Integer)used);
+    return 2;
 }
 
 static int restore_finish(lua_State *L)

@@ -193,7 +193,10 @@ static int store_lua_identity(lua_State *L)
 static int store_lua_durable(lua_State *L)
 {
     const struct raft_durable *durable = store_durable(check_store(L));
-    lua_createtable(L, 0, 8);
+    struct slice first = store_first_configuration(check_store(L));
+    lua_createtable(L, 0, 9);
+    lua_pushlstring(L, (const char *)first.data, first.size);
+    lua_setfield(L, -2, "first_configuration");
     set_u64(L, "term", durable->hard_state.term);
     set_text(L, "vote", durable->hard_state.vote.text);
     set_u64(L, "last_index", durable->last_index);

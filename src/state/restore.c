@@ -56,9 +56,15 @@ void state_restore_free(struct state_restore *restore)
     memory_free(restore);
 }
 
-enum error_code state_restore_feed(struct state_restore *restore, struct slice bytes,
+bool state_restore_whole(const struct state_restore *restore)
+{
+    return restore->whole;
+}
+
+enum error_code state_restore_feed(struct state_restore *restore, struct slice bytes, size_t *used,
                                    struct error *error)
 {
+    size_t given = bytes.size;
     bool waiting = restore->rest.size > 0;
     if (waiting) {
         buffer_append_slice(&restore->rest, bytes);
@@ -68,11 +74,15 @@ enum error_code state_restore_feed(struct state_restore *restore, struct slice b
     struct mp_item item;
     bool malformed = false;
     enum error_code code = restore->failure.code;
-    while (!code && mp_read_some(&reader, &item, &malformed)) code = take(restore, &item);
+    while (!code && !restore->whole && mp_read_some(&reader, &item, &malformed))
+        code = take(restore, &item);
     if (!code && malformed) code = fail(restore, "malformed msgpack");
     if (code) return error_set(error, code, "%s", restore->failure.text);
     size_t left = (size_t)(reader.end - reader.at);
-    if (waiting) {
+    *used = restore->whole ? given - left : given;
+    if (restore->whole) {
+        buffer_clear(&restore->rest);
+    } else if (waiting) {
         buffer_consume(&restore->rest, bytes.size - left);
     } else {
         buffer_append(&restore->rest, reader.at, left);
@@ -102,7 +112,6 @@ enum error_code state_restore_finish(struct state_restore *restore, uint64_t has
 
 static enum error_code take(struct state_restore *restore, const struct mp_item *item)
 {
-    if (restore->whole) return fail(restore, "bytes behind the tree");
     if (restore->depth == 0 && item->type != MP_ARRAY && item->type != MP_MAP) {
         return fail(restore, "not a tree");
     }

@@ -192,9 +192,11 @@ void state_snapshot_end(struct state_snapshot *snapshot);            /* written 
  * of them. */
 struct state_restore;
 struct state_restore *state_restore_begin(void);
-/* CORRUPT: no canonical encoding of a tree; every further call answers the same. */
-enum error_code state_restore_feed(struct state_restore *restore, struct slice bytes,
+/* CORRUPT: no canonical encoding of a tree; every further call answers the same. *used: how many of the
+ * bytes belong to the tree: fewer than given once it is whole. */
+enum error_code state_restore_feed(struct state_restore *restore, struct slice bytes, size_t *used,
                                    struct error *error);
+bool state_restore_whole(const struct state_restore *restore); /* all of the tree is there */
 /* OK: all was there and its hash is `hash`; the tree's content is then what was read (as after
  * state_put_root: every pointer into the old one is dead), the old one belongs to `restore`. CORRUPT:
  * the tree is untouched. Not in a transaction or a snapshot. */

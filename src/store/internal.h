@@ -6,8 +6,8 @@
  *
  *   log(idx INTEGER PRIMARY KEY, bytes BLOB)   an entry's bytes: raft/entry.h. Rows up to the base
  *                                              are garbage that waits to be removed (compact.c)
- *   meta(key INTEGER PRIMARY KEY, bytes BLOB)  identity, hard state, snapshot meta, base of the log:
- *                                              meta.h; always all four
+ *   meta(key INTEGER PRIMARY KEY, bytes BLOB)  identity, hard state, snapshot meta, base of the log,
+ *                                              first configuration: meta.h; always all five
  *
  * Snapshots are files beside it: snapshot_file.h.
  */
@@ -60,6 +60,7 @@ struct store {
     struct raft_term_run *runs;  /* owned, durable points to them */
     struct raft_entry *configurations;
     struct blob *snapshot_configuration;
+    struct blob *first_configuration;
 
     struct store_tail tail; /* of what is durable */
     raft_index garbage;     /* rows from here to the base are to be removed; 0: none */

@@ -93,14 +93,16 @@ static enum error_code load_meta(struct store *store, struct error *error)
         expected++;
         result = SQLITE_OK;
     }
-    bool complete = result == SQLITE_DONE && expected == STORE_META_BASE + 1;
+    bool complete = result == SQLITE_DONE && expected == STORE_META_FIRST + 1;
     if (!code && result != SQLITE_DONE && result != SQLITE_ROW) {
         code = store_fail_sql(store, "cannot be read", result, error);
     } else if (!code && !complete) {
         code = refuse(store, ERROR_CORRUPT,
-                      "identity, hard state, snapshot meta and base are not all there", error);
+                      "identity, hard state, snapshot meta, base and first configuration are not all there", error);
     }
     sqlite3_finalize(row);
+    if (!code && (store->identity.cluster == 0) != (store->first_configuration->size == 0))
+        code = refuse(store, ERROR_CORRUPT, "a cluster without its first configuration", error);
     return code;
 }
 
@@ -115,6 +117,10 @@ static enum error_code decode_meta(struct store *store, int64_t key, struct slic
         code = store_meta_decode_hard_state(bytes, &store->durable.hard_state, &failure);
     } else if (key == STORE_META_BASE) {
         code = store_meta_decode_base(bytes, &store->durable.base, &failure);
+    } else if (key == STORE_META_FIRST) {
+        struct slice first;
+        code = store_meta_decode_first(bytes, &first, &failure);
+        if (!code) store->first_configuration = blob_new(first.data, first.size);
     } else {
         store->snapshot_configuration = blob_new(bytes.data, bytes.size);
         bytes.data = store->snapshot_configuration->data;

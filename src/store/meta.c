@@ -43,6 +43,13 @@ void store_meta_encode_base(const struct raft_log_base *base, struct buffer *out
     encode_named("", numbers, 3, STORE_META_BASE, out);
 }
 
+void store_meta_encode_first(struct slice configuration, struct buffer *out)
+{
+    size_t from = out->size;
+    buffer_append_slice(out, configuration);
+    seal(out, from, STORE_META_FIRST);
+}
+
 enum error_code store_meta_decode_identity(struct slice bytes, struct identity *identity,
                                            struct error *error)
 {
@@ -78,6 +85,13 @@ enum error_code store_meta_decode_base(struct slice bytes, struct raft_log_base 
     if (code) return code;
     *base = (struct raft_log_base){numbers[0], numbers[1], numbers[2]};
     return ERROR_OK;
+}
+
+enum error_code store_meta_decode_first(struct slice bytes, struct slice *configuration,
+                                        struct error *error)
+{
+    *configuration = bytes;
+    return unseal(configuration, STORE_META_FIRST, "first configuration", error);
 }
 
 /* ---- helpers ---- */

@@ -64,6 +64,9 @@ enum error_code store_bootstrap(struct store *store, struct slice configuration,
     buffer_clear(&store->scratch);
     store_meta_encode_snapshot(&snapshot, &store->scratch);
     if (result == SQLITE_OK) result = store_set_meta(store, STORE_META_SNAPSHOT);
+    buffer_clear(&store->scratch);
+    store_meta_encode_first(configuration, &store->scratch);
+    if (result == SQLITE_OK) result = store_set_meta(store, STORE_META_FIRST);
     code = result == SQLITE_OK ? store_commit(store, error)
                                : store_abandon(store, "cannot be written", result, error);
     if (code) {

@@ -129,6 +129,9 @@ static enum error_code create(struct store *store, const struct store_options *o
     buffer_clear(&store->scratch);
     store_meta_encode_base(&base, &store->scratch);
     if (!code) code = insert_meta(store, STORE_META_BASE, buffer_slice(&store->scratch), error);
+    buffer_clear(&store->scratch);
+    store_meta_encode_first((struct slice){0}, &store->scratch);
+    if (!code) code = insert_meta(store, STORE_META_FIRST, buffer_slice(&store->scratch), error);
     if (code) return code;
     snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
              STORE_APPLICATION_ID, STORE_FORMAT);

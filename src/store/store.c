@@ -57,6 +57,7 @@ void store_close(struct store *store)
     store_snapshots_close(store->snapshots);
     store_durable_free(store);
     blob_drop(store->snapshot_configuration);
+    blob_drop(store->first_configuration);
     store_names_deinit(&store->names);
     buffer_deinit(&store->scratch);
     memory_free(store);
@@ -65,6 +66,11 @@ void store_close(struct store *store)
 const struct raft_durable *store_durable(const struct store *store)
 {
     return &store->durable;
+}
+
+struct slice store_first_configuration(const struct store *store)
+{
+    return slice_of(store->first_configuration->data, store->first_configuration->size);
 }
 
 const struct identity *store_identity(const struct store *store)

@@ -44,6 +44,8 @@ void store_close(struct store *store);
 /* What was found at open; the store's memory. True until the first store_persist. */
 const struct raft_durable *store_durable(const struct store *store);
 const struct identity *store_identity(const struct store *store); /* kept current */
+/* What store_bootstrap was given, as found at open: a cluster is named after it. Empty in a blank node. */
+struct slice store_first_configuration(const struct store *store);
 
 /* Makes a blank node a member: the first configuration at index 0 and the cluster's id, in one
  * transaction. */
