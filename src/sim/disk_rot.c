@@ -31,9 +31,12 @@ bool disk_rot(struct sim_node *node)
     struct sim_disk *disk = &node->disk;
     if (disk->real) {
         if (!damage_file(node)) return false;
+    } else if (disk->snapshots.meta.index > 0 && chance(sim, STREAM_SNAPSHOTS, 400) && snapshots_rot(node)) {
+        disk->rot_index = 0;
     } else {
-        bool hard_state = disk->log.count == 0 || chance(sim, STREAM_FAULTS, 200);
-        disk->rot_index = hard_state ? 0 : 1 + draw(sim, STREAM_FAULTS, disk->log.count);
+        size_t base = disk->snapshots.base;
+        bool hard_state = disk->log.count == base || chance(sim, STREAM_FAULTS, 200);
+        disk->rot_index = hard_state ? 0 : base + 1 + draw(sim, STREAM_FAULTS, disk->log.count - base);
         TRACE(sim, node, "its disk rots: entry %" PRIu64 " (0: the hard state)", disk->rot_index);
     }
     disk->rotten = true;
@@ -62,7 +65,7 @@ bool disk_lose_tail(struct sim_node *node)
         buffer_deinit(&left);
         real->damage = damage;
         TRACE(sim, node, "its disk loses the last %u frames of the WAL", lost);
-    } else if (disk->log.count == 0) {
+    } else if (disk->log.count == disk->snapshots.base) {
         return false;
     }
     disk->rotten = true;

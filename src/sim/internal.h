@@ -36,6 +36,7 @@ enum sim_event_kind {
     EVENT_PEER_LOST,   /* a node notices a broken connection */
     EVENT_DISK_DONE,   /* a batch of writes, or a read, has reached the disk */
     EVENT_DISK_REPORT, /* the node learns of it */
+    EVENT_FILE_DONE,   /* a piece of work on snapshots' files is done */
     EVENT_CLIENT,      /* a client does its next thing */
     EVENT_SUBMIT,      /* a request arrives at its node */
     EVENT_OVERDUE,     /* a request should have been answered by now */
@@ -62,6 +63,7 @@ enum sim_stream {
     STREAM_DISK,
     STREAM_CLIENTS,
     STREAM_FAULTS,
+    STREAM_SNAPSHOTS,
     STREAMS
 };
 
@@ -115,6 +117,9 @@ enum sim_trace {
     TRACE_PHASE,
     TRACE_STORE,
     TRACE_ROT,
+    TRACE_SNAPSHOT,
+    TRACE_FILE_DONE,
+    TRACE_RESTORED,
 };
 
 void trace_mix(struct sim *sim, uint64_t value);
@@ -196,9 +201,51 @@ struct sim_mark { /* an index as it will be once every write noted is done */
     uint64_t time_ms;
 };
 
-enum sim_disk_op_kind { DISK_PERSIST, DISK_BOOTSTRAP, DISK_READ, DISK_TIDY /* of the disk itself */ };
+enum sim_disk_op_kind {
+    DISK_PERSIST,
+    DISK_BOOTSTRAP,
+    DISK_READ,
+    DISK_TIDY,    /* of the disk itself */
+    DISK_ADOPT,   /* what a finished snapshot leaves to the log's order: see disk_snapshot.c */
+    DISK_INSTALL,
+    DISK_COMPACT,
+    DISK_FILE,    /* reports only: work on snapshots' files */
+};
 
 struct sim_real;
+
+/* ---- disk_snapshot.c: snapshots' files, and what the log leaves to them ---- */
+
+enum sim_file_use { FILE_FREE, FILE_TAKING, FILE_INCOMING, FILE_COMPLETE };
+
+struct sim_file { /* of one snapshot */
+    enum sim_file_use use;
+    bool came_in;
+    bool looked; /* incoming: how much of it is there has been asked in this lifetime */
+    struct raft_snapshot_meta meta; /* its configuration is owned */
+    struct buffer bytes;
+};
+#define SIM_FILES 8 /* as many as the store has */
+
+struct sim_snapshots {
+    /* durable */
+    struct raft_snapshot_meta meta; /* what the node starts from; index 0: none. Its configuration is owned */
+    raft_index base; /* the log begins behind it; what the log array has up to there only tells what was there */
+    struct sim_file files[SIM_FILES];
+    /* of this lifetime: a queue beside the log's */
+    struct host_snapshot_job **jobs; /* owned, with what they point to: head ... head + count */
+    size_t head, count, capacity;
+    bool busy;
+    bool switching; /* an install is done, and its node does not know it yet */
+    uint64_t report_us;
+    raft_index finishing;  /* the newest of its own that it has called complete */
+    raft_index installing; /* the newest it has said is to be installed */
+    bool taking;           /* one of its own has been begun, and neither finished nor given up */
+    /* faults */
+    raft_index rot_index; /* of the model: the snapshot that has a damaged byte; 0: none */
+    uint64_t rot_at;
+    bool lost; /* the damage has been met: at the next start it is known to be beyond repair */
+};
 
 struct sim_disk_op {
     enum sim_disk_op_kind kind;
@@ -209,6 +256,7 @@ struct sim_disk_op {
     uint64_t token; /* READ */
     raft_index first, last;
     size_t bytes_max;
+    struct host_snapshot_job *job; /* ADOPT, INSTALL, COMPACT; owned */
 };
 
 struct sim_disk {
@@ -217,6 +265,7 @@ struct sim_disk {
     struct blob *configuration; /* at index 0; null: blank */
     struct raft_hard_state hard_state;
     struct sim_log log;
+    struct sim_snapshots snapshots;
     /* of this lifetime */
     struct sim_disk_op *ops; /* a queue: head ... head + count */
     size_t head, count, capacity;
@@ -252,13 +301,16 @@ void disk_note_persist(struct sim_node *node, const struct raft_persist *persist
 void disk_note_bootstrap(struct sim_node *node, struct slice configuration, uint64_t cluster);
 void disk_note_read(struct sim_node *node, uint64_t token, raft_index first, raft_index last,
                     size_t bytes_max);
+void disk_note_snapshot(struct sim_node *node, const struct host_snapshot_job *job); /* copies */
 void disk_on_done(struct sim *sim, struct sim_event *event);
+void disk_on_file_done(struct sim *sim, struct sim_event *event);
 void disk_on_report(struct sim *sim, struct sim_event *event);
 void disk_report_free(void *report);
 /* Fills what START needs from the model; the arrays belong to the caller (memory_free on runs and configurations). */
 void disk_durable(const struct sim_disk *disk, struct raft_durable *durable);
 const struct raft_durable *disk_found(const struct sim_node *node); /* what the real store says; null: the model */
-raft_term disk_term(const struct sim_disk *disk, raft_index index); /* durable; 0: not there */
+/* Durable, in the log or under the snapshot; 0: not there. */
+raft_term disk_term(const struct sim_disk *disk, raft_index index);
 
 /* ---- network.c ---- */
 
@@ -306,7 +358,11 @@ struct sim_machine {
     uint64_t version; /* index of the last command that changed the state */
     struct sim_register registers[SIM_KEYS];
     uint64_t hash;
-    raft_index applied; /* last index given to apply, by this lifetime */
+    raft_index applied; /* last index given to apply, by this lifetime; or of what was restored */
+    bool restoring;
+    struct buffer image; /* of the C machine: bytes of a snapshot that is taken, or restored */
+    size_t given;        /* of these, out */
+    bool ended;          /* these are all */
     uint64_t time_ms;   /* its stamp */
 };
 
@@ -529,6 +585,7 @@ void faults_deafen(struct sim_node *node); /* a partition: it hears nobody, and 
 struct sim_version { /* an entry seen at an index: one per term */
     raft_term term;
     uint64_t chain;
+    uint64_t time_ms;
     uint8_t type;
     uint32_t next; /* 0: none */
 };
@@ -542,6 +599,12 @@ struct sim_record {           /* all that is known of one index */
     uint64_t number;        /* the command applied there; 0: none */
     uint64_t state_hash, reply_hash;
     uint64_t host_chain; /* host_applied's; 0: not seen */
+    uint64_t host_state; /* ... and its hash of the state, where host_chain was seen */
+};
+
+struct sim_taken { /* a snapshot as somebody took it: everybody's of that index is the same */
+    struct raft_snapshot_meta meta; /* its configuration is owned */
+    struct buffer bytes;
 };
 
 struct sim_reign {   /* one term */
@@ -566,6 +629,8 @@ struct sim_ledger {
     struct sim_configuration *configurations; /* all that were seen, the first one first */
     size_t configuration_count, configuration_capacity;
     size_t configuration_committed; /* the place of the newest that is */
+    struct sim_taken *taken; /* by index, ascending */
+    size_t taken_count, taken_capacity;
 };
 
 void ledger_deinit(struct sim_ledger *ledger);
@@ -575,14 +640,31 @@ struct sim_ballot *ledger_ballot(struct sim_ledger *ledger, unsigned node, raft_
 /* The one chain an entry of this index and term has; 0: not seen. */
 const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_index index,
                                          raft_term term);
-void ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
-                        uint8_t type);
-void ledger_set_log(struct sim_reign *reign, const struct raft *raft, raft_index last);
+void ledger_add_version(struct sim_ledger *ledger, const struct raft_entry *entry);
+/* The term at an index of a core's log, or under what it has compacted away: that was committed. 0: not there. */
+raft_term ledger_term_of(const struct sim_ledger *ledger, const struct raft *raft, raft_index index);
+void ledger_set_log(const struct sim_ledger *ledger, struct sim_reign *reign, const struct raft *raft,
+                    raft_index last);
 /* The term at an index in the log of a term's leader; 0: not known or not there. */
 raft_term ledger_leader_term_at(const struct sim_ledger *ledger, raft_term term, raft_index index);
 /* The longest prefix of that log that a durable log has. */
 raft_index ledger_match(const struct sim_ledger *ledger, raft_term term,
                         const struct sim_disk *disk);
+
+/* ---- snapshots.c: what must hold of snapshots ---- */
+
+void check_snapshot_job(struct sim_node *node, const struct host_snapshot_job *job); /* before it is noted */
+void check_finished(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes);
+/* What was read of the snapshot at `index`. */
+void check_snapshot_bytes(struct sim_node *node, raft_index index, uint64_t offset, struct slice bytes);
+void check_installed(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes);
+void check_chunk(struct sim_node *node, const struct raft_message *message);
+void check_chunk_result(struct sim_node *node, const struct raft_message *message);
+void check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash);
+const struct sim_taken *ledger_taken(const struct sim_ledger *ledger, raft_index index); /* null: none was */
+void snapshots_forget_taken(struct sim_ledger *ledger); /* frees them */
+struct raft_snapshot_meta meta_copy(const struct raft_snapshot_meta *meta);
+void meta_free(struct raft_snapshot_meta *meta);
 
 void check_bootstrap(struct sim_node *node, struct slice configuration);
 void check_persist(struct sim_node *node,

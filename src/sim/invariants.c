@@ -146,10 +146,10 @@ void check_role(struct sim_node *node, enum raft_role role, raft_term term)
     struct raft_status status;
     raft_status(raft, &status);
     raft_index last = status.last_index;
-    while (last > 0 && raft_log_term(raft, last) == term) last--;
+    while (last > 0 && ledger_term_of(&sim->ledger, raft, last) == term) last--;
     reign->leader = node->number;
     reign->lifetime = node->lifetime;
-    ledger_set_log(reign, raft, last);
+    ledger_set_log(&sim->ledger, reign, raft, last);
     if (ledger_ballot(&sim->ledger, node->number, term)->durable != node->number + 1) {
         breach(sim, node, "leader_voted",
                "leads term %" PRIu64 " without a durable vote for itself", term);
@@ -166,7 +166,7 @@ static void check_complete(struct sim_node *node, const struct raft *raft, raft_
     raft_index index = sim->ledger.committed;
     while (index > 0 && sim->ledger.records[index].announced_in >= term) index--;
     if (index == 0) return;
-    raft_term held = raft_log_term(raft, index);
+    raft_term held = ledger_term_of(&sim->ledger, raft, index);
     if (held == sim->ledger.records[index].committed_term) return;
     violate(sim, node, "leader_complete",
             "leads term %" PRIu64 " with term %" PRIu64 " at index %" PRIu64 ", where term %" PRIu64
@@ -237,7 +237,7 @@ static void check_commit(struct sim_node *node, const struct raft *raft,
     }
     raft_index newest = 0;
     for (raft_index index = node->watch.commit + 1; index <= status->commit_index; index++) {
-        raft_term term = raft_log_term(raft, index);
+        raft_term term = ledger_term_of(ledger, raft, index);
         const struct sim_version *version = ledger_version(ledger, index, term);
         struct sim_record *record = ledger_record(ledger, index);
         if (!version) {
@@ -282,6 +282,7 @@ static void check_durable_index(struct sim_node *node, const struct raft *raft,
     raft_index index = status->durable_index;
     if (index == 0 || (index == node->watch.durable && status->last_index == node->watch.last))
         return;
+    if (node->disk.snapshots.switching) return; /* it will hear of another log presently */
     if (disk_term(&node->disk, index) != raft_log_term(raft, index)) {
         breach(node->sim, node, "durable_index",
                "believes %" PRIu64 " of term %" PRIu64 " durable; the disk has term %" PRIu64
@@ -324,6 +325,7 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 {
     struct sim *sim = node->sim;
     struct host_applied applied = host_applied(node->host);
+    if (applied.index < status->snapshot_index) return; /* what it covers is yet to be restored */
     if (status->applied_index != applied.index && !node->stopping) {
         breach(sim, node, "applied_told", "has applied %" PRIu64 "; its core was told of %" PRIu64,
                applied.index, status->applied_index);
@@ -340,8 +342,11 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
     }
     node->watch.applied = applied.index;
     struct sim_record *record = ledger_record(&sim->ledger, applied.index);
-    if (record->host_chain == 0) record->host_chain = applied.chain;
-    if (record->host_chain != applied.chain) {
+    if (record->host_chain == 0) {
+        record->host_chain = applied.chain;
+        record->host_state = applied.state_hash;
+    }
+    if (record->host_chain != applied.chain || record->host_state != applied.state_hash) {
         violate(sim, node, "state_agrees",
                 "the chain of results and states differs at index %" PRIu64, applied.index);
     }
@@ -363,13 +368,12 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
     watch->configuration = status->configuration_index;
     watch->stays_voter = check_stays_voter(status->configuration, node);
     raft_index index = status->last_index;
-    while (index >= status->first_index && !is_configuration(sim, raft, index)) {
-        bool seen = ledger_version(&sim->ledger, index, raft_log_term(raft, index)) != NULL;
+    while (index > 0 && !is_configuration(sim, raft, index)) {
+        bool seen = ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index)) != NULL;
         if (!seen) watch->configuration_known = false;
         if (!seen) return;
         index--;
     }
-    if (index < status->first_index) index = 0;
     if (index != status->configuration_index) {
         violate(sim, node, "configuration_recomputed",
                 "goes by the configuration of index %" PRIu64 "; its log's newest is at %" PRIu64,
@@ -379,8 +383,10 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
     struct slice stored = {0};
     if (index == 0 && node->disk.configuration)
         stored = slice_of(node->disk.configuration->data, node->disk.configuration->size);
-    else if (index > 0 && disk_term(&node->disk, index) == raft_log_term(raft, index))
+    else if (index > 0 && disk_term(&node->disk, index) == ledger_term_of(&sim->ledger, raft, index))
         stored = node->disk.log.entries[index - 1].payload.bytes;
+    if (index > 0 && index == node->disk.snapshots.meta.configuration_index)
+        stored = node->disk.snapshots.meta.configuration; /* the entry may be gone */
     if (stored.size == 0) return; /* not durable yet */
     struct buffer encoded = {0};
     raft_configuration_encode(status->configuration, &encoded);
@@ -394,7 +400,7 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
 static bool is_configuration(const struct sim *sim, const struct raft *raft, raft_index index)
 {
     const struct sim_version *version =
-        ledger_version(&sim->ledger, index, raft_log_term(raft, index));
+        ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index));
     return version && version->type == RAFT_CONFIGURATION;
 }
 
@@ -438,7 +444,7 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
     }
     for (raft_index index = node->machine.applied + 1; index <= entry->index; index++) {
         const struct sim_version *version =
-            ledger_version(&sim->ledger, index, raft_log_term(raft, index));
+            ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index));
         bool command = version && version->type == RAFT_COMMAND;
         if (!version || command != (index == entry->index)) {
             violate(sim, node, "apply_gapless",

@@ -56,9 +56,14 @@ void check_send(struct sim_node *node, const struct raft_message *message)
             check_role(node, RAFT_LEADER, message->term);
         }
         break;
-    case RAFT_READ_INDEX:
-    case RAFT_INSTALL_SNAPSHOT: /* none are taken in the simulator yet */
+    case RAFT_INSTALL_SNAPSHOT:
+        check_role(node, RAFT_LEADER, message->term);
+        check_chunk(node, message);
+        break;
     case RAFT_SNAPSHOT_RESULT:
+        check_chunk_result(node, message);
+        break;
+    case RAFT_READ_INDEX:
         break;
     }
 }
@@ -71,7 +76,7 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
     const struct sim_version *version = ledger_version(&sim->ledger, entry->index, entry->term);
     if (!version) {
         check_role(node, RAFT_LEADER, entry->term);
-        ledger_add_version(&sim->ledger, entry->index, entry->term, entry->chain, entry->type);
+        ledger_add_version(&sim->ledger, entry);
         if (entry->type == RAFT_CONFIGURATION) configuration_seen(sim, entry);
         return;
     }
@@ -220,6 +225,7 @@ void check_receiving(struct sim_node *node, const struct raft_message *message,
     before->clock_us = node_clock_us(node);
     uint64_t now_us = node->sim->world.now_us;
     before->quiet = node->disk.count == 0 && node->disk.report_us < now_us &&
+                    node->disk.snapshots.count == 0 && node->disk.snapshots.report_us < now_us &&
                     node->paused_until_us < now_us && /* or a report may wait behind this message */
                     !node->turn_scheduled;
     if (!raft) return;

@@ -209,6 +209,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_PEER_LOST] = {network_on_peer_lost, true},
         [EVENT_DISK_DONE] = {disk_on_done, false},
         [EVENT_DISK_REPORT] = {disk_on_report, true},
+        [EVENT_FILE_DONE] = {disk_on_file_done, false},
         [EVENT_CLIENT] = {clients_on_client, false},
         [EVENT_SUBMIT] = {clients_on_submit, true},
         [EVENT_OVERDUE] = {clients_on_overdue, true},
