@@ -239,7 +239,6 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     } else if (of_job) {
         const struct host_snapshot_report done = {told->job,    told->number, told->code,
                                                   &error,       told->offset, told->bytes};
-        told->bytes = (struct raft_payload){0};
         host_snapshot_done(node->host, &done);
     }
     node_leave(node);

@@ -283,7 +283,8 @@ static void kick(struct sim_node *node)
 
 static enum error_code carry_out(struct sim_node *node, struct host_snapshot_job *job, struct disk_report *told)
 {
-    if (!is_there(node, job)) return ERROR_UNAVAILABLE;
+    bool own = job->kind == HOST_SNAPSHOT_WRITE || job->kind == HOST_SNAPSHOT_FINISH;
+    if (!is_there(node, job)) return own ? ERROR_DISK_FULL : ERROR_UNAVAILABLE; /* it has been given up */
     enum error_code code = node->disk.real ? real_file_job(node, job, told) : verdict(node, job);
     TRACE(node->sim, node, "snapshot %" PRIu64 ": %s %s", job->meta.index, job_names[job->kind], error_name(code));
     if (code == ERROR_OK)

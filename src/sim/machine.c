@@ -123,7 +123,8 @@ static void watch_snapshot_end(void *context)
     machine->inner.snapshot_end(machine->inner.context);
 }
 
-static enum error_code watch_restore_begin(void *context, struct slice bundle, struct error *error)
+static enum error_code watch_restore_begin(void *context, const struct machine_entry *entry,
+                                           struct slice bundle, struct error *error)
 {
     struct sim_machine *machine = context;
     if (!slice_equal(bundle, buffer_slice(&machine->node->sim->bundle))) {
@@ -132,7 +133,7 @@ static enum error_code watch_restore_begin(void *context, struct slice bundle, s
     }
     machine->restoring = true;
     machine->loaded = false;
-    return machine->inner.restore_begin(machine->inner.context, bundle, error);
+    return machine->inner.restore_begin(machine->inner.context, entry, bundle, error);
 }
 
 static enum error_code watch_restore_feed(void *context, struct slice bytes, size_t *used, struct error *error)
@@ -358,10 +359,11 @@ static void own_snapshot_end(void *context)
     buffer_clear(&machine->image);
 }
 
-static enum error_code own_restore_begin(void *context, struct slice bundle, struct error *error)
+static enum error_code own_restore_begin(void *context, const struct machine_entry *entry,
+                                         struct slice bundle, struct error *error)
 {
     struct sim_machine *machine = context;
-    (void)bundle, (void)error;
+    (void)entry, (void)bundle, (void)error;
     memset(machine->registers, 0, sizeof machine->registers);
     machine->version = 0;
     machine->hash = 0;

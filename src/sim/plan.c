@@ -9,18 +9,21 @@
 #include <assert.h>
 
 #define APP_ELECTION_FACTOR 5
+#define NEVER               (UINT64_C(1) << 40) /* bytes of log, before a snapshot is taken */
 
 static void draw_settings(struct sim *sim);
+static void draw_snapshots(struct sim *sim);
 static void draw_network(struct sim *sim);
 static void draw_disk_and_nodes(struct sim *sim);
 static void draw_leases(struct sim *sim);
 static void draw_clients(struct sim *sim);
 static void draw_faults(struct sim *sim, bool operated);
 static void (*const calms[SIM_CALMS])(struct sim_plan *plan);
-static uint64_t one_of(struct sim *sim, const uint64_t *choices, size_t count);
-#define ONE_OF(sim, ...)                           \
-    one_of((sim), (const uint64_t[]){__VA_ARGS__}, \
+static uint64_t one_of(struct sim *sim, enum sim_stream stream, const uint64_t *choices, size_t count);
+#define ONE_FROM(sim, stream, ...)                           \
+    one_of((sim), (stream), (const uint64_t[]){__VA_ARGS__}, \
            sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+#define ONE_OF(sim, ...) ONE_FROM((sim), STREAM_PLAN, __VA_ARGS__)
 
 #define OPERATED 600 /* permille of the seeds: operators are at work */
 
@@ -88,6 +91,7 @@ void plan_draw(struct sim *sim)
     plan->nodes = plan->founders + (operated ? spares : 0);
     if (plan->nodes > SIM_NODES_MAX) plan->nodes = SIM_NODES_MAX;
     draw_settings(sim);
+    draw_snapshots(sim);
     draw_network(sim);
     draw_disk_and_nodes(sim);
     draw_clients(sim);
@@ -135,6 +139,18 @@ static void draw_settings(struct sim *sim)
     settings->request_timeout_ms = election_ms * 5;
     settings->stop_timeout_ms = election_ms * 5;
     settings->waiting_max = ONE_OF(sim, 2, 100000, 100000);
+}
+
+/* From a snapshot every few entries to none at all. An app's state is larger than the C machine's, and so are the
+ * pieces it is sent in, or a transfer would outlast the run. */
+static void draw_snapshots(struct sim *sim)
+{
+    struct settings *settings = &sim->plan.settings;
+    bool app = sim->options.bundle.size > 0;
+    settings->snapshot_log_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 500, 2000, 2000, 10000, 50000, NEVER, NEVER);
+    settings->trailing_entries = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 0, 1, 5, 20, 1000);
+    settings->snapshot_chunk_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 16, 100, 400, 262144) * (app ? 20 : 1);
+    settings->snapshot_window = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 2, 8);
 }
 
 static void draw_network(struct sim *sim)
@@ -286,7 +302,7 @@ static void (*const calms[SIM_CALMS])(struct sim_plan *plan) = {
 #undef X
 };
 
-static uint64_t one_of(struct sim *sim, const uint64_t *choices, size_t count)
+static uint64_t one_of(struct sim *sim, enum sim_stream stream, const uint64_t *choices, size_t count)
 {
-    return choices[draw(sim, STREAM_PLAN, count)];
+    return choices[draw(sim, stream, count)];
 }
