@@ -2,6 +2,7 @@
 --   node.disk.snapshots[index] = { meta, bytes }   complete ones; disk.snapshot is the meta that the node starts from
 --   node.disk.incoming = { meta, bytes }           one that comes in, as far as it came
 -- Entries up to disk.base.index are still in disk.entries, and nobody reads them.
+local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 
 local M = { in_log_order = { finish = true, install = true, compact = true } }
@@ -92,7 +93,7 @@ end
 
 function M.machine_begin(machine)
   machine.writing = encode(machine)
-  return machine.hash_value
+  return base.hash(machine.writing)
 end
 
 function M.machine_step(machine, work)
@@ -112,14 +113,15 @@ end
 function M.machine_finish(machine, entry, hash)
   local ok, inner = pcall(string.unpack, "<s4", machine.reading)
   if not ok then return "corrupt", "it ends in the middle" end
+  if #inner < 8 then return "corrupt", "it is too short" end
   machine.hash_value, machine.restored_at = string.unpack("<i8", inner), entry
   local at = 9
   while at <= #inner do
-    local body
-    body, at = string.unpack("<s4", inner, at)
-    machine.commands[#machine.commands + 1] = { body = body }
+    local whole, body, next = pcall(string.unpack, "<s4", inner, at)
+    if not whole then return "corrupt", "a command is cut short" end
+    machine.commands[#machine.commands + 1], at = { body = body }, next
   end
-  if machine.hash_value ~= hash then return "corrupt", "its hash is another" end
+  if base.hash(machine.reading) ~= hash then return "corrupt", "its hash is another" end
 end
 
 return M
