@@ -42,6 +42,7 @@ struct raft_transfer {
     uint64_t next;       /* the next byte to be read and sent */
     uint64_t read_token; /* of its outstanding CHUNK_READ; 0: none */
     uint64_t heard_us;   /* the last that was heard of it, or the offer */
+    uint64_t patience_us; /* how long silence may last before a new attempt: what answers take, and what they took */
 };
 
 struct raft_peer {

@@ -597,7 +597,7 @@ struct sim_record {           /* all that is known of one index */
     raft_term announced_in; /* the term of whoever announced the commit first */
     raft_term applied_term; /* 0: not applied yet */
     uint64_t number;        /* the command applied there; 0: none */
-    uint64_t state_hash, reply_hash;
+    uint64_t state_hash, reply_hash, time_ms;
     uint64_t host_chain; /* host_applied's; 0: not seen */
     uint64_t host_state; /* ... and its hash of the state, where host_chain was seen */
 };
@@ -611,6 +611,7 @@ struct sim_reign {   /* one term */
     uint32_t leader; /* its node; NOBODY: none seen */
     uint32_t lifetime;
     raft_index last; /* of its log when it was elected: what follows is of its term */
+    bool lost_time;  /* that log was empty behind its snapshot: nobody has told it the last stamp */
     struct raft_term_run *runs;
     size_t run_count;
 };

@@ -149,6 +149,7 @@ void check_role(struct sim_node *node, enum raft_role role, raft_term term)
     while (last > 0 && ledger_term_of(&sim->ledger, raft, last) == term) last--;
     reign->leader = node->number;
     reign->lifetime = node->lifetime;
+    reign->lost_time = last > 0 && last < status.first_index;
     ledger_set_log(&sim->ledger, reign, raft, last);
     if (ledger_ballot(&sim->ledger, node->number, term)->durable != node->number + 1) {
         breach(sim, node, "leader_voted",
@@ -463,14 +464,16 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
         record->number = number;
         record->state_hash = state_hash;
         record->reply_hash = reply_hash;
+        record->time_ms = entry->time_ms;
         if (entry->index > sim->ledger.applied) sim->ledger.applied = entry->index;
         clients_applied(node, entry->index, number, body);
     }
     if (record->applied_term != entry->term || record->number != number ||
-        record->state_hash != state_hash || record->reply_hash != reply_hash) {
+        record->state_hash != state_hash || record->reply_hash != reply_hash ||
+        record->time_ms != entry->time_ms) {
         violate(sim, node, "state_agrees",
                 "index %" PRIu64 " of term %" PRIu64
-                " gives another command, reply or state than elsewhere",
+                " gives another command, time, reply or state than elsewhere",
                 entry->index, entry->term);
     }
 }
@@ -528,8 +531,9 @@ static void check_entries(struct sim_node *node, const struct raft_persist *pers
                     "writes index %" PRIu64 " where %" PRIu64 " is next", entry->index, last);
             return;
         }
+        bool begins = entry->term > previous.term && ledger_reign(&sim->ledger, entry->term)->lost_time;
         if (entry->term < previous.term || entry->term > term ||
-            entry->time_ms < previous.time_ms) {
+            (entry->time_ms < previous.time_ms && !begins)) {
             violate(sim, node, "log_ascends",
                     "index %" PRIu64 ": term %" PRIu64 " time %" PRIu64 " behind term %" PRIu64
                     " time %" PRIu64 ", in term %" PRIu64,

@@ -141,8 +141,7 @@ void check_restored(struct sim_node *node, const struct machine_entry *entry, ui
                 entry->index, index, last);
         return;
     }
-    const struct sim_version *version = ledger_version(&sim->ledger, last, ledger_record(&sim->ledger, last)->applied_term);
-    uint64_t time_ms = version ? version->time_ms : entry->time_ms;
+    uint64_t time_ms = last > 0 ? ledger_record(&sim->ledger, last)->time_ms : entry->time_ms;
     if (hash == taken->meta.state_hash && entry->time_ms == time_ms) return;
     violate(sim, node, "state_agrees",
             "restored at %" PRIu64 " its state is %016" PRIx64 " at %" PRIu64 " ms; it was %016" PRIx64
