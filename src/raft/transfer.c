@@ -54,7 +54,7 @@ void raft_transfer(struct raft *raft, struct raft_peer *peer)
 void raft_transfer_interrupted(struct raft *raft, struct raft_peer *peer)
 {
     struct raft_transfer *transfer = &peer->transfer;
-    transfer->offered = true;
+    transfer->offered = transfer->broken_off = true;
     transfer->offer_due = false;
     transfer->read_token = 0;
     transfer->heard_us = raft->now_us;
@@ -138,7 +138,7 @@ static void begin(struct raft *raft, struct raft_peer *peer)
     assert(newest && newest->index >= raft->log.base.index);
     assert(raft->settings.snapshot_chunk_bytes > 0 && raft->settings.snapshot_window > 0);
     raft_peer_snapshot(peer, newest->index);
-    peer->transfer.begun_us = raft->now_us;
+    peer->transfer.begun_us = peer->transfer.heard_us = raft->now_us;
     peer->transfer.patience_us = PATIENCE_HEARTBEATS * raft->settings.heartbeat_us;
     peer->transfer.offer_due = true;
 }
@@ -148,7 +148,7 @@ static void drive(struct raft *raft, struct raft_peer *peer)
     struct raft_transfer *transfer = &peer->transfer;
     const struct raft_snapshot_meta *meta = raft_snapshots_find(raft, transfer->index);
     bool quiet = raft->now_us - transfer->heard_us >= transfer->patience_us && transfer->read_token == 0;
-    if (quiet) {
+    if (quiet && !transfer->broken_off) {
         uint64_t most_us = PATIENCE_TIMEOUTS * raft->settings.election_timeout_us;
         transfer->patience_us = raft_least(2 * transfer->patience_us, most_us);
     }
@@ -170,7 +170,7 @@ static void offer(struct raft *raft, struct raft_peer *peer)
     }
     transfer->attempt = ++raft->snapshots.attempt;
     transfer->offered = true;
-    transfer->offer_due = false;
+    transfer->offer_due = transfer->broken_off = false;
     transfer->next = 0;
     transfer->heard_us = raft->now_us;
     send_chunk(raft, peer, &nothing);
