@@ -138,7 +138,8 @@ void trace_line(struct sim *sim, const struct sim_node *node, const char *format
     X(bridge) X(isolate_leader) X(strand_leader) \
     X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe) \
     X(bit_rot) X(lost_tail) X(clock_rate) X(no_memory) \
-    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority) X(forget)
+    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority) X(forget) \
+    X(snapshot)
 /* clang-format on */
 
 enum sim_fault {

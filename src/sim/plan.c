@@ -63,6 +63,7 @@ static const struct {
     [FAULT_transfer] = {"transfer", 800, 10},
     [FAULT_priority] = {"priority", 200, 3},
     [FAULT_forget] = {"forget", 400, 4},
+    [FAULT_snapshot] = {"snapshot", 400, 6},
 };
 
 const char *sim_fault_name(unsigned fault)
@@ -149,6 +150,7 @@ static void draw_snapshots(struct sim *sim)
     bool app = sim->options.bundle.size > 0;
     settings->snapshot_log_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 500, 2000, 2000, 10000, 50000, NEVER, NEVER);
     settings->trailing_entries = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 0, 1, 5, 20, 1000);
+    settings->trailing_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 300, 2000, 67108864, 67108864);
     settings->snapshot_chunk_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 16, 100, 400, 262144) * (app ? 20 : 1);
     settings->snapshot_window = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 2, 8);
 }
@@ -218,8 +220,9 @@ static void draw_faults(struct sim *sim, bool operated)
     plan->fault_least_us = plan->election_us / 8;
     plan->fault_most_us = plan->election_us * draw_between(sim, STREAM_PLAN, 1, 5);
     for (unsigned i = 0; i < FAULTS; i++) {
-        bool in = chance(sim, STREAM_PLAN, faults[i].in_seed);
-        uint64_t weight = draw_between(sim, STREAM_PLAN, 1, faults[i].weight_most);
+        enum sim_stream stream = i == FAULT_snapshot ? STREAM_SNAPSHOTS : STREAM_PLAN;
+        bool in = chance(sim, stream, faults[i].in_seed);
+        uint64_t weight = draw_between(sim, stream, 1, faults[i].weight_most);
         bool by_operators = i >= FAULT_join && i <= FAULT_priority;
         plan->weight[i] = in && (operated || !by_operators) ? (unsigned)weight : 0;
         plan->weights += plan->weight[i];

@@ -387,7 +387,12 @@ static uint64_t patience_us(const struct sim *sim)
         if (sim->nodes[n].disk.intended_count > longest)
             longest = sim->nodes[n].disk.intended_count;
     }
-    return 60 * plan->election_us + 2 * plan->late_most_us + 2 * trip * (longest + 20);
+    uint64_t state = 0; /* a snapshot may have to travel, piece by piece */
+    for (size_t i = 0; i < sim->ledger.taken_count; i++) {
+        if (sim->ledger.taken[i].bytes.size > state) state = sim->ledger.taken[i].bytes.size;
+    }
+    uint64_t pieces = state / plan->settings.snapshot_chunk_bytes + (state > 0 ? 10 : 0);
+    return 60 * plan->election_us + 2 * plan->late_most_us + 2 * trip * (longest + 20 + 2 * pieces);
 }
 
 static void poll_again(struct sim *sim)
