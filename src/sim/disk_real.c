@@ -84,6 +84,7 @@ bool real_begin(struct sim_node *node, bool faults)
         .incarnation = node->disk.incarnation,
         .page_size = sim->plan.page_size,
         .checkpoint_pages = sim->plan.checkpoint_pages,
+        .snapshot_block = sim->plan.snapshot_block,
     };
     limit(node);
     if (faults && chance(sim, STREAM_DISK, sim->plan.open_fails)) {

@@ -152,6 +152,7 @@ static void draw_snapshots(struct sim *sim)
     settings->trailing_entries = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 0, 1, 5, 20, 1000);
     settings->trailing_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 300, 2000, 67108864, 67108864);
     settings->snapshot_chunk_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 16, 100, 400, 262144) * (app ? 20 : 1);
+    sim->plan.snapshot_block = (uint32_t)ONE_FROM(sim, STREAM_SNAPSHOTS, 50, 300, 65536);
     settings->snapshot_window = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 2, 8);
 }
 
