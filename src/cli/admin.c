@@ -47,8 +47,9 @@ static int transfer_run(int argc, char **argv);
 static int snapshot_run(int argc, char **argv);
 
 #define FIELD(name) offsetof(struct admin_options, name)
-#define COMMON                                                                                                     \
-    {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", "any node's address (127.0.0.1:5001)"},                 \
+#define COMMON COMMON_AT("any node's address (127.0.0.1:5001)")
+#define COMMON_AT(address_help)                                                                                    \
+    {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", address_help},                                          \
         {"json", FLAG_BOOLEAN, FIELD(json), 0, 0, NULL, "the answer as JSON"},                                     \
         {"timeout", FLAG_INTEGER, FIELD(timeout_s), 1, 86400, "SECONDS", "how long to wait (60)"}
 #define YES {"yes", FLAG_BOOLEAN, FIELD(yes), 0, 0, NULL, "does not ask, on a terminal, whether that is meant"}
@@ -73,7 +74,7 @@ static const struct flag members_rows[] = {
     {"force", FLAG_BOOLEAN, FIELD(force), 0, 0, NULL, "set: also learners that have not caught up yet"},
 };
 static const struct flag transfer_rows[] = {COMMON};
-static const struct flag snapshot_rows[] = {COMMON};
+static const struct flag snapshot_rows[] = {COMMON_AT("the node's address (127.0.0.1:5001)")};
 
 #define FLAGS(name, rows_, arguments_)                                                                            \
     {.command = name, .rows = rows_, .count = sizeof rows_ / sizeof *rows_, .arguments = arguments_,              \
@@ -151,7 +152,7 @@ const struct cli_command snapshot_command = {
     .usage = "[flags]",
     .help = "The node at --addr writes its state to disk as of what it has applied, and lets go of the log before it.\n"
             "Nodes do so by themselves when the log has become long (snapshot_log_bytes); this is for right before a\n"
-            "restart or a copy of the data folder. Waits until the snapshot is durable and says its index and size.\n",
+            "restart, which is quick then. Waits until the snapshot is durable and says its index and size.\n",
     .flags = &snapshot_flags,
     .run = snapshot_run,
 };
