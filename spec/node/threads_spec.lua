@@ -124,9 +124,8 @@ describe("a node's threads", function()
       local second, second_chain = append(t, 10, 10)
       ok(take(t, second, second_chain, 10))
       t:snapshot { kind = "compact", meta = meta_of(second), up_to = second }
-      local none, why = read_all(t, last, 100)
       wait_for(t, "the older one is forgotten", function(c) return c.waiting == 0 end)
-      none, why = read_all(t, last, 100)
+      local none, why = read_all(t, last, 100)
       assert.is_nil(none)
       assert.are.equal("unavailable", why.code)
     end)
@@ -284,7 +283,7 @@ describe("a node's threads on a disk that is full", function()
   end)
 
   it("keep what came in of one, and go on from there", function()
-    local call, refused, through = 0, 0, false
+    local call, refused, through = 0, 0, nil
     repeat
       call = call + 1
       local t <close> = open("/data", call)
@@ -305,7 +304,8 @@ describe("a node's threads on a disk that is full", function()
       while not installed do
         local report, there
         if at < size then
-          report, there = ask_or_again { kind = "receive", meta = meta, offset = at, bytes = bytes:sub(at + 1, at + 30000) }
+          local piece = bytes:sub(at + 1, at + 30000)
+          report, there = ask_or_again { kind = "receive", meta = meta, offset = at, bytes = piece }
           at = report and report.offset or there
         else
           report, there = ask_or_again { kind = "install", meta = meta }
@@ -338,7 +338,7 @@ end)
 
 describe("a node's threads on a disk that fails", function()
   it("say so, at whichever call, and nothing after it is said to be done", function()
-    local call, failures, through = 0, 0, false
+    local call, failures, through = 0, 0, nil
     repeat
       call = call + 1
       local t <close> = open("/data", call)
