@@ -220,7 +220,6 @@ describe("a data folder", function()
       w.n1:crash()
       return code
     end
-    assert.equal("version", fatal { snapshot_index = 1 })
     assert.equal("version", fatal { format_level = 2 })
     assert.is_nil(fatal { format_level = 1 })
     w.n1.disk.cluster = w.n1.disk.cluster + 1

@@ -8,6 +8,7 @@
 --   w:settle()                     -- turns, writes and packets until there is nothing left to do
 local base = require "moonclave.base"
 local formats = require "moonclave.formats"
+local files = require "host.world_files"
 local host = require "moonclave.host"
 
 local World = {}
@@ -49,7 +50,8 @@ local incarnations = 100
 -- A new, blank disk.
 function Node:wipe()
   incarnations = incarnations + 1
-  self.disk = { incarnation = incarnations, cluster = 0, configuration = "", term = 0, vote = "", entries = {} }
+  self.disk = { incarnation = incarnations, cluster = 0, configuration = "", term = 0, vote = "", entries = {},
+    base = { index = 0, term = 0, chain = 0 }, snapshots = {} }
 end
 
 local function machine_of(node)
@@ -77,6 +79,17 @@ local function machine_of(node)
       return ("answer %d %s"):format(#machine.commands, body)
     end,
     hash = function() return machine.hash_value end,
+    snapshot_begin = function() return files.machine_begin(machine) end,
+    snapshot_step = function(work) return files.machine_step(machine, work) end,
+    snapshot_end = function() machine.writing = nil end,
+    restore_begin = function(entry, bundle)
+      machine.bundle, machine.loaded_at, machine.commands, machine.hash_value = bundle, entry, {}, 0
+      machine.load_count = (machine.load_count or 0) + 1
+      machine.reading = ""
+      if node.on_load and node.on_load() then return "script", node.on_load() end
+    end,
+    restore_feed = function(bytes) return files.machine_feed(machine, bytes) end,
+    restore_finish = function(entry, hash) return files.machine_finish(machine, entry, hash) end,
   }
 end
 
@@ -97,6 +110,7 @@ local function ports_of(node)
     log_read = function(token, first, last, max_bytes)
       node.log_reads[#node.log_reads + 1] = { token = token, first = first, last = last, max_bytes = max_bytes }
     end,
+    snapshot = function(job) node.jobs[#node.jobs + 1] = job end,
     send = function(to, frame, name) packet("message", to, { frame = frame, name = name }) end,
     forward = function(to, ticket, request) packet("forward", to, { ticket = ticket, request = request }) end,
     forward_reply = function(to, ticket, code, body)
@@ -133,19 +147,23 @@ function Node:start(overrides)
   for k, v in pairs(world.options.settings or {}) do settings[k] = v end
   for k, v in pairs(o.settings or {}) do settings[k] = v end
   self.writes, self.log_reads, self.replies, self.asked, self.log, self.loaded = {}, {}, {}, {}, {}, {}
+  self.jobs = files.open(self.disk)
   self.reply_order = {}
   self.heard, self.stopped, self.fatal, self.timer = {}, 0, nil, 0
   self.peers, self.peers_told, self.says_hello_again = {}, 0, false
   self.role, self.term, self.leader = nil, nil, nil
   self.host = host.new {
     id = self.id, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
+    first_configuration = self.disk.configuration,
     address = o.address, peers = not o.join and (o.peers or world.peers) or nil, join = o.join,
     bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
     lua_release = o.lua_release or "5.4.4", seed = o.seed or #self.id * 1000 + self.disk.incarnation,
     apply_slice_us = o.apply_slice_us or 0, settings = settings, ports = ports_of(self), machine = machine_of(self),
   }
   local durable = {
-    term = self.disk.term, vote = self.disk.vote, configuration = self.disk.configuration, entries = self.disk.entries,
+    term = self.disk.term, vote = self.disk.vote, configuration = self.disk.configuration,
+    entries = table.move(self.disk.entries, self.disk.base.index + 1, #self.disk.entries, 1, {}),
+    base = self.disk.base, snapshot = self.disk.snapshot,
   }
   for k, v in pairs(o.durable or {}) do durable[k] = v end
   self.host:start(durable)
@@ -216,6 +234,19 @@ function Node:refuse()
   end
 end
 
+-- Carries out and reports the work on snapshots' files that waits, `most` of it; what is written to the log first.
+function Node:work(most)
+  local done = 0
+  while #self.jobs > 0 and done < (most or math.huge) and not self.fatal do
+    local job = table.remove(self.jobs, 1)
+    if files.in_log_order[job.kind] then self:flush() end
+    local report = files.carry_out(self.disk, job)
+    if report then self.host:snapshot_done(report) end
+    done = done + 1
+  end
+  return done > 0
+end
+
 -- Answers the log reads that wait, `most` entries each.
 function Node:read_log(most)
   local reads = self.log_reads
@@ -223,6 +254,7 @@ function Node:read_log(most)
   for _, read in ipairs(reads) do
     local entries = {}
     for i = read.first, math.min(read.last, #self.disk.entries, read.first + (most or math.huge) - 1) do
+      if i <= self.disk.base.index then break end
       entries[#entries + 1] = self.disk.entries[i]
     end
     self.host:log_read(read.token, entries)
@@ -382,6 +414,7 @@ function World:settle()
         node:turn()
         if not node.held then moved = node:flush() or moved end
         moved = node.host and node:read_log() or moved
+        if not node.held then moved = node.host and node:work() or moved end
         node:turn()
       end
     end

@@ -61,11 +61,12 @@ struct machine {
     bool (*snapshot_step)(void *context, size_t work_max, struct buffer *out);
     void (*snapshot_end)(void *context);
 
-    /* The way back, loaded before or not: begin forgets app and state and loads the app's code without its init
-     * (SCRIPT, with the reason, where it does not load); feed takes the state's bytes in pieces of any size, and sets
-     * *used to how many of these belong to it; finish makes it the state, of which `entry` was the last applied.
-     * CORRUPT: not what snapshot_step gave, or of another hash; INTERNAL as above. */
-    enum error_code (*restore_begin)(void *context, struct slice bundle, struct error *error);
+    /* The way back, loaded before or not: begin forgets app and state and loads the app's code without its init;
+     * `entry` is load's (SCRIPT, with the reason, where it does not load). feed takes the state's bytes in pieces of
+     * any size, and sets *used to how many of these belong to it. finish makes it the state, of which `entry` was the
+     * last applied. CORRUPT: not what snapshot_step gave, or of another hash; INTERNAL as above. */
+    enum error_code (*restore_begin)(void *context, const struct machine_entry *entry, struct slice bundle,
+                                     struct error *error);
     enum error_code (*restore_feed)(void *context, struct slice bytes, size_t *used, struct error *error);
     enum error_code (*restore_finish)(void *context, const struct machine_entry *entry, uint64_t hash,
                                       struct error *error);

@@ -30,7 +30,7 @@ static enum error_code apply_configuration(struct host *host, const struct raft_
 static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_command(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_session(struct host *host, const struct raft_entry *entry);
-static void load_app(struct host *host, const struct raft_entry *entry,
+static void load_app(struct host *host, const struct machine_entry *stamps,
                      const struct init_payload *init);
 static void warn_of_another_app(struct host *host);
 static void answer_index(struct host *host, const struct raft_entry *entry, enum error_code code);
@@ -50,7 +50,7 @@ bool apply_run(struct host *host, uint64_t until_us)
 {
     struct apply *apply = &host->apply;
     bool over = false;
-    while (apply->applied < apply->committed && !over && !host->dead &&
+    while (apply->applied < apply->committed && !over && !host->dead && !restoring(host) &&
            host->stop.stage < STOP_DRAINING) {
         const struct raft_entry *entry = next_entry(host);
         if (entry == NULL) break;
@@ -100,6 +100,7 @@ void apply_log_read(struct host *host, const struct raft_entry *entries, size_t 
     apply->token = 0;
     for (size_t i = 0; i < count; i++) {
         raft_index index = apply->asked_first + i;
+        if (index <= apply->applied) continue; /* came from memory, and may be compacted by now */
         if (entries[i].index != index || entries[i].term != raft_log_term(host->raft, index)) {
             error_set(&error, ERROR_CORRUPT,
                       "the log on the disk holds another entry at %" PRIu64 " than was committed",
@@ -154,9 +155,14 @@ static void let_go(struct apply *apply, raft_index applied)
     if (apply->held_count == 0) apply->held_at = 0;
 }
 
-void apply_deinit(struct host *host)
+void apply_forget(struct host *host)
 {
     let_go(&host->apply, UINT64_MAX);
+}
+
+void apply_deinit(struct host *host)
+{
+    apply_forget(host);
     memory_free(host->apply.held);
     buffer_deinit(&host->apply.reply);
 }
@@ -182,6 +188,8 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
     system_chain(&host->system, entry->index, code, buffer_slice(&apply->reply), state_hash);
     apply->term = entry->term;
     apply->applied = entry->index;
+    apply->log_chain = entry->chain;
+    host->snapshots.log_bytes += raft_entry_size(entry);
     host->counters.applied++;
     answer_index(host, entry, code);
     let_go(apply, apply->applied);
@@ -213,6 +221,7 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
     enum error_code code;
     if (!sessions_admit(sessions, &host->settings, entry, &code, reply)) return code;
     struct machine_entry stamps = stamps_of(host, entry);
+    host->system.entry = stamps;
     code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes, reply);
     if (code == ERROR_INTERNAL)
         machine_failed(host, entry->index);
@@ -275,29 +284,30 @@ static enum error_code apply_init(struct host *host, const struct raft_entry *en
         host_fatal(host, &error);
         return error.code;
     }
-    if (system_apply_init(&host->system, entry->index, &init)) load_app(host, entry, &init);
+    struct machine_entry stamps = stamps_of(host, entry);
+    if (system_apply_init(&host->system, &stamps, &init)) load_app(host, &stamps, &init);
     return host->apply.app_error.code;
 }
 
 /* An app that does not load does so on every node: they stay up and say why. */
-static void load_app(struct host *host, const struct raft_entry *entry,
+static void load_app(struct host *host, const struct machine_entry *stamps,
                      const struct init_payload *init)
 {
     struct apply *apply = &host->apply;
-    struct machine_entry stamps = stamps_of(host, entry);
     host->settings = init->settings;
     host->route_again = true;
     if (host->machine.configure != NULL)
         host->machine.configure(host->machine.context, &host->settings);
     warn_of_another_app(host);
-    enum error_code code = host->machine.load(host->machine.context, &stamps, init->bundle,
+    enum error_code code = host->machine.load(host->machine.context, stamps, init->bundle,
                                               init->config, &apply->app_error);
     if (code == ERROR_INTERNAL) {
-        machine_failed(host, entry->index);
+        machine_failed(host, stamps->index);
         return;
     }
     if (code != ERROR_OK) {
         apply->app_error.code = code;
+        system_note_app_error(&host->system, apply->app_error.text);
         host_log(host, LOG_LEVEL_ERROR, "the cluster's app does not load: %s",
                  apply->app_error.text);
         return;

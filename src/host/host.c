@@ -29,6 +29,7 @@ struct host *host_new(const struct host_options *options, const struct settings 
     host->identity = options->identity;
     snprintf(host->address, sizeof host->address, "%s", options->address);
     snprintf(host->lua_release, sizeof host->lua_release, "%s", options->lua_release);
+    buffer_append_slice(&host->first_configuration, options->first_configuration);
     buffer_append_slice(&host->bundle, options->bundle);
     buffer_append_slice(&host->config, options->config);
     host->settings = *settings;
@@ -48,6 +49,7 @@ void host_free(struct host *host)
     if (host == NULL) return;
     reads_deinit(host);
     waiters_deinit(&host->waiters);
+    snapshot_deinit(host);
     apply_deinit(host);
     system_deinit(&host->system);
     bootstrap_deinit(host);
@@ -79,20 +81,15 @@ void host_start(struct host *host, const struct raft_durable *durable)
 static void check_durable(struct host *host, const struct raft_durable *durable)
 {
     struct error error;
-    const struct slice *first = &durable->snapshot.configuration;
-    if (durable->snapshot.index > 0 || durable->snapshot.format_level > FORMAT_LEVEL) {
+    if (durable->snapshot.format_level > FORMAT_LEVEL) {
         error_set(&error, ERROR_VERSION,
                   "the data folder holds a snapshot of a newer program: use that one");
         host_fatal(host, &error);
-        return;
-    }
-    if (cluster_of(*first) != host->identity.cluster) {
+    } else if (cluster_of(buffer_slice(&host->first_configuration)) != host->identity.cluster) {
         error_set(&error, ERROR_CORRUPT,
                   "the first configuration is not the one this cluster was named after");
         host_fatal(host, &error);
-        return;
     }
-    buffer_append_slice(&host->first_configuration, *first);
 }
 
 /*
@@ -115,6 +112,7 @@ bool host_turn(struct host *host)
     reads_ask(host);
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
+    more = snapshot_turn(host) || more;
     members_leave(host);
     members_reintroduce(host);
     stop_turn(host);
@@ -211,8 +209,8 @@ void host_log_read(struct host *host, uint64_t token, const struct raft_entry *e
     if (code != ERROR_OK) {
         host_fatal(host, error);
     } else if (token & APPLY_TOKEN) {
-        assert(token == host->apply.token);
-        apply_log_read(host, entries, count);
+        bool wanted = token == host->apply.token; /* else of the log before a snapshot was installed */
+        if (wanted) apply_log_read(host, entries, count);
     } else if (host_runs(host)) {
         struct raft_event event = {.type = RAFT_EVENT_LOG_READ};
         event.log_read.token = token;
@@ -220,6 +218,13 @@ void host_log_read(struct host *host, uint64_t token, const struct raft_entry *e
         event.log_read.entry_count = count;
         host_step(host, &event);
     }
+    leave(host);
+}
+
+void host_snapshot_done(struct host *host, const struct host_snapshot_report *report)
+{
+    if (!enter(host)) return;
+    host_snapshot_reported(host, report);
     leave(host);
 }
 

@@ -64,9 +64,9 @@ struct host_snapshot_job {
     raft_index up_to;               /* COMPACT */
 };
 
-/* OK; DISK_FULL: not done (a snapshot being taken is given up, one coming in is as far as it was);
- * UNAVAILABLE: too many snapshots are kept for others, or there is none of that index; CORRUPT of an
- * INSTALL: the bytes do not make the snapshot. Anything else is the end of the node. */
+/* OK; DISK_FULL: not done (a snapshot being taken is given up, and what is still given out of it is
+ * answered alike; one coming in is as far as it was); UNAVAILABLE: too many snapshots are kept for
+ * others, or there is none of that index. Anything else is the end of the node. */
 struct host_snapshot_report {
     enum host_snapshot_kind kind;
     uint64_t token;

@@ -84,6 +84,7 @@ struct apply {
     raft_index reported;     /* to the core */
     raft_index committed;    /* the last APPLY handed over */
     raft_term term;          /* of the entry applied last */
+    uint64_t log_chain;      /* the log's, at that entry */
     struct raft_entry *held; /* read from the disk, with references, from held_at on */
     size_t held_at, held_count, held_capacity;
     size_t held_bytes;      /* not yet applied */
@@ -93,6 +94,44 @@ struct apply {
     bool app_loaded;        /* the machine runs the app */
     struct error app_error; /* why it does not; code OK before INIT */
     struct buffer reply;    /* of the command being applied or the query being run */
+};
+
+/* ---- snapshot.c ---- */
+enum snapshot_stage { SNAPSHOT_NONE, SNAPSHOT_WRITING, SNAPSHOT_FINISHING };
+struct snapshots {
+    raft_index index; /* of the newest, this node's own or installed; 0: none */
+    uint64_t size;
+    uint64_t log_bytes; /* of entries applied since */
+    uint64_t taken;     /* by this node since it started */
+    uint64_t again_us;  /* one was refused: not before then */
+
+    enum snapshot_stage stage;      /* of the one being taken */
+    struct raft_snapshot_meta meta; /* its configuration is in `configuration` */
+    struct buffer configuration;
+    struct state_snapshot *sessions; /* still to be written; null: are */
+    bool machine_open;               /* the machine's snapshot has begun */
+    struct buffer piece;             /* gathered for the next write */
+    uint64_t token;
+    size_t given;         /* writes not reported yet */
+    uint64_t begun_bytes; /* log_bytes when it began */
+
+    uint64_t installing; /* token of the core's; 0: nothing is being installed */
+    struct raft_snapshot_meta incoming;
+    struct buffer incoming_configuration;
+};
+
+/* ---- restore.c ---- */
+enum restore_stage { RESTORE_NONE, RESTORE_SYSTEM, RESTORE_SESSIONS, RESTORE_STATE };
+struct restore {
+    enum restore_stage stage;
+    uint64_t token;
+    raft_index index;
+    raft_term term;
+    uint64_t chain, system_hash, state_hash, size;
+    uint64_t offset;            /* bytes read */
+    struct state_restore *tree; /* SYSTEM, SESSIONS */
+    struct system_restored system;
+    bool no_app;
 };
 
 /* ---- stop.c ---- */
@@ -166,6 +205,8 @@ struct host {
     struct reads reads;
     struct apply apply;
     struct system system;
+    struct snapshots snapshots;
+    struct restore restore;
     struct stop stop;
     struct buffer scratch; /* error bodies, texts */
     struct host_counters counters;
@@ -228,9 +269,28 @@ void reads_deinit(struct host *host);
 /* ---- apply.c ---- */
 bool apply_run(struct host *host, uint64_t until_us); /* true: more to do */
 void apply_log_read(struct host *host, const struct raft_entry *entries, size_t count);
+void apply_forget(struct host *host); /* what was read of the log */
 void apply_deinit(struct host *host);
 void machine_failed(struct host *host, raft_index index); /* fatal: the machine has said INTERNAL */
 #define APPLY_TOKEN (UINT64_C(1) << 63) /* marks log reads of the host among those of the core */
+
+/* ---- snapshot.c ---- */
+bool snapshot_turn(struct host *host); /* true: more to do */
+void snapshot_abandon(struct host *host); /* the one being taken; harmless where there is none */
+void snapshot_deinit(struct host *host);
+void host_snapshot_reported(struct host *host, const struct host_snapshot_report *report);
+void snapshot_read_chunk(struct host *host, const struct raft_effect *effect);
+void snapshot_write_chunk(struct host *host, const struct raft_effect *effect);
+void snapshot_install(struct host *host, const struct raft_effect *effect);
+void snapshot_compact(struct host *host, const struct raft_effect *effect);
+bool snapshot_is_asked(const struct waiter *waiter); /* an action that is this node's own business */
+void snapshot_ask(struct host *host, struct waiter *waiter);
+
+/* ---- restore.c ---- */
+bool restoring(const struct host *host); /* nothing is applied, nothing asked of the machine meanwhile */
+void restore_begin(struct host *host, const struct raft_snapshot_meta *meta);
+void restore_read(struct host *host, const struct host_snapshot_report *report);
+void restore_deinit(struct host *host);
 
 /* ---- members.c: who is who ---- */
 struct member *member_find(const struct host *host, const char *id); /* null: none */

@@ -93,9 +93,14 @@ uint64_t sessions_hash(const struct sessions *sessions); /* of all that is repli
 
 /* The whole as canonical bytes: equal histories, equal bytes. */
 void sessions_encode(const struct sessions *sessions, struct buffer *out);
+/* The same bytes in steps, while entries go on being applied (state_snapshot_step). The caller's to end. */
+struct state_snapshot *sessions_snapshot(struct sessions *sessions);
 /* Into a freshly initialised one, which then answers everything as the one encoded does. VERSION; CORRUPT: not what
  * sessions_encode writes, to the byte; it is then fresh again. */
 enum error_code sessions_decode(struct sessions *sessions, struct slice bytes, struct error *error);
+/* The same, of a freshly initialised one whose tree is what was read (state_restore_finish), and of the hash that was
+ * told: the bytes were those written. */
+enum error_code sessions_restored(struct sessions *sessions, struct error *error);
 
 /* ---- within: sessions.c for sessions_bytes.c ---- */
 struct session *sessions_attach(struct sessions *sessions, uint64_t id, struct state_table *table);

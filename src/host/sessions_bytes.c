@@ -26,9 +26,9 @@ struct found_list {
     size_t count;
 };
 
-static bool take_root(struct sessions *sessions, struct state_table *root);
-static bool take_integer(struct state *tree, struct state_table *root, const char *key,
-                         uint64_t *value);
+static bool take_root(struct sessions *sessions);
+static bool take_integer(struct state *tree, const char *key, uint64_t *value);
+static void put_integer(struct state *tree, const char *key, struct state_value value);
 static bool take_open(struct sessions *sessions);
 static bool read_session(const struct sessions *sessions, struct state_key key,
                          struct state_value value, struct found *found);
@@ -51,30 +51,65 @@ void sessions_encode(const struct sessions *sessions, struct buffer *out)
     mp_write_integer(out, SESSIONS_LEVEL);
 }
 
+/* The numbers are in the tree while the snapshot begins, and no longer. */
+struct state_snapshot *sessions_snapshot(struct sessions *sessions)
+{
+    struct state *tree = sessions->tree;
+    state_begin(tree);
+    put_integer(tree, "age_ms", state_integer((int64_t)sessions->age_ms));
+    put_integer(tree, "clock_ms", state_integer((int64_t)sessions->clock_ms));
+    put_integer(tree, "version", state_integer(SESSIONS_LEVEL));
+    state_commit(tree);
+    struct state_snapshot *snapshot = state_snapshot_begin(tree);
+    state_begin(tree);
+    put_integer(tree, "age_ms", state_nil());
+    put_integer(tree, "clock_ms", state_nil());
+    put_integer(tree, "version", state_nil());
+    state_commit(tree);
+    return snapshot;
+}
+
+static void put_integer(struct state *tree, const char *key, struct state_value value)
+{
+    bool fits = state_put(tree, state_root(tree), state_key_text(key), value);
+    assert(fits);
+    (void)fits;
+}
+
 enum error_code sessions_decode(struct sessions *sessions, struct slice bytes, struct error *error)
 {
     static const struct mp_limits limits = {
         .depth = 5, .elements = UINT32_MAX, .bytes = SIZE_MAX};
-    struct slice found;
-    int64_t version = 0;
     struct state_table *root;
-    assert(sessions->count == 0 && sessions->ring_count == 0);
-    if (mp_check(bytes, &limits, NULL) != ERROR_OK || !mp_map_get(bytes, "version", &found) ||
-        !mp_read_integer(&(struct mp_reader){found.data, found.data + found.size}, &version))
+    if (mp_check(bytes, &limits, NULL) != ERROR_OK || state_decode(bytes, &root, NULL) != ERROR_OK)
         return corrupt(sessions, error);
-    if (version != SESSIONS_LEVEL) {
-        return error_set(error, ERROR_VERSION,
-                         "the sessions were written in version %lld, this program knows version %d",
-                         (long long)version, SESSIONS_LEVEL);
-    }
-    if (state_decode(bytes, &root, NULL) != ERROR_OK) return corrupt(sessions, error);
-    if (!take_root(sessions, root) || !take_open(sessions) || !take_keys(sessions))
-        return corrupt(sessions, error);
+    state_begin(sessions->tree);
+    state_put_root(sessions->tree, root);
+    state_commit(sessions->tree);
+    enum error_code code = sessions_restored(sessions, error);
+    if (code != ERROR_OK) return code;
     struct buffer again = {0};
     sessions_encode(sessions, &again);
     bool same = slice_equal(buffer_slice(&again), bytes);
     buffer_deinit(&again);
     return same ? ERROR_OK : corrupt(sessions, error);
+}
+
+enum error_code sessions_restored(struct sessions *sessions, struct error *error)
+{
+    struct state_value version =
+        state_get(state_root(sessions->tree), state_key_text("version"));
+    assert(sessions->count == 0 && sessions->ring_count == 0);
+    if (version.type != STATE_INTEGER) return corrupt(sessions, error);
+    if (version.integer != SESSIONS_LEVEL) {
+        corrupt(sessions, error); /* makes it fresh */
+        return error_set(error, ERROR_VERSION,
+                         "the sessions were written in version %lld, this program knows version %d",
+                         (long long)version.integer, SESSIONS_LEVEL);
+    }
+    if (!take_root(sessions) || !take_open(sessions) || !take_keys(sessions))
+        return corrupt(sessions, error);
+    return ERROR_OK;
 }
 
 static enum error_code corrupt(struct sessions *sessions, struct error *error)
@@ -85,29 +120,29 @@ static enum error_code corrupt(struct sessions *sessions, struct error *error)
 }
 
 /* The tree is the two tables; the numbers live beside it. */
-static bool take_root(struct sessions *sessions, struct state_table *root)
+static bool take_root(struct sessions *sessions)
 {
     struct state *tree = sessions->tree;
+    struct state_table *root = state_root(tree);
     uint64_t version;
     bool map = state_is_object(root) && state_count(root) == 5;
     state_begin(tree);
-    state_put_root(tree, root);
-    bool numbers = map && take_integer(tree, root, "age_ms", &sessions->age_ms) &&
-                   take_integer(tree, root, "clock_ms", &sessions->clock_ms) &&
-                   take_integer(tree, root, "version", &version);
+    bool numbers = map && take_integer(tree, "age_ms", &sessions->age_ms) &&
+                   take_integer(tree, "clock_ms", &sessions->clock_ms) &&
+                   take_integer(tree, "version", &version);
     state_commit(tree);
     sessions->keys = state_get_table(root, state_key_text("keys"));
     sessions->open = state_get_table(root, state_key_text("open"));
     return numbers && sessions->keys != NULL && sessions->open != NULL;
 }
 
-static bool take_integer(struct state *tree, struct state_table *root, const char *key,
-                         uint64_t *value)
+static bool take_integer(struct state *tree, const char *key, uint64_t *value)
 {
-    struct state_value found = state_get(root, state_key_text(key));
+    struct state_value found = state_get(state_root(tree), state_key_text(key));
     if (found.type != STATE_INTEGER) return false;
     *value = (uint64_t)found.integer;
-    return state_put(tree, root, state_key_text(key), state_nil());
+    put_integer(tree, key, state_nil());
+    return true;
 }
 
 static bool take_open(struct sessions *sessions)

@@ -17,6 +17,8 @@ static const struct raft_peer_status *find_peer(const struct raft_status *status
 static void write_u64(struct buffer *out, const char *key, uint64_t value);
 static void write_known(struct buffer *out, const char *key, bool known, uint64_t value);
 static void write_sessions(const struct sessions *sessions, struct buffer *out);
+static void write_snapshot(const struct host *host, const struct raft_status *status,
+                           struct buffer *out);
 static void write_text(struct buffer *out, const char *key, const char *value);
 static void write_hex(struct buffer *out, const char *key, uint64_t value);
 static void write_boolean(struct buffer *out, const char *key, bool value);
@@ -47,7 +49,7 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 33);
+    mp_write_map(out, 34);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
@@ -71,6 +73,7 @@ void host_status(const struct host *host, struct buffer *out)
     write_boolean(out, "ready", host_ready(host));
     write_text(out, "role", host->raft != NULL ? raft_role_name(host->role) : "blank");
     write_sessions(&host->system.sessions, out);
+    write_snapshot(host, &status, out);
     write_hex(out, "state_hash", host_applied(host).state_hash);
     write_boolean(out, "stopping", host->stop.stage != STOP_NONE);
     write_u64(out, "term", host->term);
@@ -115,6 +118,23 @@ static void write_counters(const struct host *host, struct buffer *out)
     mp_write_map(out, sizeof rows / sizeof *rows);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         write_u64(out, rows[i].key, rows[i].value);
+}
+
+/* The newest one; what has gathered in the log since; what is on its way. */
+static void write_snapshot(const struct host *host, const struct raft_status *status,
+                           struct buffer *out)
+{
+    const struct snapshots *snapshots = &host->snapshots;
+    mp_write_text(out, "snapshot");
+    mp_write_map(out, 8);
+    write_u64(out, "index", snapshots->index);
+    write_u64(out, "installing", status->installing_index);
+    write_u64(out, "log_bytes", snapshots->log_bytes);
+    write_boolean(out, "restoring", restoring(host));
+    write_u64(out, "size", snapshots->size);
+    write_u64(out, "taken", snapshots->taken);
+    write_boolean(out, "taking", snapshots->stage != SNAPSHOT_NONE);
+    write_u64(out, "term", status->snapshot_term);
 }
 
 /* What is kept for retries, alike on every node at the same index. */

@@ -34,6 +34,7 @@ static const struct {
     [WAITER_ADMIN] = {ERROR_UNAVAILABLE,
                       "the server to add did not answer in time: start it with --join, then try again"},
     [WAITER_TRANSFER] = {ERROR_TIMEOUT, "leadership was to be handed over; who leads now is not known yet"},
+    [WAITER_SNAPSHOT] = {ERROR_TIMEOUT, "the snapshot is not complete yet: it is being taken"},
     [WAITER_PROPOSED] = {ERROR_TIMEOUT, NULL},
     [WAITER_FORWARDED] = {ERROR_TIMEOUT, NULL},
     [WAITER_READING] = {ERROR_TIMEOUT,
@@ -174,6 +175,8 @@ static void route(struct host *host, struct waiter *waiter)
     } else if (waiter->kind == REQUEST_QUERY &&
                GUARD(FOLLOWER_ANSWERS, waiter->consistency == CONSISTENCY_STALE)) {
         route_stale(host, waiter);
+    } else if (snapshot_is_asked(waiter)) {
+        snapshot_ask(host, waiter);
     } else if (host->role == RAFT_LEADER) {
         route_leading(host, waiter);
     } else if (waiter->remote && waiter->kind == REQUEST_ADMIN) {

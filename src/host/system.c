@@ -12,6 +12,12 @@
 static void encode_settings(const struct settings *settings, struct buffer *out);
 static enum error_code decode_settings(struct slice bytes, struct settings *settings,
                                        struct error *error);
+static enum error_code newer_level(uint64_t level, struct error *error);
+static void forget_replicated(struct settings *settings);
+static enum error_code set_replicated(struct settings *settings, struct slice name, uint64_t value,
+                                      struct error *error);
+static void put_entry(struct system *system, struct state_table *table,
+                      const struct machine_entry *entry);
 static void put(struct system *system, struct state_table *table, const char *key,
                 struct state_value value);
 static struct slice app_string(const struct system *system, const char *key);
@@ -47,11 +53,7 @@ enum error_code init_payload_decode(struct slice bytes, const struct settings *o
         !mp_read_u64(&(struct mp_reader){level.data, level.data + level.size}, &format_level)) {
         return error_set(error, ERROR_CORRUPT, "the app's first entry is not readable");
     }
-    if (format_level > FORMAT_LEVEL) {
-        return error_set(error, ERROR_VERSION,
-                         "the cluster writes format level %u, this program knows up to %u",
-                         (unsigned)format_level, (unsigned)FORMAT_LEVEL);
-    }
+    if (format_level > FORMAT_LEVEL) return newer_level(format_level, error);
     init->format_level = (uint32_t)format_level;
     if (!mp_map_get(bytes, "config", &init->config) || !mp_map_get(bytes, "settings", &settings) ||
         !mp_map_get(bytes, "bundle", &bundle) ||
@@ -60,6 +62,13 @@ enum error_code init_payload_decode(struct slice bytes, const struct settings *o
         return error_set(error, ERROR_CORRUPT, "the app's first entry lacks a part");
     }
     return decode_settings(settings, &init->settings, error);
+}
+
+static enum error_code newer_level(uint64_t level, struct error *error)
+{
+    return error_set(error, ERROR_VERSION,
+                     "the cluster writes format level %u, this program knows up to %u",
+                     (unsigned)level, (unsigned)FORMAT_LEVEL);
 }
 
 /* Keys in order, as canonical bytes want them; the table is short, so finding the next is a walk.
@@ -89,32 +98,44 @@ static enum error_code decode_settings(struct slice bytes, struct settings *sett
                                        struct error *error)
 {
     struct mp_reader reader = mp_reader_of(bytes);
-    unsigned rows_count;
-    const struct setting_row *rows = settings_rows(&rows_count);
-    for (unsigned i = 0; i < rows_count; i++) {
-        if (rows[i].scope == SETTING_REPLICATED)
-            settings_set(settings, rows[i].name, rows[i].initial, NULL);
-    }
     uint32_t count = 0;
+    forget_replicated(settings);
     if (!mp_read_map(&reader, &count))
         return error_set(error, ERROR_CORRUPT, "the replicated settings are not a map");
     for (uint32_t i = 0; i < count; i++) {
         struct slice name;
         uint64_t value;
-        char text[64] = "";
         if (!mp_read_string(&reader, &name) || !mp_read_u64(&reader, &value)) {
             return error_set(error, ERROR_CORRUPT, "the replicated settings are not readable");
         }
-        if (name.size < sizeof text) memcpy(text, name.data, name.size);
-        const struct setting_row *row = settings_find(text);
-        if (row == NULL || row->scope != SETTING_REPLICATED ||
-            settings_set(settings, text, value, NULL) != ERROR_OK) {
-            return error_set(error, ERROR_VERSION,
-                             "the cluster has a setting that this program does not know: %.*s",
-                             (int)name.size, (const char *)name.data);
-        }
+        enum error_code code = set_replicated(settings, name, value, error);
+        if (code != ERROR_OK) return code;
     }
     return ERROR_OK;
+}
+
+static void forget_replicated(struct settings *settings)
+{
+    unsigned count;
+    const struct setting_row *rows = settings_rows(&count);
+    for (unsigned i = 0; i < count; i++) {
+        if (rows[i].scope == SETTING_REPLICATED)
+            settings_set(settings, rows[i].name, rows[i].initial, NULL);
+    }
+}
+
+static enum error_code set_replicated(struct settings *settings, struct slice name, uint64_t value,
+                                      struct error *error)
+{
+    char text[64] = "";
+    if (name.size < sizeof text) memcpy(text, name.data, name.size);
+    const struct setting_row *row = settings_find(text);
+    if (row != NULL && row->scope == SETTING_REPLICATED &&
+        settings_set(settings, text, value, NULL) == ERROR_OK)
+        return ERROR_OK;
+    return error_set(error, ERROR_VERSION,
+                     "the cluster has a setting that this program does not know: %.*s",
+                     (int)name.size, (const char *)name.data);
 }
 
 /* ---- the tree ---- */
@@ -133,12 +154,14 @@ void system_deinit(struct system *system)
     memset(system, 0, sizeof *system);
 }
 
-bool system_apply_init(struct system *system, raft_index index, const struct init_payload *init)
+bool system_apply_init(struct system *system, const struct machine_entry *entry,
+                       const struct init_payload *init)
 {
     if (!GUARD(INIT_TWICE, !system->initialised)) return false;
     system->initialised = true;
     system->app_hash = bundle_name(init->bundle);
-    system->app_index = index;
+    system->app_index = entry->index;
+    system->entry = *entry;
     state_begin(system->tree);
     struct state_table *root = state_root(system->tree);
     put(system, root, "format_level", state_integer(init->format_level));
@@ -146,7 +169,8 @@ bool system_apply_init(struct system *system, raft_index index, const struct ini
     put(system, app, "bundle", state_string(init->bundle));
     put(system, app, "config", state_string(init->config));
     put(system, app, "hash", state_integer((int64_t)system->app_hash));
-    put(system, app, "index", state_integer((int64_t)index));
+    put(system, app, "index", state_integer((int64_t)entry->index));
+    put_entry(system, app, entry);
     struct state_table *settings = state_make_table(system->tree, root, state_key_text("settings"));
     unsigned count;
     const struct setting_row *rows = settings_rows(&count);
@@ -206,15 +230,127 @@ void system_chain(struct system *system, raft_index index, enum error_code code,
     system->chain = hash_seeded(bytes, sizeof bytes, system->chain);
 }
 
-uint64_t system_seal(struct system *system)
+void system_note_app_error(struct system *system, const char *text)
 {
+    struct state_table *app = state_get_table(state_root(system->tree), state_key_text("app"));
     state_begin(system->tree);
-    put(system, state_root(system->tree), "clock_ms", state_integer((int64_t)system->clock_ms));
-    put(system, state_root(system->tree), "chain", state_integer((int64_t)system->chain));
-    put(system, state_root(system->tree), "sessions",
-        state_integer((int64_t)sessions_hash(&system->sessions)));
+    put(system, app, "error", state_string(slice_text(text)));
+    state_commit(system->tree);
+}
+
+uint64_t system_seal(struct system *system, uint64_t sessions)
+{
+    struct state_table *root = state_root(system->tree);
+    state_begin(system->tree);
+    put(system, root, "clock_ms", state_integer((int64_t)system->clock_ms));
+    put(system, root, "chain", state_integer((int64_t)system->chain));
+    put(system, root, "sessions", state_integer((int64_t)sessions));
+    put_entry(system, root, &system->entry);
     state_commit(system->tree);
     return state_hash(system->tree);
+}
+
+/* ---- out of a snapshot ---- */
+
+static const struct {
+    const char *name;
+    size_t offset;
+} entry_fields[] = {
+    {"index", offsetof(struct machine_entry, index)},
+    {"seed", offsetof(struct machine_entry, seed)},
+    {"sequence", offsetof(struct machine_entry, sequence)},
+    {"session", offsetof(struct machine_entry, session)},
+    {"term", offsetof(struct machine_entry, term)},
+    {"time_ms", offsetof(struct machine_entry, time_ms)},
+};
+#define ENTRY_FIELDS (sizeof entry_fields / sizeof *entry_fields)
+
+static void put_entry(struct system *system, struct state_table *table,
+                      const struct machine_entry *entry)
+{
+    struct state_table *fields = state_make_table(system->tree, table, state_key_text("entry"));
+    for (size_t i = 0; i < ENTRY_FIELDS; i++) {
+        uint64_t value;
+        memcpy(&value, (const char *)entry + entry_fields[i].offset, sizeof value);
+        put(system, fields, entry_fields[i].name, state_integer((int64_t)value));
+    }
+}
+
+/* ---- reading: each false where it is not what was written ---- */
+
+static bool get_u64_of(const struct state_table *table, const char *key, uint64_t *value)
+{
+    struct state_value found = state_get(table, state_key_text(key));
+    if (found.type != STATE_INTEGER) return false;
+    *value = (uint64_t)found.integer;
+    return true;
+}
+
+static bool get_entry(const struct state_table *table, struct machine_entry *entry)
+{
+    const struct state_table *fields = state_get_table(table, state_key_text("entry"));
+    if (fields == NULL || state_count(fields) != ENTRY_FIELDS) return false;
+    for (size_t i = 0; i < ENTRY_FIELDS; i++) {
+        uint64_t value;
+        if (!get_u64_of(fields, entry_fields[i].name, &value)) return false;
+        memcpy((char *)entry + entry_fields[i].offset, &value, sizeof value);
+    }
+    return true;
+}
+
+static bool get_app(struct system *system, const struct state_table *app,
+                    struct system_restored *restored)
+{
+    struct state_value error = state_get(app, state_key_text("error"));
+    uint64_t index;
+    if (state_get(app, state_key_text("bundle")).type != STATE_STRING ||
+        state_get(app, state_key_text("config")).type != STATE_STRING ||
+        (error.type != STATE_NIL && error.type != STATE_STRING))
+        return false;
+    restored->app_error = error.type == STATE_STRING ? error.string : (struct slice){0};
+    if (!get_u64_of(app, "hash", &system->app_hash) || !get_u64_of(app, "index", &index) ||
+        !get_entry(app, &restored->init))
+        return false;
+    system->app_index = index;
+    return true;
+}
+
+/* As INIT's: what is not there takes the table's value, what is not known here is a newer program's. */
+static enum error_code get_settings(const struct state_table *table, struct settings *settings,
+                                    struct error *error)
+{
+    struct state_cursor cursor;
+    struct state_key key;
+    struct state_value value;
+    forget_replicated(settings);
+    state_scan(&cursor, table, &(struct state_range){0});
+    while (state_scan_next(&cursor, &key, &value)) {
+        if (!key.is_string || value.type != STATE_INTEGER)
+            return error_set(error, ERROR_CORRUPT, "the replicated settings are not readable");
+        enum error_code code = set_replicated(settings, key.string, (uint64_t)value.integer, error);
+        if (code != ERROR_OK) return code;
+    }
+    return ERROR_OK;
+}
+
+enum error_code system_restored(struct system *system, const struct settings *own,
+                                struct system_restored *restored, struct error *error)
+{
+    const struct state_table *root = state_root(system->tree);
+    const struct state_table *app = state_get_table(root, state_key_text("app"));
+    const struct state_table *settings = state_get_table(root, state_key_text("settings"));
+    uint64_t level;
+    restored->settings = *own;
+    if (!get_u64_of(root, "format_level", &level))
+        return error_set(error, ERROR_CORRUPT, "its first tree has no format level");
+    if (level > FORMAT_LEVEL) return newer_level(level, error);
+    if (app == NULL || settings == NULL || !get_app(system, app, restored) ||
+        !get_u64_of(root, "clock_ms", &system->clock_ms) ||
+        !get_u64_of(root, "chain", &system->chain) ||
+        !get_u64_of(root, "sessions", &restored->sessions) || !get_entry(root, &system->entry))
+        return error_set(error, ERROR_CORRUPT, "its first tree lacks a part");
+    system->initialised = true;
+    return get_settings(settings, &restored->settings, error);
 }
 
 uint64_t bundle_name(struct slice bundle)

@@ -10,6 +10,7 @@
 #define MOONCLAVE_HOST_SYSTEM_H
 
 #include "base/error.h"
+#include "base/machine.h"
 #include "base/settings.h"
 #include "host/sessions.h"
 #include "raft/types.h"
@@ -30,21 +31,24 @@ enum error_code init_payload_decode(struct slice bytes, const struct settings *o
                                     struct init_payload *init, struct error *error);
 
 struct system {
-    struct state *tree; /* app {bundle, config, hash, index}, settings, format_level; clock_ms and
-                           chain as of system_seal */
+    struct state *tree; /* app {bundle, config, hash, index, error?, entry}, settings, format_level; the
+                           rest as of system_seal */
     bool initialised;   /* an INIT was applied */
     uint64_t clock_ms;  /* the replicated clock: the greatest stamp applied */
     uint64_t chain;     /* hash(chain before, index, result, state hash, sessions' hash) */
     uint64_t app_hash;
     raft_index app_index; /* of the INIT */
+    struct machine_entry entry; /* the last one given to the machine */
     struct sessions sessions; /* beside the tree: with bytes and a hash of its own */
 };
 
 void system_init(struct system *system);
 void system_deinit(struct system *system);
 
-/* The first INIT counts; false: there was one, this one is ignored. */
-bool system_apply_init(struct system *system, raft_index index, const struct init_payload *init);
+/* The first INIT counts; false: there was one, this one is ignored. `entry`: its stamps. */
+bool system_apply_init(struct system *system, const struct machine_entry *entry,
+                       const struct init_payload *init);
+void system_note_app_error(struct system *system, const char *text); /* the app does not load, anywhere */
 struct slice system_bundle(const struct system *system); /* borrowed; empty before INIT */
 struct slice system_config(const struct system *system);
 
@@ -52,9 +56,21 @@ struct slice system_config(const struct system *system);
 void system_advance(struct system *system, const struct settings *settings, uint64_t time_ms);
 void system_chain(struct system *system, raft_index index, enum error_code code, struct slice reply,
                   uint64_t state_hash);
-/* Writes clock, chain and the sessions' hash into the tree, which then is all of it but for the
- * sessions' own bytes (sessions_encode), and answers its hash. Not for every entry. */
-uint64_t system_seal(struct system *system);
+/* Writes clock, chain, the last entry and `sessions` (the hash of the sessions' own bytes, which stand
+ * beside it in a snapshot) into the tree, which then is all of it, and answers its hash. */
+uint64_t system_seal(struct system *system, uint64_t sessions);
+
+/* What a tree that system_seal has completed says beside what becomes of `system`. Borrowed from it. */
+struct system_restored {
+    struct settings settings;
+    struct machine_entry init; /* INIT's stamps */
+    uint64_t sessions;         /* the hash of their bytes */
+    struct slice app_error;    /* empty: the app did load */
+};
+/* Into a freshly initialised one whose tree is what was read (state_restore_finish). `own` as above. CORRUPT: not what
+ * system_seal wrote; VERSION: a newer program did. */
+enum error_code system_restored(struct system *system, const struct settings *own,
+                                struct system_restored *restored, struct error *error);
 
 /* The hash a bundle says it has (script/bundle.h); of all its bytes where it says none. */
 uint64_t bundle_name(struct slice bundle);

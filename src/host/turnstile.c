@@ -20,7 +20,6 @@ static void on_role(struct host *host, const struct raft_effect *effect);
 static void on_configuration(struct host *host, const struct raft_effect *effect);
 static void on_deadline(struct host *host, const struct raft_effect *effect);
 static void on_transfer_failed(struct host *host, const struct raft_effect *effect);
-static void on_snapshot(struct host *host, const struct raft_effect *effect);
 
 static void (*const effect_rows[])(struct host *host, const struct raft_effect *effect) = {
     [RAFT_EFFECT_PERSIST] = on_persist,
@@ -33,10 +32,10 @@ static void (*const effect_rows[])(struct host *host, const struct raft_effect *
     [RAFT_EFFECT_CONFIGURATION] = on_configuration,
     [RAFT_EFFECT_DEADLINE] = on_deadline,
     [RAFT_EFFECT_TRANSFER_FAILED] = on_transfer_failed,
-    [RAFT_EFFECT_CHUNK_READ] = on_snapshot,
-    [RAFT_EFFECT_CHUNK_WRITE] = on_snapshot,
-    [RAFT_EFFECT_SNAPSHOT_INSTALL] = on_snapshot,
-    [RAFT_EFFECT_COMPACT] = on_snapshot,
+    [RAFT_EFFECT_CHUNK_READ] = snapshot_read_chunk,
+    [RAFT_EFFECT_CHUNK_WRITE] = snapshot_write_chunk,
+    [RAFT_EFFECT_SNAPSHOT_INSTALL] = snapshot_install,
+    [RAFT_EFFECT_COMPACT] = snapshot_compact,
 };
 
 void turnstile_start(struct host *host, const struct raft_durable *durable)
@@ -51,6 +50,9 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
         .tail_bytes_max = host->settings.tail_bytes_max,
         .leases = host->settings.leases != 0,
         .clock_drift_ppm = (uint32_t)host->settings.clock_drift_ppm,
+        .snapshot_chunk_bytes = host->settings.snapshot_chunk_bytes,
+        .snapshot_window = host->settings.snapshot_window,
+        .trailing_entries = host->settings.trailing_entries,
     };
     host->raft = raft_new(host->identity.id, &settings);
     struct raft_event event = {.type = RAFT_EVENT_START};
@@ -58,6 +60,7 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
     event.start.seed = random_next(&host->random);
     event.start.incarnation = host->identity.incarnation;
     members_remember(host, durable);
+    if (durable->snapshot.index > 0) restore_begin(host, &durable->snapshot);
     host_step(host, &event);
     assert(host->dead || host->member_count > 0); /* the core has told the configuration */
 }
@@ -177,12 +180,4 @@ static void on_transfer_failed(struct host *host, const struct raft_effect *effe
     host_log(host, LOG_LEVEL_INFO, "leads on: %s did not take over", effect->target.text);
     host->transfer_failed = true;
     host->route_again = true;
-}
-
-/* The host takes no snapshots yet: the core asks for nothing of its own accord, and what a leader of
- * another release sends is left unanswered. */
-static void on_snapshot(struct host *host, const struct raft_effect *effect)
-{
-    (void)host;
-    (void)effect;
 }

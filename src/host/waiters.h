@@ -21,6 +21,7 @@ enum waiter_state {
     WAITER_STALE,     /* a query to be run on the state as it is */
     WAITER_ADMIN,     /* about the cluster itself: to be looked at in this turn */
     WAITER_TRANSFER,  /* waits for another server to lead */
+    WAITER_SNAPSHOT,  /* waits for the snapshot at `number`; 0: for the next one */
     WAITER_PROPOSED,  /* in the log at (number, term): committed, superseded or still open */
     WAITER_FORWARDED, /* with the leader `peer`, under the forward ticket `number` */
     WAITER_READING,   /* in a read round */

@@ -347,6 +347,64 @@ static int machine_fail_allocation(lua_State *L)
     return 0;
 }
 
+/* machine:snapshot_begin(): the hash. snapshot_step(work): bytes, more. snapshot_end() */
+static int machine_snapshot_begin(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    lua_pushinteger(L, (lua_Integer)box->machine.snapshot_begin(box->fsm));
+    return 1;
+}
+
+static int machine_snapshot_step(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct buffer out = {0};
+    bool more = box->machine.snapshot_step(box->fsm, (size_t)luaL_checkinteger(L, 2), &out);
+    lua_pushlstring(L, (const char *)out.data, out.size);
+    lua_pushboolean(L, more);
+    buffer_deinit(&out);
+    return 2;
+}
+
+static int machine_snapshot_end(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    box->machine.snapshot_end(box->fsm);
+    return 0;
+}
+
+/* machine:restore_begin(bundle, entry): code, text. restore_feed(bytes): code, text or how many
+ * belong to it. restore_finish(entry, hash): code, text */
+static int machine_restore_begin(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct machine_entry entry = check_entry(L, 3);
+    struct error error;
+    return push_error(L, box->machine.restore_begin(box->fsm, &entry, check_slice(L, 2), &error),
+                      &error);
+}
+
+static int machine_restore_feed(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct error error;
+    size_t used = 0;
+    enum error_code code = box->machine.restore_feed(box->fsm, check_slice(L, 2), &used, &error);
+    if (code) return push_error(L, code, &error);
+    lua_pushstring(L, error_name(code));
+    lua_pushinteger(L, (lua_Integer)used);
+    return 2;
+}
+
+static int machine_restore_finish(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct machine_entry entry = check_entry(L, 2);
+    uint64_t hash = (uint64_t)luaL_checkinteger(L, 3);
+    struct error error;
+    return push_error(L, box->machine.restore_finish(box->fsm, &entry, hash, &error), &error);
+}
+
 static int machine_gc(lua_State *L)
 {
     struct box *box = to_box(L, 1);
@@ -372,6 +430,12 @@ int luaopen_moonclave_fsm(lua_State *L)
         {"has", machine_has},
         {"logged", machine_logged},
         {"fail_allocation", machine_fail_allocation},
+        {"snapshot_begin", machine_snapshot_begin},
+        {"snapshot_step", machine_snapshot_step},
+        {"snapshot_end", machine_snapshot_end},
+        {"restore_begin", machine_restore_begin},
+        {"restore_feed", machine_restore_feed},
+        {"restore_finish", machine_restore_finish},
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {

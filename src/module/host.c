@@ -82,6 +82,7 @@ static int new(lua_State *L)
         .address = field_text(L, 1, "address"),
         .bundle = field_slice(L, 1, "bundle"),
         .config = field_slice(L, 1, "config"),
+        .first_configuration = field_slice(L, 1, "first_configuration"),
         .lua_release = field_text(L, 1, "lua_release"),
         .seed = field_u64(L, 1, "seed"),
         .apply_slice_us = (size_t)field_u64(L, 1, "apply_slice_us"),
@@ -137,7 +138,8 @@ static void drop_entries(struct raft_entry *entries, size_t count)
     for (size_t i = 0; i < count; i++) raft_entry_drop(&entries[i]);
 }
 
-/* host:start{term=, vote=, configuration=, entries={bytes}, format_level=, snapshot_index=} */
+/* host:start{term=, vote=, configuration=, entries={bytes}, format_level=, snapshot=meta, base={index=, term=,
+ * chain=}}: the entries follow the base; a configuration stands for a snapshot at index 0 */
 static int start(lua_State *L)
 {
     struct box *box = check_box(L);
@@ -149,11 +151,20 @@ static int start(lua_State *L)
     struct raft_durable durable = {.runs = runs, .configurations = configurations};
     durable.hard_state.term = field_u64(L, 2, "term");
     durable.hard_state.vote = raft_id_of(field_text(L, 2, "vote"));
+    if (lua_getfield(L, 2, "snapshot") == LUA_TTABLE)
+        durable.snapshot = check_meta(L, lua_gettop(L));
+    else
+        durable.snapshot.configuration = field_slice(L, 2, "configuration");
     uint32_t level = (uint32_t)field_u64(L, 2, "format_level");
     durable.snapshot.format_level = level != 0 ? level : FORMAT_LEVEL;
-    durable.snapshot.index = field_u64(L, 2, "snapshot_index");
-    durable.snapshot.configuration = field_slice(L, 2, "configuration");
-    durable.last_index = count;
+    if (lua_getfield(L, 2, "base") == LUA_TTABLE) {
+        int base = lua_gettop(L);
+        durable.base = (struct raft_log_base){.index = field_u64(L, base, "index"),
+                                              .term = field_u64(L, base, "term"),
+                                              .chain = field_u64(L, base, "chain")};
+    }
+    durable.last_index = durable.base.index + count;
+    durable.last_chain = durable.base.chain;
     for (size_t i = 0; i < count; i++) {
         const struct raft_entry *entry = &entries[i];
         if (i == 0 || entry->term != entries[i - 1].term) {
@@ -223,6 +234,35 @@ static int bootstrapped(lua_State *L)
     struct error error;
     enum error_code code = check_error(L, 2, &error);
     host_bootstrapped(box->host, code, &error);
+    return finish(box, 0);
+}
+
+/* host:snapshot_done{kind=, token=, code=, text=, offset=, bytes=} */
+static int snapshot_done(lua_State *L)
+{
+    struct box *box = check_box(L);
+    struct host_snapshot_report report = {.token = field_u64(L, 2, "token"),
+                                          .offset = field_u64(L, 2, "offset")};
+    const char *kind = field_text(L, 2, "kind");
+    while (report.kind < HOST_SNAPSHOT_KINDS && strcmp(kind, job_kinds[report.kind]) != 0)
+        report.kind++;
+    luaL_argcheck(L, report.kind < HOST_SNAPSHOT_KINDS, 2, "kind");
+    struct slice name = field_slice(L, 2, "code");
+    if (name.size > 0) {
+        bool known = error_from_name((const char *)name.data, name.size, &report.code);
+        luaL_argcheck(L, known, 2, "code");
+    }
+    struct error error;
+    const char *text = field_text(L, 2, "text");
+    error_set(&error, report.code, "%s", text[0] != 0 ? text : error_help(report.code));
+    report.error = &error;
+    struct slice bytes = field_slice(L, 2, "bytes");
+    if (bytes.size > 0) {
+        struct blob *blob = blob_new(bytes.data, bytes.size);
+        report.bytes = (struct raft_payload){blob, slice_of(blob->data, blob->size)};
+    }
+    host_snapshot_done(box->host, &report);
+    blob_drop(report.bytes.blob);
     return finish(box, 0);
 }
 
@@ -450,6 +490,7 @@ int luaopen_moonclave_host(lua_State *L)
         {"start", start},         {"turn", turn},
         {"timer", timer},         {"stop", stop},
         {"persisted", persisted}, {"bootstrapped", bootstrapped},
+        {"snapshot_done", snapshot_done},
         {"log_read", log_read},   {"hello", hello},
         {"refused", refused},     {"receive_hello", receive_hello},
         {"receive", receive},     {"forwarded", forwarded},

@@ -7,6 +7,7 @@
 
 #include "host/host.h"
 #include "module/fields.h"
+#include "module/snapshot_table.h"
 #include "raft/entry.h"
 #include "wire/wire.h"
 
@@ -125,6 +126,26 @@ static inline void port_log_read(void *context, uint64_t token, raft_index first
     lua_pushinteger(L, (lua_Integer)last);
     lua_pushinteger(L, (lua_Integer)max_bytes);
     call(context, 4, 0);
+}
+
+/* The Lua function's argument has the job's fields by their names, `kind` in words. */
+static const char *const job_kinds[HOST_SNAPSHOT_KINDS] = {
+    "begin", "write", "finish", "abort", "read", "receive", "install", "compact",
+};
+
+static inline void port_snapshot(void *context, const struct host_snapshot_job *job)
+{
+    lua_State *L = begin(context, PORTS, "snapshot");
+    lua_createtable(L, 0, 7);
+    set_text(L, "kind", job_kinds[job->kind]);
+    set_u64(L, "token", job->token);
+    push_meta(L, &job->meta);
+    lua_setfield(L, -2, "meta");
+    set_u64(L, "offset", job->offset);
+    set_u64(L, "max_bytes", job->max_bytes);
+    set_slice(L, "bytes", job->bytes.bytes);
+    set_u64(L, "up_to", job->up_to);
+    call(context, 1, 0);
 }
 
 static inline void port_send(void *context, const struct raft_message *message)
@@ -321,12 +342,86 @@ static inline void machine_encode(void *context, struct buffer *out)
     (void)out; /* the host never asks */
 }
 
+/* begin answers the hash, step the bytes and whether there is more; end is told. */
+static inline uint64_t machine_snapshot_begin(void *context)
+{
+    begin(context, MACHINE, "snapshot_begin");
+    return call_for_number(context, 0);
+}
+
+static inline bool machine_snapshot_step(void *context, size_t work_max, struct buffer *out)
+{
+    lua_State *L = begin(context, MACHINE, "snapshot_step");
+    lua_pushinteger(L, (lua_Integer)work_max);
+    call(context, 1, 2);
+    size_t size = 0;
+    const char *bytes = lua_tolstring(L, -2, &size);
+    bool more = lua_toboolean(L, -1);
+    buffer_append(out, bytes != NULL ? bytes : "", size);
+    lua_pop(L, 2);
+    return more;
+}
+
+static inline void machine_snapshot_end(void *context)
+{
+    begin(context, MACHINE, "snapshot_end");
+    call(context, 0, 0);
+}
+
+/* Each answers nothing, or the name of an error and what is wrong; feed first how many bytes belong to it. */
+static inline enum error_code take_failure(lua_State *L, struct error *error)
+{
+    enum error_code code = ERROR_OK;
+    size_t size;
+    const char *name = lua_tolstring(L, -2, &size);
+    if (name != NULL) {
+        if (!error_from_name(name, size, &code)) code = ERROR_INTERNAL;
+        error_set(error, code, "%s", lua_tostring(L, -1));
+    }
+    lua_pop(L, 2);
+    return code;
+}
+
+static inline enum error_code machine_restore_begin(void *context, const struct machine_entry *entry,
+                                                    struct slice bundle, struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "restore_begin");
+    push_stamps(L, entry);
+    push_slice(L, bundle);
+    call(context, 2, 2);
+    return take_failure(L, error);
+}
+
+static inline enum error_code machine_restore_feed(void *context, struct slice bytes, size_t *used,
+                                                   struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "restore_feed");
+    push_slice(L, bytes);
+    call(context, 1, 3);
+    *used = (size_t)lua_tointeger(L, -3);
+    enum error_code code = take_failure(L, error);
+    lua_pop(L, 1);
+    return code;
+}
+
+static inline enum error_code machine_restore_finish(void *context,
+                                                     const struct machine_entry *entry,
+                                                     uint64_t hash, struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "restore_finish");
+    push_stamps(L, entry);
+    lua_pushinteger(L, (lua_Integer)hash);
+    call(context, 2, 2);
+    return take_failure(L, error);
+}
+
 static const struct host_ports world_ports = {
     .now_us = port_now_us,
     .wall_ms = port_wall_ms,
     .persist = port_persist,
     .bootstrap = port_bootstrap,
     .log_read = port_log_read,
+    .snapshot = port_snapshot,
     .send = port_send,
     .forward = port_forward,
     .forward_reply = port_forward_reply,
@@ -347,6 +442,12 @@ static const struct machine world_machine = {
     .query = machine_query,
     .hash = machine_hash,
     .encode = machine_encode,
+    .snapshot_begin = machine_snapshot_begin,
+    .snapshot_step = machine_snapshot_step,
+    .snapshot_end = machine_snapshot_end,
+    .restore_begin = machine_restore_begin,
+    .restore_feed = machine_restore_feed,
+    .restore_finish = machine_restore_finish,
 };
 
 #endif

@@ -6,7 +6,7 @@
  * has succeeded is the transaction on the state tree committed: a command that raises, exceeds its
  * budget, returns what is no plain data, or refuses (nil and an error) leaves nothing behind.
  *
- * The ways of failing are in fsm_failure.c, loading is in fsm_load.c.
+ * The ways of failing are in fsm_failure.c, loading is in fsm_load.c, snapshots are in fsm_snapshot.c.
  */
 #include "script/fsm_internal.h"
 
@@ -22,6 +22,8 @@
 
 static enum error_code run(struct fsm *fsm, lua_CFunction function, struct fsm_call *call,
                            enum fsm_mode mode);
+static void open_fsm(struct fsm *fsm);
+static void close_fsm(struct fsm *fsm);
 static int open_vm(lua_State *L);
 static int run_named(lua_State *L);
 static void set_budget(struct fsm *fsm, const struct settings *settings);
@@ -37,15 +39,7 @@ struct fsm *fsm_new(const struct settings *settings, void (*log)(void *context, 
     struct fsm *fsm = memory_zero(1, sizeof *fsm);
     fsm->log = log;
     fsm->log_context = log_context;
-    fsm->state = state_new();
-    fsm->budget.memory_max = fsm->budget.block_max = SIZE_MAX;
-    fsm->L = fsm->budget.L = lua_newstate(budget_allocate, &fsm->budget);
-    assert(fsm->L);
-    *(struct fsm **)lua_getextraspace(fsm->L) = fsm;
-    lua_pushcfunction(fsm->L, open_vm);
-    int status = lua_pcall(fsm->L, 0, 0, 0);
-    assert(status == LUA_OK);
-    (void)status;
+    open_fsm(fsm);
     set_budget(fsm, settings);
     return fsm;
 }
@@ -53,13 +47,49 @@ struct fsm *fsm_new(const struct settings *settings, void (*log)(void *context, 
 void fsm_free(struct fsm *fsm)
 {
     if (!fsm) return;
-    lua_close(fsm->L);
-    state_free(fsm->state);
+    close_fsm(fsm);
     buffer_deinit(&fsm->scratch);
     buffer_deinit(&fsm->traceback);
     buffer_deinit(&fsm->names);
     memory_free(fsm->handles);
     memory_free(fsm);
+}
+
+/* The VM's own first blocks are made without limits: no script runs yet. */
+static void open_fsm(struct fsm *fsm)
+{
+    fsm->state = state_new();
+    fsm->budget = (struct budget){.memory_max = SIZE_MAX, .block_max = SIZE_MAX};
+    fsm->L = fsm->budget.L = lua_newstate(budget_allocate, &fsm->budget);
+    assert(fsm->L);
+    *(struct fsm **)lua_getextraspace(fsm->L) = fsm;
+    lua_pushcfunction(fsm->L, open_vm);
+    int status = lua_pcall(fsm->L, 0, 0, 0);
+    assert(status == LUA_OK);
+    (void)status;
+}
+
+static void close_fsm(struct fsm *fsm)
+{
+    fsm_restore_abandon(fsm);
+    if (fsm->snapshot) state_snapshot_end(fsm->snapshot);
+    fsm->snapshot = NULL;
+    lua_close(fsm->L);
+    state_free(fsm->state);
+}
+
+void fsm_reset(struct fsm *fsm)
+{
+    struct budget limits = fsm->budget;
+    close_fsm(fsm);
+    open_fsm(fsm);
+    fsm->budget.steps_max = limits.steps_max;
+    fsm->budget.memory_max = limits.memory_max;
+    fsm->budget.block_max = limits.block_max;
+    fsm->budget.exhausted = limits.exhausted;
+    fsm->budget.fail_in = limits.fail_in;
+    fsm->handle_count = 0;
+    fsm->loaded = false;
 }
 
 void fsm_fail_allocation(struct fsm *fsm, uint64_t nth)
@@ -148,8 +178,13 @@ static void machine_configure(void *context, const struct settings *settings)
 static enum error_code machine_load(void *context, const struct machine_entry *entry,
                                     struct slice bundle, struct slice config, struct error *error)
 {
-    struct fsm *fsm = context;
-    assert(!fsm->loaded);
+    assert(!((struct fsm *)context)->loaded);
+    return fsm_load(context, entry, bundle, config, error);
+}
+
+enum error_code fsm_load(struct fsm *fsm, const struct machine_entry *entry, struct slice bundle,
+                         struct slice config, struct error *error)
+{
     enum error_code code = bundle_verify(bundle, error);
     if (code) return code;
     begin_entry(fsm, entry);
@@ -245,6 +280,7 @@ void fsm_machine(struct fsm *fsm, struct machine *machine)
         .hash = machine_hash,
         .encode = machine_encode,
     };
+    fsm_machine_snapshots(machine);
 }
 
 enum error_code fsm_check(struct slice bundle, struct slice config, const struct settings *settings,

@@ -3,6 +3,7 @@
  *
  *   fsm.c            the machine: load, apply, query
  *   fsm_load.c       loading an app
+ *   fsm_snapshot.c   the state as bytes, and the way back
  *   fsm_failure.c    what a failure says
  *   fsm_state.c      `state`: handles to tables of the tree
  *   fsm_assign.c     Lua values into the tree
@@ -35,8 +36,11 @@ struct fsm {
     struct budget budget; /* first: budget_of */
     lua_State *L;
     struct state *state;
+    struct state_snapshot *snapshot; /* being written; null: none */
+    struct state_restore *restore;   /* being read; null: none */
     enum fsm_mode mode;
     bool loaded;
+    bool restoring; /* while loading: without init */
     struct machine_entry entry; /* being applied, or applied last */
     struct random random;
     struct slice bundle;     /* while loading */
@@ -68,6 +72,13 @@ struct fsm_call {
 
 /* ---- fsm.c ---- */
 bool fsm_push_arguments(lua_State *L, struct slice bytes);
+void fsm_reset(struct fsm *fsm); /* a VM and a state as new; the limits stay */
+enum error_code fsm_load(struct fsm *fsm, const struct machine_entry *entry, struct slice bundle,
+                         struct slice config, struct error *error);
+
+/* ---- fsm_snapshot.c ---- */
+void fsm_machine_snapshots(struct machine *machine); /* its part of the table */
+void fsm_restore_abandon(struct fsm *fsm);
 
 /* ---- fsm_load.c ---- */
 int fsm_load_app(lua_State *L);

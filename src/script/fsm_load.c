@@ -42,7 +42,7 @@ int fsm_load_app(lua_State *L)
     mp_write_text(&fsm->names, "queries");
     write_names(fsm, fsm->queries);
     sandbox_freeze(fsm);
-    make_first_state(L, module, call->arguments);
+    if (!fsm->restoring) make_first_state(L, module, call->arguments);
     return 0;
 }
 
