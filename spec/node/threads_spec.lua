@@ -283,7 +283,7 @@ describe("a node's threads on a disk that is full", function()
   end)
 
   it("keep what came in of one, and go on from there", function()
-    local call, refused, through = 0, 0, nil
+    local call, refused, through = 0, 0
     repeat
       call = call + 1
       local t <close> = open("/data", call)
@@ -338,7 +338,7 @@ end)
 
 describe("a node's threads on a disk that fails", function()
   it("say so, at whichever call, and nothing after it is said to be done", function()
-    local call, failures, through = 0, 0, nil
+    local call, failures, through = 0, 0
     repeat
       call = call + 1
       local t <close> = open("/data", call)
