@@ -72,6 +72,19 @@ describe("a snapshot", function()
     assert.is_true(before.log_bytes < before.size + 1000)
   end)
 
+  it("leaves what slow followers may need, in entries and in bytes", function()
+    local w <close> = lone { snapshot_log_bytes = 4000, trailing_entries = 1000, trailing_bytes = 3200 }
+    write(w, 60, nil, 100)
+    local kept = w.n1.disk.snapshot.index - w.n1.disk.base.index
+    local bytes = 0
+    for i = w.n1.disk.base.index + 1, w.n1.disk.snapshot.index do bytes = bytes + #w.n1.disk.entries[i] end
+    assert.is_true(bytes >= 2800 and bytes <= 3600, ("%d entries, %d bytes"):format(kept, bytes))
+    assert.is_true(kept > 10)
+    local v <close> = lone { snapshot_log_bytes = 4000, trailing_entries = 3, trailing_bytes = 3200 }
+    write(v, 60, nil, 100)
+    assert.equal(3, v.n1.disk.snapshot.index - v.n1.disk.base.index)
+  end)
+
   it("is what a start begins with: the same state, chain and answers", function()
     local w <close> = lone()
     write(w, 60)

@@ -27,6 +27,7 @@
     X(follower_reads,          0, 0, 1, "0 or 1", NODE, true, "1: a follower asks the leader for an index and answers queries itself") \
     X(snapshot_log_bytes,      67108864, 1, 1099511627776, "bytes", NODE, true, "a snapshot is taken once the log behind the last one is this long, and as long as that one") \
     X(trailing_entries,        10000, 0, 1000000000, "entries", NODE, false, "kept in the log before a snapshot's end, so that a slow follower needs no snapshot") \
+    X(trailing_bytes,          67108864, 0, 1099511627776, "bytes", NODE, true, "of those entries at most, about") \
     X(snapshot_chunk_bytes,    262144, 1, 8388608, "bytes", NODE, false, "of a snapshot in one message to a follower") \
     X(snapshot_window,         8, 1, 1024, "messages", NODE, false, "pieces of a snapshot in flight to one follower") \
     X(disk_retry_ms,           500, 1, 60000, "ms", NODE, false, "how often a write refused by a full disk is tried again") \

@@ -189,7 +189,7 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
     apply->term = entry->term;
     apply->applied = entry->index;
     apply->log_chain = entry->chain;
-    host->snapshots.log_bytes += raft_entry_size(entry);
+    snapshot_note(host, entry);
     host->counters.applied++;
     answer_index(host, entry, code);
     let_go(apply, apply->applied);

@@ -97,11 +97,22 @@ struct apply {
 };
 
 /* ---- snapshot.c ---- */
+#define TRAIL_MARKS 32
+
+/* Where an entry ends in the bytes applied. */
+struct trail_mark {
+    raft_index index;
+    uint64_t bytes;
+};
+
 enum snapshot_stage { SNAPSHOT_NONE, SNAPSHOT_WRITING, SNAPSHOT_FINISHING };
 struct snapshots {
     raft_index index; /* of the newest, this node's own or installed; 0: none */
     uint64_t size;
     uint64_t log_bytes; /* of entries applied since */
+    uint64_t bytes;     /* of all entries applied since the start */
+    struct trail_mark trail[TRAIL_MARKS]; /* the newest, at trail_at the oldest of them; index 0: none */
+    size_t trail_at;
     uint64_t taken;     /* by this node since it started */
     uint64_t again_us;  /* one was refused: not before then */
 
@@ -276,6 +287,7 @@ void machine_failed(struct host *host, raft_index index); /* fatal: the machine 
 
 /* ---- snapshot.c ---- */
 bool snapshot_turn(struct host *host); /* true: more to do */
+void snapshot_note(struct host *host, const struct raft_entry *entry); /* it has been applied */
 void snapshot_abandon(struct host *host); /* the one being taken; harmless where there is none */
 void snapshot_deinit(struct host *host);
 void host_snapshot_reported(struct host *host, const struct host_snapshot_report *report);

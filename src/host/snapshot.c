@@ -11,6 +11,7 @@
 
 #include "base/mp.h"
 #include "base/mutant.h"
+#include "raft/entry.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -24,6 +25,7 @@ static bool may_take(const struct host *host);
 static void answer_all(struct host *host);
 static void answer_snapshot(struct host *host, struct waiter *waiter);
 static bool is_due(const struct host *host);
+static raft_index keep_from(const struct host *host);
 static void begin(struct host *host);
 static void write_system(struct host *host);
 static bool write_slice(struct host *host);
@@ -78,6 +80,33 @@ static bool is_due(const struct host *host)
     uint64_t least = host->settings.snapshot_log_bytes;
     if (least < snapshots->size) least = snapshots->size;
     return snapshots->log_bytes >= least && host->now_us >= snapshots->again_us;
+}
+
+/* A mark about every 32nd of what may be kept: enough to know where that begins. */
+void snapshot_note(struct host *host, const struct raft_entry *entry)
+{
+    struct snapshots *snapshots = &host->snapshots;
+    size_t size = raft_entry_size(entry);
+    const struct trail_mark *newest =
+        &snapshots->trail[(snapshots->trail_at + TRAIL_MARKS - 1) % TRAIL_MARKS];
+    snapshots->log_bytes += size;
+    snapshots->bytes += size;
+    if (snapshots->bytes - newest->bytes <= host->settings.trailing_bytes / TRAIL_MARKS) return;
+    snapshots->trail[snapshots->trail_at] = (struct trail_mark){entry->index, snapshots->bytes};
+    snapshots->trail_at = (snapshots->trail_at + 1) % TRAIL_MARKS;
+}
+
+/* The entries from here on have about trailing_bytes; 0: all there are have no more. */
+static raft_index keep_from(const struct host *host)
+{
+    const struct snapshots *snapshots = &host->snapshots;
+    raft_index from = 0;
+    for (size_t i = 0; i < TRAIL_MARKS; i++) {
+        const struct trail_mark *mark = &snapshots->trail[i];
+        bool past = mark->index > 0 && snapshots->bytes - mark->bytes >= host->settings.trailing_bytes;
+        if (past && mark->index + 1 > from) from = mark->index + 1;
+    }
+    return from;
 }
 
 static void begin(struct host *host)
@@ -254,7 +283,9 @@ static void taken(struct host *host, uint64_t size)
              snapshots->index, size);
     tell_asked(host, ERROR_OK);
     if (!host_runs(host)) return;
-    struct raft_event event = {.type = RAFT_EVENT_SNAPSHOT_TAKEN, .snapshot = &snapshots->meta};
+    struct raft_event event = {.type = RAFT_EVENT_SNAPSHOT_TAKEN,
+                               .keep_from = keep_from(host),
+                               .snapshot = &snapshots->meta};
     host_step(host, &event);
 }
 

@@ -289,6 +289,7 @@ static void check_taken(lua_State *L, int table, struct raft_event *event)
     struct raft_snapshot_meta *meta = lua_newuserdatauv(L, sizeof *meta, 0);
     *meta = check_meta(L, lua_gettop(L) - 1);
     event->snapshot = meta;
+    event->keep_from = field_u64(L, table, "keep_from");
 }
 
 static void check_chunk(lua_State *L, int table, struct raft_event *event)

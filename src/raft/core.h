@@ -74,6 +74,7 @@ struct raft_snapshots {
     size_t count, capacity;
     uint64_t token;   /* last given out with CHUNK_READ, CHUNK_WRITE, SNAPSHOT_INSTALL */
     uint64_t attempt; /* last given out to a transfer */
+    raft_index keep_from; /* the owner's wish; 0: none */
 };
 
 /* A snapshot that is coming in from the leader of a term (install.c). */

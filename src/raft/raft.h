@@ -107,6 +107,8 @@ struct raft_configure {
 struct raft_event {
     enum raft_event_type type;
     uint64_t now_us; /* never less than in the event before */
+    raft_index keep_from; /* SNAPSHOT_TAKEN: the log before it may go, also where trailing_entries would keep it (it
+                             has become large); 0: no such wish */
     union {
         struct {
             const struct raft_durable *durable;

@@ -45,6 +45,7 @@ enum error_code raft_snapshot_taken(struct raft *raft, const struct raft_event *
     assert(meta->term == raft_log_term_at(&raft->log, meta->index));
     raft_log_snapshot(&raft->log, meta);
     raft_snapshots_add(raft, meta);
+    raft->snapshots.keep_from = event->keep_from;
     return ERROR_OK;
 }
 
@@ -95,7 +96,9 @@ void raft_compact(struct raft *raft)
     const struct raft_snapshot_meta *newest = raft_snapshots_newest(raft);
     if (!newest) return;
     raft_index trailing = raft->settings.trailing_entries;
+    raft_index keep_from = raft->snapshots.keep_from;
     raft_index up_to = newest->index > trailing ? newest->index - trailing : 0;
+    if (keep_from > up_to + 1) up_to = raft_least(keep_from - 1, newest->index);
     raft_index from = newest->index;
     for (size_t i = 0; i < raft->peers.count; i++) {
         struct raft_peer *peer = &raft->peers.peers[i];
