@@ -56,6 +56,11 @@ $(BUILD)/lua/moonclave/%.so: $(BUILD)/module/%.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -shared -o $@ $< $(ARCHIVE) $(LIBS)
 
+# The node's threads, for their spec: all of the node that a module may know.
+$(BUILD)/lua/moonclave/threads.so: $(BUILD)/module/threads.o $(BUILD)/node/disk.o $(BUILD)/node/files.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -shared -o $@ $(BUILD)/module/threads.o $(BUILD)/node/disk.o $(BUILD)/node/files.o $(ARCHIVE) $(LIBS)
+
 $(ARCHIVE): $(CORE_OBJ)
 	@rm -f $@
 	ar rcs $@ $(CORE_OBJ)
