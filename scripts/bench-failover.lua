@@ -1,6 +1,6 @@
 -- How long nobody's write is acknowledged: when leadership is handed over on request, when the leader is told to stop
 -- (SIGTERM), and when it is killed. Three local nodes, clients that write without a pause through the nodes that stay.
---   LUA_PATH='./lua/?.lua;./spec/?.lua;;' LUA_CPATH='./build/lua/?.so;;' lua5.4 scripts/bench-failover.lua [TRIALS] [FLAGS]
+--   make bench-failover BENCH="[TRIALS] [FLAGS]"
 -- Prints the longest gap between two acknowledged writes of each trial, sorted: least, median, most. 30 trials of each
 -- by default, with the default settings; FLAGS go to every node, as --election-timeout-ms=300.
 local cluster = require "support.cluster"

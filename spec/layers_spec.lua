@@ -20,7 +20,7 @@ local MAY_INCLUDE = {
   host = { "raft", "state", "base" },
   sim = { "host", "store", "script", "raft", "state", "base" },
   node = BELOW,
-  module = { "sim", table.unpack(BELOW) },
+  module = { "sim", "node/disk.h", "node/files.h", table.unpack(BELOW) },
   cli = { "node", "module", "sim", table.unpack(BELOW) },
   ["main.c"] = { "cli", "base" },
 }

@@ -72,7 +72,7 @@ describe("the command line", function()
     cluster.run(function()
       local code, text = run "help"
       assert.are.equal(0, code)
-      for _, name in ipairs { "start", "cluster", "status", "bench" } do
+      for _, name in ipairs { "start", "cluster", "status", "snapshot", "bench" } do
         assert.is_truthy(text:find("\n  " .. name .. " ", 1, true), text)
         local help_code, help = run("help", name)
         assert.are.equal(0, help_code)
@@ -120,6 +120,38 @@ describe("the command line", function()
   end
 end)
 
+describe("snapshot", function()
+  it("asks the node for one and says where it is and how large", function()
+    cluster.run(function()
+      local asked
+      local node <close> = fake_node(function(method, params)
+        asked = { method, params }
+        return { index = 1234, size = 56789 }
+      end)
+      local code, text = run("snapshot", "--addr", node.address, "--timeout", "3")
+      assert.are.same({ 0, "snapshot at index 1234, 56789 bytes\n" }, { code, text })
+      assert.are.equal("admin/snapshot", asked[1])
+      assert.are.equal(0, #asked[2][1])
+      assert.is_nil(next(asked[2][1]))
+      assert.is_true(asked[2][2].timeout > 0 and asked[2][2].timeout <= 3)
+      code, text = run("snapshot", "--addr", node.address, "--json")
+      assert.are.same({ 0, '{"index":1234,"size":56789}\n' }, { code, text })
+    end)
+  end)
+
+  it("says why not, and takes no arguments", function()
+    cluster.run(function()
+      local node <close> = fake_node(function() return nil, 4 end)
+      local code, text = run("snapshot", "--addr", node.address)
+      assert.are.equal(1, code)
+      assert.is_truthy(text:match "^moonclave: snapshot: [^\n]+\n$", text)
+      code, text = run("snapshot", "n2")
+      assert.are.equal(2, code)
+      assert.is_truthy(text:find('unexpected argument "n2"', 1, true), text)
+    end)
+  end)
+end)
+
 describe("status", function()
   local members = {
     { id = "n1", address = "127.0.0.1:5001", role = "voter", state = "leader", match = 42, lag = 0 },
@@ -143,6 +175,31 @@ id      address          role   state     match  lag  contact
 n1      127.0.0.1:5001   voter  leader       42    0        -
 node-2  127.0.0.1:15002  voter  follower     39    3    12 ms
 ]], text)
+    end)
+  end)
+
+  it("says what the node would start from, and whether it takes a snapshot", function()
+    cluster.run(function()
+      local snapshot
+      local node <close> = fake_node(function(method)
+        if method == "members" then return {} end
+        local status = answer(method)
+        status.snapshot, status.first_index = snapshot, 31
+        return status
+      end)
+      for _, row in ipairs {
+        { { index = 40, term = 7, size = 1234, taken_ms = 3, taking = false },
+          "n1: snapshot at index 40, 1234 bytes; its log begins at 31\n" },
+        { { index = 40, term = 7, size = 1234, taken_ms = 3, taking = true },
+          "n1: snapshot at index 40, 1234 bytes; its log begins at 31; takes a new snapshot now\n" },
+        { { index = 0, term = 0, size = 0, taken_ms = 0, taking = true }, "n1 takes a snapshot now\n" },
+        { { index = 0, term = 0, size = 0, taken_ms = 0, taking = false }, "" },
+      } do
+        snapshot = row[1]
+        local code, text = run("status", "--addr", node.address)
+        assert.are.equal(0, code)
+        assert.are.equal("cluster 00ab: leader n1 (127.0.0.1:5001), term 7, commit 42\n" .. row[2], text)
+      end
     end)
   end)
 

@@ -11,6 +11,8 @@
 
 /* What a frame holds beside the entry or request it carries: its head, ids, terms and indexes. */
 #define FRAME_ROOM 4096
+/* And beside a piece of a snapshot: its meta, with the configuration of a large cluster. */
+#define CHUNK_ROOM 32768
 
 #define NODE       SETTING_NODE
 #define REPLICATED SETTING_REPLICATED
@@ -106,7 +108,9 @@ enum error_code settings_check(const struct settings *s, struct error *error)
     }
     uint64_t entry = s->entry_bytes_max + FRAME_ROOM;
     uint64_t append = s->append_bytes_max + FRAME_ROOM;
+    uint64_t chunk = s->snapshot_chunk_bytes + CHUNK_ROOM;
     uint64_t largest = entry > append ? entry : append;
+    if (chunk > largest) largest = chunk;
     if (s->frame_bytes_max < entry) {
         return too_small(error, "frame_bytes_max", s->frame_bytes_max, entry,
                          "one entry of entry_bytes_max");
@@ -114,6 +118,10 @@ enum error_code settings_check(const struct settings *s, struct error *error)
     if (s->frame_bytes_max < append) {
         return too_small(error, "frame_bytes_max", s->frame_bytes_max, append,
                          "one append of append_bytes_max");
+    }
+    if (s->frame_bytes_max < chunk) {
+        return too_small(error, "frame_bytes_max", s->frame_bytes_max, chunk,
+                         "one piece of a snapshot of snapshot_chunk_bytes");
     }
     if (s->peer_queue_bytes_max < largest) {
         return too_small(error, "peer_queue_bytes_max", s->peer_queue_bytes_max, largest,

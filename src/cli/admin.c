@@ -1,7 +1,7 @@
 /*
- * The commands about who is a member and who leads: each is one action of the leader (host/README.md), asked through
- * any node. `add` and `promote` wait until the server votes and say how far it is; `remove` and `demote` say what will
- * be left before they ask.
+ * The commands that are actions (host/README.md). About who is a member and who leads: of the leader, asked through any
+ * node; `add` and `promote` wait until the server votes and say how far it is, `remove` and `demote` say what will be
+ * left before they ask. `snapshot` is the node's own that is asked.
  */
 #include "cli/cli.h"
 #include "cli/client.h"
@@ -44,10 +44,12 @@ static int promote_run(int argc, char **argv);
 static int demote_run(int argc, char **argv);
 static int members_run(int argc, char **argv);
 static int transfer_run(int argc, char **argv);
+static int snapshot_run(int argc, char **argv);
 
 #define FIELD(name) offsetof(struct admin_options, name)
-#define COMMON                                                                                                     \
-    {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", "any node's address (127.0.0.1:5001)"},                 \
+#define COMMON COMMON_AT("any node's address (127.0.0.1:5001)")
+#define COMMON_AT(address_help)                                                                                    \
+    {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", address_help},                                          \
         {"json", FLAG_BOOLEAN, FIELD(json), 0, 0, NULL, "the answer as JSON"},                                     \
         {"timeout", FLAG_INTEGER, FIELD(timeout_s), 1, 86400, "SECONDS", "how long to wait (60)"}
 #define YES {"yes", FLAG_BOOLEAN, FIELD(yes), 0, 0, NULL, "does not ask, on a terminal, whether that is meant"}
@@ -72,6 +74,7 @@ static const struct flag members_rows[] = {
     {"force", FLAG_BOOLEAN, FIELD(force), 0, 0, NULL, "set: also learners that have not caught up yet"},
 };
 static const struct flag transfer_rows[] = {COMMON};
+static const struct flag snapshot_rows[] = {COMMON_AT("the node's address (127.0.0.1:5001)")};
 
 #define FLAGS(name, rows_, arguments_)                                                                            \
     {.command = name, .rows = rows_, .count = sizeof rows_ / sizeof *rows_, .arguments = arguments_,              \
@@ -82,6 +85,8 @@ static const struct flags promote_flags = FLAGS("promote", promote_rows, id_argu
 static const struct flags demote_flags = FLAGS("demote", change_rows, id_argument);
 static const struct flags members_flags = FLAGS("members", members_rows, members_arguments);
 static const struct flags transfer_flags = FLAGS("transfer", transfer_rows, id_argument);
+static const struct flags snapshot_flags = {
+    .command = "snapshot", .rows = snapshot_rows, .count = sizeof snapshot_rows / sizeof *snapshot_rows};
 
 const struct cli_command add_command = {
     .name = "add",
@@ -139,6 +144,17 @@ const struct cli_command transfer_command = {
             "leader. Where the server does not take over within an election timeout, the leader stays.\n",
     .flags = &transfer_flags,
     .run = transfer_run,
+};
+
+const struct cli_command snapshot_command = {
+    .name = "snapshot",
+    .summary = "makes a node take a snapshot now",
+    .usage = "[flags]",
+    .help = "The node at --addr writes its state to disk as of what it has applied, and lets go of the log before it.\n"
+            "Nodes do so by themselves when the log has become long (snapshot_log_bytes); this is for right before a\n"
+            "restart, which is quick then. Waits until the snapshot is durable and says its index and size.\n",
+    .flags = &snapshot_flags,
+    .run = snapshot_run,
 };
 
 static bool begin(struct job *job, const struct cli_command *command, int argc, char **argv, int needed);
@@ -265,6 +281,25 @@ static int transfer_run(int argc, char **argv)
     enum error_code code = ask(&job, "admin/transfer", &arguments, &answer);
     if (code == ERROR_OK)
         show_answer(&job, &answer, view_text(buffer_slice(&answer), "leader", leader, sizeof leader), "leads");
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
+static int snapshot_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    char index[CELL_MAX], text[CELL_MAX], size[CELL_MAX];
+    if (!begin(&job, &snapshot_command, argc, argv, 0)) return finish(&job, job.error.code);
+    mp_write_map(&arguments, 0);
+    enum error_code code = ask(&job, "admin/snapshot", &arguments, &answer);
+    if (code == ERROR_OK) {
+        view_text(buffer_slice(&answer), "index", index, sizeof index);
+        view_text(buffer_slice(&answer), "size", size, sizeof size);
+        snprintf(text, sizeof text, "at index %.20s, %.20s bytes", index, size);
+        show_answer(&job, &answer, "snapshot", text);
+    }
     buffer_deinit(&arguments);
     buffer_deinit(&answer);
     return finish(&job, code);

@@ -36,6 +36,7 @@ static void ask_leader(struct view *view);
 static enum error_code ask(struct rpc_client *client, const char *method, struct buffer *out, struct error *error);
 static int print_json(const struct view *view);
 static void print_view(const struct view *view);
+static void print_snapshot(struct slice status);
 static void print_warnings(struct slice status);
 static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX]);
 static bool flag_of(struct slice map, const char *key);
@@ -52,9 +53,9 @@ const struct cli_command status_command = {
     .name = "status",
     .summary = "who leads, who is a member, who lags",
     .usage = "[--addr HOST:PORT] [--json]",
-    .help = "Asks a node about its cluster and prints a line about it and a row for each member. match is the index\n"
-            "up to which a member's log is known to be durable, lag how many entries it is behind, contact how long\n"
-            "ago it was heard; only the leader knows these.\n",
+    .help = "Asks a node about its cluster and prints a line about it, one about the node's snapshot, and a row for\n"
+            "each member. match is the index up to which a member's log is known to be durable, lag how many entries\n"
+            "it is behind, contact how long ago it was heard; only the leader knows these.\n",
     .flags = &flags,
     .run = status_run,
 };
@@ -162,8 +163,25 @@ static void print_view(const struct view *view)
     } else {
         printf("leader %s (%s), term %s, commit %s\n", leader, address, term, commit);
     }
+    print_snapshot(status);
     print_warnings(status);
     view_members(buffer_slice(&view->members));
+}
+
+/* Of the node asked: what it would start from. */
+static void print_snapshot(struct slice status)
+{
+    struct slice snapshot = value_of(status, "snapshot");
+    char id[CELL_MAX], index[CELL_MAX], size[CELL_MAX], first[CELL_MAX];
+    bool taking = flag_of(snapshot, "taking");
+    view_text(status, "id", id, sizeof id);
+    view_text(status, "first_index", first, sizeof first);
+    view_text(snapshot, "size", size, sizeof size);
+    view_text(snapshot, "index", index, sizeof index);
+    bool has_one = index[0] != 0 && strcmp(index, "0") != 0;
+    if (has_one) printf("%s: snapshot at index %s, %s bytes; its log begins at %s", id, index, size, first);
+    if (taking) printf("%s takes a %ssnapshot now", has_one ? ";" : id, has_one ? "new " : "");
+    if (has_one || taking) putchar('\n');
 }
 
 static void print_warnings(struct slice status)

@@ -455,6 +455,14 @@ static int snapshots_forget(lua_State *L)
     return done(L, store_snapshots_forget(check_snapshots(L), from, &error), &error);
 }
 
+/* store:snapshot_discard(index) */
+static int snapshot_discard(lua_State *L)
+{
+    struct error error;
+    raft_index index = (raft_index)luaL_checkinteger(L, 2);
+    return done(L, store_snapshot_discard(check_snapshots(L), index, &error), &error);
+}
+
 static int now_us(lua_State *L)
 {
     struct timespec now;
@@ -513,7 +521,7 @@ static const luaL_Reg store_methods[] = {
     {"snapshot_abort", snapshot_abort}, {"snapshot_read", snapshot_read},
     {"incoming_begin", incoming_begin}, {"incoming_write", incoming_write},
     {"incoming_abort", incoming_abort}, {"incoming_finish", incoming_finish},
-    {"snapshots_forget", snapshots_forget},
+    {"snapshots_forget", snapshots_forget}, {"snapshot_discard", snapshot_discard},
     {NULL, NULL},
 };
 

@@ -7,6 +7,13 @@
 #define NET_NAME_MAX     64
 #define NET_SCRATCH_SIZE (256 * 1024)
 
+/* How long turns take. Microseconds; those of the loop's clock. */
+struct net_pace {
+    uint64_t end_us, slept_us;    /* at the end of the last turn; slept: of all time */
+    uint64_t window_us;           /* when the present window began */
+    uint64_t longest_us, before_us; /* turns of this window, of the one before */
+};
+
 struct net {
     uv_loop_t *loop;
     struct net_hooks hooks;
@@ -16,6 +23,7 @@ struct net {
     struct net_stream
         *dirty; /* streams with something to flush: a ring through dirty_next, dirty_previous */
     struct net_counters counters;
+    struct net_pace pace;
     bool again;       /* net_again */
     uint8_t *scratch; /* every stream without a rest reads here: an idle connection holds no input
                          memory */

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define WINDOW_US UINT64_C(10000000) /* of the longest turn */
+
 static void turn_ends(uv_prepare_t *prepare);
+static void measure(struct net *net);
 static void nothing(uv_idle_t *idle);
 static void woken(uv_async_t *async);
 static void flush_all(struct net *net);
@@ -23,6 +26,7 @@ struct net *net_new(uv_loop_t *loop, const struct net_hooks *hooks)
     net->loop = loop;
     net->hooks = *hooks;
     net->scratch = memory_alloc(NET_SCRATCH_SIZE);
+    uv_loop_configure(loop, UV_METRICS_IDLE_TIME);
     uv_prepare_init(loop, &net->prepare);
     uv_idle_init(loop, &net->idle);
     int status = uv_async_init(loop, &net->async, woken);
@@ -77,7 +81,10 @@ uint64_t net_turn_ms(const struct net *net)
 
 struct net_counters net_counters(const struct net *net)
 {
-    return net->counters;
+    struct net_counters counters = net->counters;
+    const struct net_pace *pace = &net->pace;
+    counters.turn_us_max = pace->longest_us > pace->before_us ? pace->longest_us : pace->before_us;
+    return counters;
 }
 
 static void turn_ends(uv_prepare_t *prepare)
@@ -93,6 +100,26 @@ static void turn_ends(uv_prepare_t *prepare)
     } else {
         uv_idle_stop(&net->idle);
     }
+    measure(net);
+}
+
+/* What of the time since the last turn's end was not slept. */
+static void measure(struct net *net)
+{
+    struct net_pace *pace = &net->pace;
+    uint64_t now_us = net_now_us(), slept_us = uv_metrics_idle_time(net->loop) / 1000;
+    uint64_t whole_us = now_us - pace->end_us, sleep_us = slept_us - pace->slept_us;
+    uint64_t busy_us = whole_us > sleep_us ? whole_us - sleep_us : 0; /* the two are rounded apart */
+    bool first = pace->end_us == 0;
+    pace->end_us = now_us;
+    pace->slept_us = slept_us;
+    if (first) pace->window_us = now_us;
+    if (now_us - pace->window_us >= WINDOW_US) {
+        pace->before_us = pace->longest_us;
+        pace->longest_us = 0;
+        pace->window_us = now_us;
+    }
+    if (!first && busy_us > pace->longest_us) pace->longest_us = busy_us;
 }
 
 static void flush_all(struct net *net)

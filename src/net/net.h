@@ -55,6 +55,7 @@ uint64_t net_turn_ms(const struct net *net); /* monotonic, as of the start of th
 /* Never reset. */
 struct net_counters {
     uint64_t turns;               /* ends of turns */
+    uint64_t turn_us_max;         /* the longest of the last ten to twenty seconds, without its sleep */
     uint64_t reads, read_bytes;   /* read events that brought bytes */
     uint64_t writes, write_bytes; /* write calls */
     uint64_t writes_per_turn_max; /* the most write calls that one stream made within one turn */

@@ -7,7 +7,10 @@
 #include <string.h>
 #include <uv.h>
 
-enum job_kind { JOB_PERSIST, JOB_BOOTSTRAP, JOB_READ, JOB_TIDY /* of the thread itself */ };
+/* How long the thread waits when tidying gets nowhere: the disk is full. */
+#define TIDY_RETRY_NS 500000000u
+
+enum job_kind { JOB_PERSIST, JOB_BOOTSTRAP, JOB_READ, JOB_TASK, JOB_TIDY /* of the thread itself */ };
 
 struct job {
     enum job_kind kind;
@@ -23,6 +26,7 @@ struct job {
             raft_index first, last;
             size_t max_bytes;
         } read;
+        struct disk_task *task;
     };
 };
 
@@ -54,6 +58,7 @@ struct disk {
     const struct raft_persist **group; /* the thread's: the writes of one commit */
     size_t group_capacity;
     struct jobs taken;            /* the thread's */
+    bool stuck;                   /* the thread's: the last slice of tidying removed nothing */
     struct completions collected; /* the loop's */
 
     uv_mutex_t mutex;
@@ -70,6 +75,7 @@ struct disk {
 static void thread_main(void *argument);
 static void tidy(struct disk *disk);
 static bool take_queue(struct disk *disk);
+static void wait_for_work(struct disk *disk);
 static void carry_out(struct disk *disk);
 static size_t persist_group(struct disk *disk, size_t at);
 static void commit_group(struct disk *disk, size_t count, size_t entries);
@@ -151,6 +157,13 @@ void disk_read(struct disk *disk, uint64_t token, raft_index first, raft_index l
     job_added(disk);
 }
 
+void disk_run(struct disk *disk, struct disk_task *task)
+{
+    add_job(disk, JOB_TASK)->task = task;
+    assert(!disk->stopping);
+    job_added(disk);
+}
+
 /* Returns with the mutex held: fill the job in, then job_added. */
 static struct job *add_job(struct disk *disk, enum job_kind kind)
 {
@@ -201,6 +214,7 @@ static void deliver(struct disk *disk, struct completion *completion)
                          completion->entries.count, completion->code, &completion->error);
         store_entries_free(&completion->entries);
         break;
+    case JOB_TASK:
     case JOB_TIDY:
         events->failed(events->context, &completion->error);
         break;
@@ -243,21 +257,42 @@ static void thread_main(void *argument)
 static void tidy(struct disk *disk)
 {
     struct completion completion = {.kind = JOB_TIDY};
+    uint64_t trimmed = store_counters(disk->store).trimmed;
     completion.code = store_tidy(disk->store, &completion.error);
+    struct store_counters counters = store_counters(disk->store);
+    disk->stuck = counters.trimmed == trimmed;
+    uv_mutex_lock(&disk->mutex);
+    disk->counters.store = counters;
+    uv_mutex_unlock(&disk->mutex);
     if (completion.code != ERROR_OK) complete(disk, &completion, 0);
 }
 
+/* Nothing taken and true: the store is not tidy. */
 static bool take_queue(struct disk *disk)
 {
     uv_mutex_lock(&disk->mutex);
-    while (disk->queue.count == 0 && !disk->stopping) uv_cond_wait(&disk->work, &disk->mutex);
+    wait_for_work(disk);
     struct jobs taken = disk->queue;
     disk->queue = disk->taken;
     disk->queue.count = 0;
     disk->taken = taken;
     disk->counters.batches += taken.count > 0;
+    bool goes_on = taken.count > 0 || !disk->stopping;
     uv_mutex_unlock(&disk->mutex);
-    return taken.count > 0;
+    return goes_on;
+}
+
+static void wait_for_work(struct disk *disk)
+{
+    while (disk->queue.count == 0 && !disk->stopping) {
+        bool tidy = store_is_tidy(disk->store);
+        if (!tidy && !disk->stuck) return;
+        if (tidy) {
+            uv_cond_wait(&disk->work, &disk->mutex);
+        } else if (uv_cond_timedwait(&disk->work, &disk->mutex, TIDY_RETRY_NS) != 0) {
+            return;
+        }
+    }
 }
 
 static void carry_out(struct disk *disk)
@@ -273,6 +308,9 @@ static void carry_out(struct disk *disk)
             break;
         case JOB_READ:
             do_read(disk, job);
+            break;
+        case JOB_TASK:
+            job->task->run(job->task, disk->store);
             break;
         case JOB_TIDY:
             break;

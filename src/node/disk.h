@@ -1,7 +1,9 @@
 /*
  * The disk thread around the synchronous store. The loop hands over work in order and never waits;
  * the thread takes its whole queue at once and makes one commit of all writes in it: group commit
- * without timers. Completions gather until the loop collects them, with one wake-up for many.
+ * without timers. Completions gather until the loop collects them, with one wake-up for many. When
+ * nothing is asked of it, it removes slice by slice what snapshots have made needless in the log: a
+ * write that comes meanwhile waits for one slice at most.
  *
  * A refused write (disk full) takes every later one with it that was handed over before the loop
  * learned of the refusal. Payload references are counted on the loop's thread only: this thread
@@ -31,7 +33,8 @@ struct disk_events {
  * to collect. */
 struct disk *disk_start(struct store *store, const struct disk_events *events,
                         void (*wake)(void *context), void *wake_context);
-/* Carries out what was handed over, ends the thread; collect afterwards. */
+/* Carries out what was handed over, ends the thread; collect afterwards. Rows that wait to be removed
+ * wait for the next start. */
 void disk_stop(struct disk *disk);
 void disk_free(struct disk *disk); /* after disk_stop; drops what was not collected */
 
@@ -41,6 +44,16 @@ void disk_bootstrap(struct disk *disk, struct slice configuration, uint64_t clus
 void disk_read(struct disk *disk, uint64_t token, raft_index first, raft_index last,
                size_t max_bytes);
 void disk_collect(struct disk *disk);
+
+/*
+ * Other work on the store, in the order of the above but never part of a refusal: `run` is called by
+ * the disk thread and says itself what came of it. The one call that any thread may make, before
+ * disk_stop; the task is the caller's and stays until it is run.
+ */
+struct disk_task {
+    void (*run)(struct disk_task *task, struct store *store);
+};
+void disk_run(struct disk *disk, struct disk_task *task);
 
 struct disk_counters {
     struct store_counters store;

@@ -12,6 +12,7 @@
 #include "host/host.h"
 #include "net/net.h"
 #include "node/disk.h"
+#include "node/files.h"
 #include "node/node.h"
 #include "node/tickets.h"
 #include "script/control.h"
@@ -44,6 +45,7 @@ struct node {
     struct net *net;
     struct store *store;
     struct disk *disk;
+    struct files *files;
     struct fsm *fsm;
     struct host *host;
     struct control *control;
@@ -85,6 +87,7 @@ void node_fatal(struct node *node, const struct error *error) __attribute__((nor
 void ports_fill(struct node *node, struct host_ports *ports);
 void ports_timer_fired(uv_timer_t *timer);
 extern const struct disk_events ports_disk_events; /* without context */
+extern const struct files_events ports_files_events;
 
 /* ---- app.c: the scripts ---- */
 void app_open(struct node *node);

@@ -122,13 +122,15 @@ static enum exit_status run(struct node *node, struct slice bundle)
 static enum exit_status serve(struct node *node, struct slice bundle)
 {
     struct disk_events events = ports_disk_events;
+    struct files_events files_events = ports_files_events;
     struct error error;
-    events.context = node;
+    events.context = files_events.context = node;
     node->started_ms = net_turn_ms(node->net);
     peers_open(node);
     app_open(node);
     node->host = make_host(node, bundle);
     node->disk = disk_start(node->store, &events, disk_wakes, node);
+    node->files = files_start(node->store, node->disk, &files_events, disk_wakes, node);
     enum error_code code = door_open(node, &error);
     enum error_code web_code = web_open(node, code == ERROR_OK ? &error : NULL);
     if (code == ERROR_OK) code = web_code;
@@ -155,6 +157,7 @@ static struct host *make_host(struct node *node, struct slice bundle)
     const struct node_options *options = node->options;
     const struct host_options host_options = {
         .identity = *store_identity(node->store),
+        .first_configuration = store_first_configuration(node->store),
         .address = options->advertise,
         .peers = options->peers,
         .peer_count = options->peer_count,
@@ -174,7 +177,7 @@ static struct host *make_host(struct node *node, struct slice bundle)
 }
 
 /* Connections first: they cancel what they wait for. The disk before the host: it reads what the
- * host owns. */
+ * host owns. The snapshots' thread before the disk's, which it hands work on to. */
 static void close_all(struct node *node)
 {
     web_close(node);
@@ -182,8 +185,10 @@ static void close_all(struct node *node)
     door_close(node);
     app_close(node);
     peers_close(node);
+    files_stop(node->files);
     disk_stop(node->disk);
     host_free(node->host);
+    files_free(node->files);
     disk_free(node->disk);
     fsm_free(node->fsm);
     run_later(node); /* answers nobody waits for: they free themselves */
@@ -261,7 +266,7 @@ bool node_may_log(struct node *node, struct log_gate *gate)
     return true;
 }
 
-/* Called by the disk thread. */
+/* Called by the disk thread and the snapshots'. */
 static void disk_wakes(void *context)
 {
     net_wake(((struct node *)context)->net);
@@ -270,7 +275,10 @@ static void disk_wakes(void *context)
 static void woken(void *context)
 {
     struct node *node = context;
-    if (node->disk != NULL) disk_collect(node->disk);
+    if (node->files == NULL) return;
+    files_gather(node->files);
+    disk_collect(node->disk);
+    files_report(node->files);
 }
 
 /* ---- the end ---- */

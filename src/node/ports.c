@@ -40,6 +40,12 @@ static void log_read(void *context, uint64_t token, raft_index first, raft_index
     disk_read(node->disk, token, first, last, max_bytes);
 }
 
+static void snapshot(void *context, const struct host_snapshot_job *job)
+{
+    struct node *node = context;
+    files_give(node->files, job);
+}
+
 /* ---- network ---- */
 
 static void send_message(void *context, const struct raft_message *message)
@@ -168,6 +174,7 @@ void ports_fill(struct node *node, struct host_ports *ports)
         .persist = persist,
         .bootstrap = bootstrap,
         .log_read = log_read,
+        .snapshot = snapshot,
         .send = send_message,
         .forward = forward,
         .forward_reply = forward_reply,
@@ -214,5 +221,18 @@ const struct disk_events ports_disk_events = {
     .persisted = persisted,
     .bootstrapped = bootstrapped,
     .log_read = log_was_read,
+    .failed = disk_failed,
+};
+
+/* ---- what the snapshots' thread reports ---- */
+
+static void snapshot_done(void *context, const struct host_snapshot_report *report)
+{
+    struct node *node = context;
+    host_snapshot_done(node->host, report);
+}
+
+const struct files_events ports_files_events = {
+    .done = snapshot_done,
     .failed = disk_failed,
 };

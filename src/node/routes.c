@@ -31,6 +31,8 @@ static void serve_admin(struct node *node, struct web_connection *connection,
                         const struct http_request *request, struct slice name);
 static void serve_transfer(struct node *node, struct web_connection *connection,
                            const struct http_request *request, struct slice name);
+static void serve_snapshot(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name);
 static void serve_health(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_ready(struct node *node, struct web_connection *connection,
@@ -46,7 +48,7 @@ static const struct route {
     {"/v1/sessions", "POST", serve_sessions},  {"/v1/sessions/", "POST, DELETE", serve_session},
     {"/v1/status", "GET, HEAD", serve_status}, {"/v1/members", "GET, HEAD, POST", serve_members},
     {"/v1/members/", "DELETE", serve_remove},  {"/v1/admin/", "POST", serve_admin},
-    {"/v1/leader/transfer", "POST", serve_transfer},
+    {"/v1/leader/transfer", "POST", serve_transfer}, {"/v1/snapshot", "POST", serve_snapshot},
     {"/healthz", "GET, HEAD", serve_health},   {"/readyz", "GET, HEAD", serve_ready},
 };
 
@@ -385,6 +387,14 @@ static void serve_transfer(struct node *node, struct web_connection *connection,
 {
     (void)name;
     post(node, connection, request, REQUEST_ADMIN, slice_text("transfer"));
+}
+
+/* Of this node's own state, whoever leads. */
+static void serve_snapshot(struct node *node, struct web_connection *connection,
+                           const struct http_request *request, struct slice name)
+{
+    (void)name;
+    post(node, connection, request, REQUEST_ADMIN, slice_text("snapshot"));
 }
 
 /* The process lives and its loop turns. */

@@ -62,6 +62,7 @@ static void write_counters(struct node *node, struct buffer *out)
 {
     struct net_counters net = net_counters(node->net);
     struct disk_counters disk = disk_counters(node->disk);
+    struct files_counters files = files_counters(node->files);
     const struct {
         const char *key;
         uint64_t value;
@@ -70,9 +71,12 @@ static void write_counters(struct node *node, struct buffer *out)
         {"clients", node->clients},
         {"disk_batches", disk.batches},
         {"disk_bytes", disk.store.bytes},
+        {"disk_checkpoints", disk.store.checkpoints},
         {"disk_commits", disk.store.commits},
         {"disk_entries", disk.store.entries},
         {"disk_entries_per_commit_max", disk.entries_max},
+        {"disk_refusals", disk.store.refusals},
+        {"disk_rows_trimmed", disk.store.trimmed},
         {"disk_writes", disk.store.writes},
         {"net_read_bytes", net.read_bytes},
         {"net_reads", net.reads},
@@ -80,6 +84,12 @@ static void write_counters(struct node *node, struct buffer *out)
         {"net_turns", net.turns},
         {"net_write_bytes", net.write_bytes},
         {"net_writes", net.writes},
+        {"snapshot_jobs", files.waiting},
+        {"snapshot_read_bytes", files.read_bytes},
+        {"snapshot_refusals", files.refusals},
+        {"snapshot_written_bytes", files.written_bytes},
+        {"snapshots_installed", files.installed},
+        {"snapshots_taken", files.taken},
         {"tickets", tickets_count(node->tickets)},
         {"writes_per_turn_max", net.writes_per_turn_max},
     };

@@ -37,6 +37,10 @@ enum error_code store_snapshot_write(struct store_snapshots *snapshots, struct s
 enum error_code store_snapshot_finish(struct store_snapshots *snapshots,
                                       struct raft_snapshot_meta *meta, struct error *error);
 void store_snapshot_abort(struct store_snapshots *snapshots); /* harmless when none is being taken */
+/* Deletes a complete one that store_adopt refused (a full disk): without this it would be kept until a
+ * later one is adopted, and after some refusals there would be no room for that one. */
+enum error_code store_snapshot_discard(struct store_snapshots *snapshots, raft_index index,
+                                       struct error *error);
 
 /* ---- one that comes in ---- */
 

@@ -80,12 +80,13 @@ function cluster.query(query, arguments, options) end
 
 ---Asks for something about the cluster itself, of its leader, and waits until it is done: "add" {id, address, learner?,
 ---labels?}, "remove" {id}, "promote" {id}, "demote" {id}, "address" {id, address}, "priority" {id, priority},
----"set" {voters}, "transfer" {id?}. Only while a request is handled.
+---"set" {voters}, "transfer" {id?}. "snapshot" is asked of this node itself: it takes one now. Only while a request is
+---handled.
 ---@async
 ---@param action string
 ---@param arguments? table<string, any>
 ---@param options? { timeout?: number }
----@return any result        { index = of the configuration } or { leader = }
+---@return any result        { index = of the configuration }, { leader = } or { index =, size = of the snapshot }
 ---@return moonclave.error? err
 function cluster.admin(action, arguments, options) end
 
