@@ -168,6 +168,7 @@ struct sim_plan {
     unsigned store_dies; /* permille of writes, in the middle of which the machine dies */
     unsigned open_fails; /* permille: dies, or meets an I/O error, while it opens its store */
     uint32_t page_size, checkpoint_pages, snapshot_block;
+    size_t snapshot_step; /* bytes of the C machine's state written at a time */
     /* nodes */
     uint64_t turn_most_us;     /* between a completion and the end of the turn; 0: at once */
     uint64_t reading_clock_us; /* what reading the clock may take: makes slices end */

@@ -18,8 +18,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define OWN_STEP 64 /* bytes of the state at a time, so that others come in between */
-
 static const struct machine own_machine;
 static uint64_t take_envelope(struct slice *body);
 static uint64_t register_hash(uint64_t key, const struct sim_register *entry);
@@ -347,7 +345,8 @@ static bool own_snapshot_step(void *context, size_t work_max, struct buffer *out
 {
     struct sim_machine *machine = context;
     size_t left = machine->image.size - machine->given, size = work_max < left ? work_max : left;
-    if (size > OWN_STEP) size = OWN_STEP;
+    size_t most = machine->node->sim->plan.snapshot_step; /* others come in between */
+    if (size > most) size = most;
     buffer_append(out, machine->image.data + machine->given, size);
     machine->given += size;
     return machine->given < machine->image.size;

@@ -153,6 +153,7 @@ static void draw_snapshots(struct sim *sim)
     settings->trailing_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 300, 2000, 67108864, 67108864);
     settings->snapshot_chunk_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 16, 100, 400, 262144) * (app ? 20 : 1);
     sim->plan.snapshot_block = (uint32_t)ONE_FROM(sim, STREAM_SNAPSHOTS, 50, 300, 65536);
+    sim->plan.snapshot_step = (size_t)ONE_FROM(sim, STREAM_SNAPSHOTS, 8, 64, 64, 64, 1000);
     settings->snapshot_window = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 2, 8);
 }
 
