@@ -109,6 +109,17 @@ describe("a leader that is asked for an index", function()
   end)
 end)
 
+describe("a later term", function()
+  it("makes a follower, whatever else is in the message that bears it", function()
+    for _, type in ipairs { "read_index", "read_index_result" } do
+      local c = leader()
+      c.a:receive { type = type, from = "b", term = 9, identity = 0x0101010101010101, success = true, index = 1 }
+      assert.same({ "follower", 9 }, { c.a:role(), c.a:status().term })
+      c:close()
+    end
+  end)
+end)
+
 describe("a follower that asks for an index", function()
   it("fails its read when the leader refuses", function()
     local c = follower()
