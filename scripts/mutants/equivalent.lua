@@ -231,7 +231,6 @@ return {
   ["raft/membership.c check_servers bound: strcmp(server[-1].id.text, server->id.text) < 0"] = MADE,
   ["raft/membership.c check_servers remove: !sorted"] = MADE,
   ["raft/membership.c check_servers remove: !id_valid(server->id.text)"] = MADE,
-  ["raft/membership.c check_servers remove: server->address_count == 0"] = MADE,
   ["raft/peers.c raft_peers_follow bound: departed_until_us > 0"] =
     "who does not lead drops the departed as its next step begins, and tells them nothing until then",
   ["raft/raft.c follow_configuration never: raft->peers.configuration_changes == changes"] =

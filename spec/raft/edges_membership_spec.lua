@@ -1,6 +1,7 @@
 -- Edges of membership: who has caught up, who is stuck, who is gone and for how long, which changes are one step. Each
 -- was a guard that nothing else missed (scripts/mutants).
 local Cluster = require "support.raft_cluster"
+local formats = require "moonclave.formats"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 
 local FIVE = { "a", "b", "c", "d", "e" }
@@ -109,6 +110,18 @@ describe("a learner", function()
     c.a:receive { type = "append_result", from = "c", term = 7, success = false, prev_index = 0, last_index = 0 }
     c.a:persist()
     assert.same({ "follower", 7, 0 }, { c.a:role(), c.a:status().term, #c:take("b", "request_vote") })
+  end)
+end)
+
+describe("a server that nobody could reach", function()
+  it("is no member, for it has no address", function()
+    local c = leader({ "a", "b", "c" })
+    local wanted = formats.configuration_decode(Cluster.configuration { voters = { "a", "b", "c" }, learners = { "d" } })
+    wanted.servers[4].addresses = {}
+    local event = { type = "configure", wanted = formats.configuration_encode(wanted), expected = 0 }
+    assert.same({ "bad_request", "malformed" }, { c.a:event(event), event.refusal })
+    assert.equal(1, c.a:status().last_index)
+    assert.equal("ok", (c.a:configure { voters = { "a", "b", "c" }, learners = { "d" } }))
   end)
 end)
 
