@@ -9,6 +9,8 @@ local LOG_ONLY = "only what is said in the log depends on it"
 local AFRESH = "what a server thinks of its peers begins afresh when it campaigns or leads"
 local CALLERS = "every caller has looked: this holds for whoever calls next"
 local SPARE = "the array has a place for the server itself, which is not in it: no voter, and sent nothing"
+local HANDED = "no change is taken meanwhile, and what ends a joint configuration keeps its voters"
+local MADE = "whoever asks has it decoded, or built by configuration.c: both refuse such; this guards raft.h"
 local SPEED = "a shortcut: the long way finds nothing to do"
 
 return {
@@ -124,17 +126,13 @@ return {
   ["host/waiters.c heap_remove never: last == waiter"] = "the last one is not before its parent, and has no children",
 
   -- ---- raft ----
-  ["raft/append.c skip_known bound: entry->index <= raft->log.snapshot_index"] =
-    "the entry at the snapshot's index has its term and its chain: it is known there too",
   ["raft/arena.c raft_arena_entries bound: arena->entry_capacity < count"] = MEMORY,
   ["raft/configuration.c half_index bound: half.count > VOTERS_ON_STACK"] = MEMORY,
   ["raft/configuration.c half_index bound: values[place - 1] < reached"] = EQUAL,
   ["raft/gate.c fill_entries bound: write->entry_capacity < write->entry_count"] = MEMORY,
   ["raft/gate.c drop_entries negate: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
   ["raft/gate.c drop_entries bound: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
-  ["raft/log.c raft_log_term_at bound: index < log->snapshot_index"] = "the snapshot's index is answered above",
   ["raft/log.c raft_log_slice bound: last - first + 1 < until_wrap"] = EQUAL,
-  ["raft/log.c run_of bound: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
   ["raft/propose.c raft_append_own bound: entry->time_ms >= log->last_time_ms"] = EQUAL,
   ["raft/reads.c raft_advance_reads bound: reads->asked.count > 0"] = "where nothing is asked nothing is answered",
   ["raft/receive.c raft_receive bound: (size_t)message->type >= sizeof rows / sizeof *rows"] =
@@ -150,7 +148,6 @@ return {
   ["raft/log.c raft_log_keep_payload remove: payload->blob"] = "a copy is as good as a reference",
   ["raft/log.c raft_log_keep_payload remove: payload->bytes.size == 0"] = MEMORY,
   ["raft/log.c decode_configuration never: code == ERROR_OK"] = "what follows answers the same code",
-  ["raft/peers.c add_peer never: known"] = AFRESH,
   ["raft/raft.c on_persisted remove: !raft->gate.refused"] =
     "it campaigns only once the gate is open, and then the timeout begins anew",
   ["raft/raft.c on_persisted remove: raft->role == RAFT_CANDIDATE"] =
@@ -182,15 +179,12 @@ return {
     "what is no list has no three fields",
   ["raft/configuration_bytes.c read_id remove: !mp_read_string(reader, &text)"] = "no string is no id, as an empty one",
   ["raft/configuration_bytes.c read_text remove: text.size"] = "of no bytes none is zero",
-  ["raft/receive.c raises remove: row->rule == TERM_RAISES"] =
-    "an append result has nothing where a vote says that it is a granted pre-vote",
   ["raft/send.c send_append negate: count > 0"] = "chooses between two named mutants only",
   ["raft/send.c reader_of remove: token == 0"] = "a read has a token: they count from 1",
   ["host/status.c find_peer bound: i < status->peer_count"] = "the place behind the last peer bears no server's id",
   ["raft/election.c raft_ask_for_votes bound: i < raft->peers.count"] = SPARE,
   ["raft/peers.c raft_peers_reset bound: i < peers->count"] = SPARE,
   ["raft/role.c begin_campaign bound: i < raft->peers.count"] = SPARE,
-  ["raft/send.c raft_replicate bound: i < raft->peers.count"] = SPARE,
   ["raft/send.c raft_speak_to_all bound: i < raft->peers.count"] = SPARE,
   ["raft/send.c reader_of bound: i < raft->peers.count"] = SPARE,
   ["raft/append.c raft_ack_durable bound: following->verified > raft->gate.durable.index"] =
@@ -200,7 +194,6 @@ return {
   ["raft/configuration.c raft_address_split never: !colon"] = "a host that ends at nothing is empty",
   ["raft/gate.c drop_entries never: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
   ["raft/log.c raft_log_trim bound: log->tail_count > 0"] = "an empty tail weighs nothing",
-  ["raft/log.c run_of never: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
   ["raft/raft.c check never: i < raft->peers.count"] = "it is there for assertions",
   ["raft/send.c sendable never: peer->progress == RAFT_PROBE"] = "a probe has nothing in flight: its window is open",
   ["raft/send.c sendable remove: peer->flight_count == 0"] = "nothing in flight weighs nothing",
@@ -209,4 +202,46 @@ return {
   ["raft/timer.c follow remove: raft->role != RAFT_FOLLOWER"] =
     "the gate drops what a follower asks, as of a campaign that is over",
   ["raft/timer.c push_commit bound: i < raft->peers.count"] = SPARE,
+  ["raft/append.c skip_known bound: entry->index > raft->log.base.index"] =
+    "the entry at the base's index has its term and its chain: it is known there too",
+  ["raft/catch_up.c raft_catch_up_moved remove: catch_up->target == 0"] =
+    "what a peer lacks begins a round in the same step: none moves up without one",
+  ["raft/configuration.c raft_configuration_insert bound: " ..
+    "strcmp(configuration->servers[place].id.text, server->id.text) < 0"] = "nobody is inserted who is there",
+  ["raft/handover.c raft_advance_handover remove: raft->role != RAFT_LEADER"] =
+    "a handover ends with leadership: it is for a named mutant",
+  ["raft/handover.c raft_advance_handover remove: !peer"] = HANDED,
+  ["raft/handover.c raft_advance_handover remove: " ..
+    "!raft_configuration_stays_voter(raft_effective(raft), &peer->id)"] = HANDED,
+  ["raft/handover.c best_of bound: i < raft->peers.count"] = SPARE,
+  ["raft/handover.c better bound: priority > other"] = "they differ here",
+  ["raft/install.c is_here bound: meta->index > raft->commit_index"] =
+    "an entry that is committed has the leader's term: it is here by that too",
+  ["raft/lease.c raft_lease_until remove: !raft_handing_over(raft)"] =
+    "while it is handed over there is none already: it keeps two named mutants apart",
+  ["raft/log.c raft_log_keep_payload never: payload->blob || payload->bytes.size == 0"] =
+    "a copy is as good as a reference",
+  ["raft/log.c raft_log_run_of bound: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
+  ["raft/log.c raft_log_run_of never: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
+  ["raft/log.c raft_log_term_at bound: index < log->base.index"] = "the base's index is answered above",
+  ["raft/log_snapshot.c forget_configurations bound: log->configurations[count].index <= upto"] =
+    "it is kept twice then, as the snapshot's and as the log's: whoever asks is told the same",
+  ["raft/membership.c check_difference remove: !peer"] =
+    "a leader has a vote in what is committed, and everyone else in it is a peer",
+  ["raft/membership.c check_servers bound: strcmp(server[-1].id.text, server->id.text) < 0"] = MADE,
+  ["raft/membership.c check_servers remove: !sorted"] = MADE,
+  ["raft/membership.c check_servers remove: !id_valid(server->id.text)"] = MADE,
+  ["raft/peers.c raft_peers_follow bound: departed_until_us > 0"] =
+    "who does not lead drops the departed as its next step begins, and tells them nothing until then",
+  ["raft/raft.c follow_configuration never: raft->peers.configuration_changes == changes"] =
+    "a shortcut: to follow the same configuration again changes no peer",
+  ["raft/receive.c follow_term remove: raft_may_campaign(raft)"] =
+    "whoever led has a vote, or had one before what is not committed, and a disk that takes writes",
+  ["raft/snapshot.c on_its_way bound: i < raft->peers.count"] = MEMORY,
+  ["raft/snapshot.c on_its_way remove: peer->progress == RAFT_SNAPSHOT"] = MEMORY,
+  ["raft/snapshot.c on_its_way remove: peer->transfer.index == index"] = MEMORY,
+  ["raft/snapshot.c raft_compact bound: newest->index > trailing"] = EQUAL,
+  ["raft/snapshot.c raft_snapshots_load bound: meta->index > 0"] =
+    "a snapshot of index 0 would be none: nothing is before it, and nobody needs it",
+  ["raft/transfer.c raft_receive_snapshot_result remove: raft->role != RAFT_LEADER"] = AFRESH,
 }
