@@ -13,6 +13,14 @@ local SPEED = "a shortcut: the long way finds nothing to do"
 
 return {
   -- ---- host ----
+  ["host/admin.c admin_turn remove: host_runs(host)"] =
+    "who stops has answered everyone by the time its core is left alone, and none of these steps ends a node",
+  ["host/admin.c admin_turn remove: host->role == RAFT_LEADER"] = "only a leader's status has peers, who may catch up",
+  ["host/admin.c carry_out remove: mp_read_array(&reader, &count)"] = "what is no list has no two elements",
+  ["host/admin.c promote_one never: host->learner_count == 0"] = SPEED,
+  ["host/admin.c has_caught_up bound: i < host->status.peer_count"] =
+    "behind the last peer is nobody, or one who was a peer once: the core judges by itself who has caught up",
+  ["host/admin.c read_address remove: raft_address_split(out, host, &port)"] = "where there is no address no port is read",
   ["host/apply.c make_room never: apply->held_at > apply->held_capacity / 2"] = MEMORY,
   ["host/apply.c let_go never: apply->held_count == 0"] = MEMORY,
   ["host/apply.c answer_index never: host->waiters.lists[WAITER_PROPOSED].count == 0"] = SPEED,
