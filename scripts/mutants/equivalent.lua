@@ -89,7 +89,8 @@ return {
   ["host/reads.c run_query never: !host->apply.app_loaded"] =
     "both ways here pass one who asks whether the app is loaded",
   ["host/status.c write_member remove: now_us >= peer->contact_us"] = "the clock does not go back (host.h)",
-  ["host/stop.c answer_the_rest remove: (state == WAITER_PROPOSED || state == WAITER_FORWARDED)"] =
+  ["host/stop.c answer_the_rest remove: (state == WAITER_PROPOSED || state == WAITER_FORWARDED || " ..
+    "state == WAITER_TRANSFER)"] =
     "everyone else was refused as the stop began",
   ["host/submit.c answer_error remove: message == NULL"] = "nobody gives a text of its own with a script's error",
   ["host/submit.c intake_copy never: body.size == 0"] = MEMORY,
