@@ -3,7 +3,6 @@
 -- kills after all, or that names what is not there any more, is reported.
 local MEMORY = "only when memory grows, or how much; what is in it is the same"
 local EQUAL = "for equal ones both ways give the same"
-local ONCE = "a node has one configuration for life, until there are changes of membership"
 local UNREFUSED = "a batch cannot be refused: role and limit were looked at in this turn, and no step came in between"
 local LOG_ONLY = "only what is said in the log depends on it"
 local AFRESH = "what a server thinks of its peers begins afresh when it campaigns or leads"
@@ -41,6 +40,14 @@ return {
   ["host/forward.c remaining_ms bound: waiter->deadline_us > host->now_us"] = EQUAL,
   ["host/forward.c remaining_ms bound: left_ms > 0"] =
     "who is due has been told earlier in the turn, by the same reading of the clock: some time is left",
+  ["host/members.c members_set negate: server->role == RAFT_LEARNER"] = SPEED,
+  ["host/members.c members_remember bound: i <= durable->configuration_count"] =
+    "the last one is the effective one, in which it looks for itself when the core starts",
+  ["host/members.c members_remember never: raft_configuration_decode(bytes, &configuration, NULL) != ERROR_OK"] =
+    "what cannot be read names nobody, and the core does not start with it",
+  ["host/members.c members_remember remove: index + 1 > host->member_until"] = "they come in the order of the log",
+  ["host/members.c members_leave remove: host_runs(host)"] =
+    "who is blank was no member; who stops or has given up is not to be told to stop",
   ["host/propose.c batch_refused bound: i < count"] =
     UNREFUSED,
   ["host/status.c write_member bound: status->last_index > match"] = EQUAL,
@@ -67,15 +74,6 @@ return {
     "host_ready asks whether it stops or is dead; a blank one has no leader",
   ["host/host.c update_ready remove: host->stop.stage == STOP_NONE"] = "host_ready asks the same",
   ["host/host.c update_ready remove: able"] = "until it is able, what was noted is noted anew each time",
-  ["host/members.c members_set remove: strcmp(before->address, members[i].address) != 0"] = ONCE,
-  ["host/members.c members_set never: before != NULL"] = ONCE,
-  ["host/members.c members_set negate: count == host->member_count"] = ONCE,
-  ["host/members.c members_set negate: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
-  ["host/members.c members_set never: before != NULL (2)"] = ONCE,
-  ["host/members.c members_set never: !raft_server_address(server, \"node\", members[i].address)"] =
-    "a first configuration gives every server its address",
-  ["host/members.c tell_peers remove: member->address[0] == 0"] =
-    "a first configuration gives every server its address",
   ["host/propose.c propose_turn remove: host_runs(host)"] = "a proposal cannot end the node",
   ["host/propose.c propose_commands never: host->dead"] = "a proposal cannot end the node",
   ["host/propose.c propose_batch never: code != ERROR_OK"] = UNREFUSED,
@@ -95,7 +93,6 @@ return {
   ["host/submit.c answer_error remove: message == NULL"] = "nobody gives a text of its own with a script's error",
   ["host/submit.c intake_copy never: body.size == 0"] = MEMORY,
   ["host/system.c app_string never: app == NULL"] = "nobody asks before there is one",
-  ["host/members.c members_set invert: strcmp(before->address, members[i].address) != 0"] = ONCE,
   ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"settings\", &settings)"] =
     "what is not there is empty, and no map",
   ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"bundle\", &bundle)"] =
@@ -116,7 +113,6 @@ return {
   ["host/waiters.c waiter_index_find remove: fits"] =
     "a log index and a forward ticket, which begins at random in 64 bits, would have to be one number",
 
-  ["host/members.c members_set never: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
   ["host/propose.c propose_turn never: !host_runs(host)"] =
     "who does not run leads nobody, or has refused all commands",
   ["host/propose.c gather never: used > limit && host->status.uncommitted_bytes > 0"] =
