@@ -29,14 +29,8 @@ return {
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
   ["host/apply.c apply_entry bound: entry->type >= RAFT_ENTRY_TYPES"] =
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
-  ["host/bootstrap.c bootstrap_init never: host->identity.cluster == 0 && check_peers(host) != ERROR_OK"] =
-    "bootstrap_begin gives up for the error that is noted; the hash is never said",
-  ["host/bootstrap.c bootstrap_init remove: host->identity.cluster == 0"] =
-    "a member's list, and what is wrong with it, is never looked at",
-  ["host/bootstrap.c bootstrap_begin remove: bootstrap->error.code == ERROR_OK"] =
-    "where something is wrong with the list, there is one: its count is not 0",
-  ["host/bootstrap.c adopt remove: hello->configuration.size == 0"] =
-    "the hash of nothing is no cluster's name: the next operand refuses it",
+  ["host/bootstrap.c follow_leader remove: !raft_address_split(address, name, &port)"] =
+    "where there is no address no port is read",
   ["host/forward.c remaining_ms bound: waiter->deadline_us > host->now_us"] = EQUAL,
   ["host/forward.c remaining_ms bound: left_ms > 0"] =
     "who is due has been told earlier in the turn, by the same reading of the clock: some time is left",
