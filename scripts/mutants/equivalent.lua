@@ -3,7 +3,6 @@
 -- kills after all, or that names what is not there any more, is reported.
 local MEMORY = "only when memory grows, or how much; what is in it is the same"
 local EQUAL = "for equal ones both ways give the same"
-local ONCE = "a node has one configuration for life, until there are changes of membership"
 local UNREFUSED = "a batch cannot be refused: role and limit were looked at in this turn, and no step came in between"
 local LOG_ONLY = "only what is said in the log depends on it"
 local AFRESH = "what a server thinks of its peers begins afresh when it campaigns or leads"
@@ -15,6 +14,14 @@ local SPEED = "a shortcut: the long way finds nothing to do"
 
 return {
   -- ---- host ----
+  ["host/admin.c admin_turn remove: host_runs(host)"] =
+    "who stops has answered everyone by the time its core is left alone, and none of these steps ends a node",
+  ["host/admin.c admin_turn remove: host->role == RAFT_LEADER"] = "only a leader's status has peers, who may catch up",
+  ["host/admin.c carry_out remove: mp_read_array(&reader, &count)"] = "what is no list has no two elements",
+  ["host/admin.c promote_one never: host->learner_count == 0"] = SPEED,
+  ["host/admin.c has_caught_up bound: i < host->status.peer_count"] =
+    "behind the last peer is nobody, or one who was a peer once: the core judges by itself who has caught up",
+  ["host/admin.c read_address remove: raft_address_split(out, host, &port)"] = "where there is no address no port is read",
   ["host/apply.c make_room never: apply->held_at > apply->held_capacity / 2"] = MEMORY,
   ["host/apply.c let_go never: apply->held_count == 0"] = MEMORY,
   ["host/apply.c answer_index never: host->waiters.lists[WAITER_PROPOSED].count == 0"] = SPEED,
@@ -24,17 +31,19 @@ return {
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
   ["host/apply.c apply_entry bound: entry->type >= RAFT_ENTRY_TYPES"] =
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
-  ["host/bootstrap.c bootstrap_init never: host->identity.cluster == 0 && check_peers(host) != ERROR_OK"] =
-    "bootstrap_begin gives up for the error that is noted; the hash is never said",
-  ["host/bootstrap.c bootstrap_init remove: host->identity.cluster == 0"] =
-    "a member's list, and what is wrong with it, is never looked at",
-  ["host/bootstrap.c bootstrap_begin remove: bootstrap->error.code == ERROR_OK"] =
-    "where something is wrong with the list, there is one: its count is not 0",
-  ["host/bootstrap.c adopt remove: hello->configuration.size == 0"] =
-    "the hash of nothing is no cluster's name: the next operand refuses it",
+  ["host/bootstrap.c follow_leader remove: !raft_address_split(address, name, &port)"] =
+    "where there is no address no port is read",
   ["host/forward.c remaining_ms bound: waiter->deadline_us > host->now_us"] = EQUAL,
   ["host/forward.c remaining_ms bound: left_ms > 0"] =
     "who is due has been told earlier in the turn, by the same reading of the clock: some time is left",
+  ["host/members.c members_set negate: server->role == RAFT_LEARNER"] = SPEED,
+  ["host/members.c members_remember bound: i <= durable->configuration_count"] =
+    "the last one is the effective one, in which it looks for itself when the core starts",
+  ["host/members.c members_remember never: raft_configuration_decode(bytes, &configuration, NULL) != ERROR_OK"] =
+    "what cannot be read names nobody, and the core does not start with it",
+  ["host/members.c members_remember remove: index + 1 > host->member_until"] = "they come in the order of the log",
+  ["host/members.c members_leave remove: host_runs(host)"] =
+    "who is blank was no member; who stops or has given up is not to be told to stop",
   ["host/propose.c batch_refused bound: i < count"] =
     UNREFUSED,
   ["host/status.c write_member bound: status->last_index > match"] = EQUAL,
@@ -61,15 +70,6 @@ return {
     "host_ready asks whether it stops or is dead; a blank one has no leader",
   ["host/host.c update_ready remove: host->stop.stage == STOP_NONE"] = "host_ready asks the same",
   ["host/host.c update_ready remove: able"] = "until it is able, what was noted is noted anew each time",
-  ["host/members.c members_set remove: strcmp(before->address, members[i].address) != 0"] = ONCE,
-  ["host/members.c members_set never: before != NULL"] = ONCE,
-  ["host/members.c members_set negate: count == host->member_count"] = ONCE,
-  ["host/members.c members_set negate: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
-  ["host/members.c members_set never: before != NULL (2)"] = ONCE,
-  ["host/members.c members_set never: !raft_server_address(server, \"node\", members[i].address)"] =
-    "a first configuration gives every server its address",
-  ["host/members.c tell_peers remove: member->address[0] == 0"] =
-    "a first configuration gives every server its address",
   ["host/propose.c propose_turn remove: host_runs(host)"] = "a proposal cannot end the node",
   ["host/propose.c propose_commands never: host->dead"] = "a proposal cannot end the node",
   ["host/propose.c propose_batch never: code != ERROR_OK"] = UNREFUSED,
@@ -83,12 +83,12 @@ return {
   ["host/reads.c run_query never: !host->apply.app_loaded"] =
     "both ways here pass one who asks whether the app is loaded",
   ["host/status.c write_member remove: now_us >= peer->contact_us"] = "the clock does not go back (host.h)",
-  ["host/stop.c answer_the_rest remove: (state == WAITER_PROPOSED || state == WAITER_FORWARDED)"] =
+  ["host/stop.c answer_the_rest remove: (state == WAITER_PROPOSED || state == WAITER_FORWARDED || " ..
+    "state == WAITER_TRANSFER)"] =
     "everyone else was refused as the stop began",
   ["host/submit.c answer_error remove: message == NULL"] = "nobody gives a text of its own with a script's error",
   ["host/submit.c intake_copy never: body.size == 0"] = MEMORY,
   ["host/system.c app_string never: app == NULL"] = "nobody asks before there is one",
-  ["host/members.c members_set invert: strcmp(before->address, members[i].address) != 0"] = ONCE,
   ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"settings\", &settings)"] =
     "what is not there is empty, and no map",
   ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"bundle\", &bundle)"] =
@@ -109,7 +109,6 @@ return {
   ["host/waiters.c waiter_index_find remove: fits"] =
     "a log index and a forward ticket, which begins at random in 64 bits, would have to be one number",
 
-  ["host/members.c members_set never: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
   ["host/propose.c propose_turn never: !host_runs(host)"] =
     "who does not run leads nobody, or has refused all commands",
   ["host/propose.c gather never: used > limit && host->status.uncommitted_bytes > 0"] =
