@@ -156,6 +156,10 @@ describe("a guest", function()
     assert.equal("n2 5002, n3 5003, n4 5004, n5 5005", calls(w.n1))
     remove(w, "n5")
     assert.equal("n2 5002, n3 5003, n4 5004, n5 5005", calls(w.n1)) -- to be told so
+    local t = w.n1:admin("address", { id = "n4", address = "127.0.0.1:6004" })
+    w:settle()
+    assert.equal("ok", (w.n1:told(t)))
+    assert.equal("n2 5002, n3 5003, n4 6004, n5 5005", calls(w.n1))
   end)
 end)
 
@@ -181,6 +185,16 @@ describe("a server that an operator wants to add", function()
     w.n1:admin("add", { id = "n5", address = "127.0.0.1:6006" }, { timeout_ms = 1000 })
     w:advance(1500)
     assert.same({ 2, "n2 5002, n3 5003, n5 6006" }, { w.n1.peers_told - told, calls(w.n1) })
+  end)
+
+  it("and who is called already, being one that was removed, is not told to the transport again", function()
+    local w <close> = cluster()
+    w:isolate "n3"
+    remove(w, "n3")
+    local told = w.n1.peers_told
+    w.n1:admin("add", { id = "n3", address = "127.0.0.1:5003" }, { timeout_ms = 1000 })
+    w:advance(1500)
+    assert.same({ 0, "n2 5002, n3 5003" }, { w.n1.peers_told - told, calls(w.n1) })
   end)
 
   it("and who has become a member otherwise is called where the configuration says", function()
