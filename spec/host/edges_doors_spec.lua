@@ -209,4 +209,36 @@ describe("a node is ready", function()
     end
     assert.equal(5, ready_at)
   end)
+
+  it("again when it has applied what it missed, though it hears of leader and commands in one turn", function()
+    local w <close> = world.new { nodes = 3 }
+    w.n3.options.apply_slice_us = 10
+    w:bootstrap()
+    w:elect "n1"
+    w:advance(150)
+    w.n3.on_apply = function() w.now = w.now + 10 end
+    w:isolate "n3"
+    while w.n3.leader ~= "" do
+      w.now = math.max(w.now, w.n3.timer)
+      w.n3.host:timer()
+      w.n3:turn()
+    end
+    assert.is_false(w.n3.host:ready())
+    for i = 1, 5 do w.n1:submit("c" .. i) end
+    w:settle()
+    w:heal "n3"
+    repeat
+      w.now = math.max(w.now, w.n1.timer)
+      w.n1.host:timer()
+      w.n1:turn()
+      w:deliver_all()
+      w.n2:turn()
+    until #w.n3.writes > 0
+    w:deliver_all()
+    w.n3:flush()
+    for applied = 1, 5 do
+      w.n3.host:turn()
+      assert.same({ "n1", applied, applied == 5 }, { w.n3.leader, #w.n3.machine.commands, w.n3.host:ready() })
+    end
+  end)
 end)
