@@ -305,3 +305,32 @@ describe("a round of queries", function()
     end
   end)
 end)
+
+describe("a leader whose time to stop is over", function()
+  it("tells who waits for a server to add that nothing was done", function()
+    local w <close> = world.new { nodes = 1, settings = { stop_timeout_ms = 100 } }
+    w.n1:start()
+    w:settle()
+    local t = w.n1:admin("add", { id = "n5", address = "127.0.0.1:5005" })
+    w.n1:turn()
+    w.n1.host:stop()
+    w.n1:turn()
+    assert.is_nil(w.n1:told(t))
+    w.now = w.now + 50000
+    w.n1:turn()
+    assert.equal("shutting_down", (w.n1:told(t)))
+  end)
+
+  it("tells who waits for another to lead that it may yet", function()
+    local w <close> = cluster { stop_timeout_ms = 1000 }
+    w:isolate "n3"
+    local t = w.n1:admin("transfer", { id = "n3" })
+    w.n1:turn()
+    w.n1.host:stop()
+    w.n1:turn()
+    assert.is_nil(w.n1:told(t))
+    w.now = w.now + 500000
+    w.n1:turn()
+    assert.equal("timeout", (w.n1:told(t)))
+  end)
+end)

@@ -81,14 +81,15 @@ static bool drained(const struct host *host)
            host->bootstrap.stage != BOOTSTRAP_STORING;
 }
 
-/* What may be in a log is unknown; everything else certainly was not done. */
+/* What may be in a log, or under way, is unknown; everything else certainly was not done. */
 static void answer_the_rest(struct host *host)
 {
     for (int state = WAITER_ARRIVED; state < WAITER_ANSWERED; state++) {
         struct waiter_list *list = &host->waiters.lists[state];
         while (list->first != NULL) {
             struct waiter *waiter = list->first;
-            bool may_be_done = (state == WAITER_PROPOSED || state == WAITER_FORWARDED) &&
+            bool may_be_done = (state == WAITER_PROPOSED || state == WAITER_FORWARDED ||
+                                state == WAITER_TRANSFER) &&
                                waiter->kind != REQUEST_QUERY;
             answer_later(host, waiter, may_be_done ? ERROR_TIMEOUT : ERROR_SHUTTING_DOWN, NULL);
         }
