@@ -306,6 +306,25 @@ describe("a round of queries", function()
   end)
 end)
 
+describe("a leader that hands over", function()
+  it("counts what it does not take as proposed nowhere", function()
+    local w <close> = cluster()
+    w:isolate "n3"
+    local transfer = w.n1:admin("transfer", { id = "n3" })
+    w.n1:turn()
+    local before = w.n1:counters()
+    local t = w.n1:submit("x", { timeout_ms = 60000 })
+    w.n1:turn()
+    local after = w.n1:counters()
+    assert.same({ before.proposals, before.propose_steps }, { after.proposals, after.propose_steps })
+    assert.is_nil(w.n1:answer(t))
+    w:advance(2000) -- n3 does not take over: n1 leads on
+    assert.equal("unavailable", (w.n1:told(transfer)))
+    assert.equal("ok done 1 x", w.n1:answer(t))
+    assert.equal(before.proposals + 1, w.n1:counters().proposals)
+  end)
+end)
+
 describe("a leader whose time to stop is over", function()
   it("tells who waits for a server to add that nothing was done", function()
     local w <close> = world.new { nodes = 1, settings = { stop_timeout_ms = 100 } }
