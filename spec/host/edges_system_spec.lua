@@ -26,6 +26,17 @@ describe("a setting that the cluster's first entry does not have", function()
   end)
 end)
 
+describe("an app whose bundle says no name", function()
+  it("is named after all its bytes", function()
+    for _, bundle in ipairs { "\x81\xA5files\x80", "\x80", "\x81\xA4hash\xC3" } do
+      local w <close> = world.new { nodes = 1 }
+      w.n1:start { bundle = bundle }
+      w:settle()
+      assert.equal(("%016x"):format(base.hash(bundle)), w.n1.host:status().app.hash)
+    end
+  end)
+end)
+
 -- A change of membership that leaves everybody as they are, as n2 hears of it.
 local function change(w)
   w.changes = (w.changes or 0) + 1
