@@ -119,6 +119,25 @@ describe("a command under a key", function()
   end)
 end)
 
+describe("a command in a session whose leader is silent", function()
+  it("is sent again after an election timeout, then after twice as long each time, up to 256 of them", function()
+    local w <close> = cluster { election_timeout_ms = 20, heartbeat_ms = 5 }
+    local s = open(w, "n2")
+    local before = w.n2:counters().forwards
+    w.n2:submit("x", { session = s, sequence = 1, timeout_ms = 600000 })
+    w.n2:turn()
+    for sent = 1, 11 do
+      local wait_us = 20000 << math.min(sent - 1, 8)
+      w.now = w.now + wait_us - 1
+      w.n2:turn()
+      assert.equal(before + sent, w.n2:counters().forwards)
+      w.now = w.now + 1
+      w.n2:turn()
+      assert.equal(before + sent + 1, w.n2:counters().forwards)
+    end
+  end)
+end)
+
 describe("a follower that may answer queries", function()
   local function reader()
     local w = world.new { nodes = 3 }
