@@ -138,6 +138,62 @@ describe("a command in a session whose leader is silent", function()
   end)
 end)
 
+describe("a leader that says it does not know in time", function()
+  local function told(kind, options)
+    local w = cluster()
+    local o = { kind = kind, timeout_ms = 60000 }
+    for k, v in pairs(options or {}) do o[k] = v end
+    local t = w.n2:submit("x", o)
+    w.n2:turn()
+    w.n2.host:forward_reply(w.n1:identity(), forwards(w, "n2")[1].ticket, "timeout", "")
+    w.n2:turn()
+    local answer = w.n2:answer(t)
+    w:settle()
+    w:advance(150)
+    return w, answer, w.n2:answer(t)
+  end
+
+  it("has given the answer to a plain command, and to a query", function()
+    for _, kind in ipairs { "command", "query" } do
+      local of, answer = told(kind)
+      local w <close> = of
+      assert.same({ "timeout", 1 }, { answer, w.n2:counters().forwards })
+    end
+  end)
+
+  it("is asked again for a command that is done once however often it is sent", function()
+    local of, answer, later = told("keyed", keyed "key")
+    local w <close> = of
+    assert.same({ nil, "ok done 1 x" }, { answer, later })
+    assert.equal(2, w.n2:counters().forwards)
+  end)
+end)
+
+describe("a leader that has no room now", function()
+  it("is asked again for what may have been done before, and has answered what certainly was not", function()
+    for _, full in ipairs { "overloaded", "disk_full" } do
+      local w <close> = cluster()
+      local function refuse(code)
+        w.n2.host:forward_reply(w.n1:identity(), forwards(w, "n2")[1].ticket, code, "")
+        w.n2:turn()
+      end
+      local t = w.n2:submit("x", keyed "key")
+      w.n2:turn()
+      refuse(full)
+      assert.equal(full, w.n2:answer(t))
+      t = w.n2:submit("x", keyed "key")
+      w.n2:turn()
+      refuse "timeout" -- perhaps it will be done
+      w.now = w.now + 100000
+      w.n2:turn()
+      refuse(full)
+      assert.is_nil(w.n2:answer(t))
+      w:advance(150)
+      assert.equal("ok done 1 x", w.n2:answer(t))
+    end
+  end)
+end)
+
 describe("a follower that may answer queries", function()
   local function reader()
     local w = world.new { nodes = 3 }
