@@ -428,3 +428,20 @@ describe("a leader whose time to stop is over", function()
     assert.equal("timeout", (w.n1:told(t)))
   end)
 end)
+
+describe("a node that ends while requests wait on it", function()
+  it("gives back what they brought", function()
+    collectgarbage()
+    local before = world.host.blobs()
+    do
+      local w <close> = world.new { nodes = 1 }
+      w.n1:start { peers = { "127.0.0.1:5001", "127.0.0.1:5002" } } -- blank: nobody to ask
+      for i = 1, 40 do w.n1:submit(("x"):rep(i * 300)) end
+      w.n1:turn()
+      assert.equal(40, w.n1.host:status().waiting)
+      assert.is_true(world.host.blobs() > before)
+    end
+    collectgarbage()
+    assert.equal(before, world.host.blobs())
+  end)
+end)
