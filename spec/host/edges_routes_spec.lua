@@ -138,6 +138,33 @@ describe("a command in a session whose leader is silent", function()
   end)
 end)
 
+describe("what a lost leader was asked", function()
+  it("is asked again where it opens a session: one too many expires", function()
+    local w <close> = cluster()
+    local t = w.n2:submit(sessions.body "open", { kind = "session", timeout_ms = 60000 })
+    w.n2:turn()
+    assert.equal(1, #forwards(w, "n2"))
+    w:lose("n1", "n2")
+    assert(w:connect("n1", "n2"))
+    w:settle()
+    assert.equal("ok", (w.n2:told(t)))
+    assert.equal(2, w.n2:counters().forwards)
+  end)
+
+  it("about its members is not done by the next, whatever session it names, and its operator is told", function()
+    local w <close> = cluster()
+    w:isolate "n1"
+    local t = w.n1:admin("remove", { id = "n3" }, { session = 5 })
+    w.n1:turn()
+    w:elect "n2"
+    w:heal "n1"
+    w:advance(1000)
+    assert.equal("n2", w.n1.leader)
+    assert.equal("unavailable", (w.n1:told(t)))
+    assert.equal(3, #w.n2.host:members())
+  end)
+end)
+
 describe("a leader that says it does not know in time", function()
   local function told(kind, options)
     local w = cluster()
