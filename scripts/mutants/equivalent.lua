@@ -96,7 +96,7 @@ return {
   ["host/contacts.c contact_heard never: host->contact_count == 0"] = SPEED,
   ["host/host.c arm_timer remove: !raft_id_none(&host->bootstrap.door)"] =
     "until a member is known that can be asked, there is no time to ask at",
-  ["host/host.c arm_timer remove: !host->wiped"] = "one that is to join is never said to be wiped",
+  ["host/host.c arm_timer remove: !host->wiped (2)"] = "one that is to join is never said to be wiped",
   ["host/propose.c batch_accepted never: !waiter_is_deduplicated(waiter)"] = MEMORY,
   ["host/propose.c batch_refused remove: code == ERROR_NOT_LEADER"] = ROOM,
   ["host/propose.c batch_refused invert: code == ERROR_NOT_LEADER"] = ROOM,
