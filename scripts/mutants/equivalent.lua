@@ -3,7 +3,9 @@
 -- kills after all, or that names what is not there any more, is reported.
 local MEMORY = "only when memory grows, or how much; what is in it is the same"
 local EQUAL = "for equal ones both ways give the same"
-local UNREFUSED = "a batch cannot be refused: role and limit were looked at in this turn, and no step came in between"
+local ROOM = "role and room were looked at in this turn: what refuses now is a leader that hands over"
+local AGAIN = "what was not read as it stands is not written so either: the bytes differ, and are refused"
+local MOMENT = "the order of those of one time among each other changes nothing"
 local LOG_ONLY = "only what is said in the log depends on it"
 local AFRESH = "what a server thinks of its peers begins afresh when it campaigns or leads"
 local CALLERS = "every caller has looked: this holds for whoever calls next"
@@ -44,8 +46,6 @@ return {
   ["host/members.c members_remember remove: index + 1 > host->member_until"] = "they come in the order of the log",
   ["host/members.c members_leave remove: host_runs(host)"] =
     "who is blank was no member; who stops or has given up is not to be told to stop",
-  ["host/propose.c batch_refused bound: i < count"] =
-    UNREFUSED,
   ["host/status.c write_member bound: status->last_index > match"] = EQUAL,
   ["host/submit.c intake_copy bound: body.size > INTAKE_BYTES / 4"] = MEMORY,
   ["host/submit.c intake_copy bound: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
@@ -59,12 +59,8 @@ return {
     "who is its own leader leads: what comes to it does not come here",
 
   ["host/host.c host_turn remove: !host->dead"] = "one turn more, which a dead host ends at once",
-  ["host/host.c host_receive_hello remove: host->identity.cluster == 0"] =
-    "a member has checked as much by then, and its own beginning is over",
   ["host/host.c host_receive remove: strcmp(message->to.text, host->identity.id) == 0"] = "the core asks the same",
   ["host/host.c host_peer_lost remove: member_find(host, id->text) != NULL"] = "the core looks for the peer itself",
-  ["host/host.c host_runs remove: host->raft != NULL"] =
-    "who is blank has no role, deadline, members or writes that could lead to its core",
   ["host/host.c host_fatal never: host->dead"] = "doors are closed and loops end then: nobody comes here twice",
   ["host/host.c update_ready remove: host_runs(host)"] =
     "host_ready asks whether it stops or is dead; a blank one has no leader",
@@ -72,12 +68,6 @@ return {
   ["host/host.c update_ready remove: able"] = "until it is able, what was noted is noted anew each time",
   ["host/propose.c propose_turn remove: host_runs(host)"] = "a proposal cannot end the node",
   ["host/propose.c propose_commands never: host->dead"] = "a proposal cannot end the node",
-  ["host/propose.c propose_batch never: code != ERROR_OK"] = UNREFUSED,
-  ["host/propose.c batch_refused never: i < count"] = UNREFUSED,
-  ["host/propose.c batch_refused never: code == ERROR_NOT_LEADER"] = UNREFUSED,
-  ["host/propose.c batch_refused negate: code == ERROR_NOT_LEADER"] = UNREFUSED,
-  ["host/reads.c reads_ask remove: !host_runs(host)"] =
-    "queries gather with a leader, which runs; one that stops has told them",
   ["host/reads.c round_find remove: round != NULL"] = "every context that the core answers is in a round",
   ["host/reads.c round_new never: round != NULL"] = MEMORY,
   ["host/reads.c run_query never: !host->apply.app_loaded"] =
@@ -98,8 +88,6 @@ return {
   ["host/turnstile.c on_role negate: host->role == RAFT_LEADER"] = LOG_ONLY,
   ["host/waiters.c heap_up remove: before(waiter, waiters->heap[(place - 1) / 2])"] =
     "whoever is added or moved sinks to its place right after",
-  ["host/system.c system_apply_init negate: rows[i].scope != SETTING_REPLICATED"] =
-    "nobody reads the settings in the tree yet: it is for snapshots",
   ["host/turnstile.c on_role negate: !raft_id_equal(&host->leader, &effect->role.leader) || " ..
     "host->term != effect->role.term"] = LOG_ONLY,
   ["host/turnstile.c carry_out remove: !host->dead"] = "no effect ends the node while it is carried out",
@@ -116,13 +104,53 @@ return {
   ["host/submit.c intake_copy invert: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
   ["host/system.c decode_settings bound: name.size < sizeof text"] =
     "no setting's name is that long: a comparison ends before",
-  ["host/system.c system_apply_init never: i < count"] =
-    "nobody reads the settings in the tree yet: it is for snapshots",
-  ["host/system.c system_apply_init never: rows[i].scope != SETTING_REPLICATED"] =
-    "nobody reads the settings in the tree yet: it is for snapshots",
   ["host/turnstile.c on_role invert: !raft_id_equal(&host->leader, &effect->role.leader)"] = LOG_ONLY,
   ["host/turnstile.c on_role invert: host->term != effect->role.term"] = LOG_ONLY,
   ["host/waiters.c heap_remove never: last == waiter"] = "the last one is not before its parent, and has no children",
+
+  ["host/contacts.c contact_heard never: host->contact_count == 0"] = SPEED,
+  ["host/host.c arm_timer remove: !raft_id_none(&host->bootstrap.door)"] =
+    "until a member is known that can be asked, there is no time to ask at",
+  ["host/host.c arm_timer remove: !host->wiped (2)"] = "one that is to join is never said to be wiped",
+  ["host/propose.c batch_accepted never: !waiter_is_deduplicated(waiter)"] = MEMORY,
+  ["host/propose.c batch_refused remove: code == ERROR_NOT_LEADER"] = ROOM,
+  ["host/propose.c batch_refused invert: code == ERROR_NOT_LEADER"] = ROOM,
+  ["host/propose.c refuse remove: code == ERROR_DISK_FULL"] = "a leader with a full disk leads no more",
+  ["host/propose.c refuse invert: code == ERROR_DISK_FULL"] = "a leader with a full disk leads no more",
+  ["host/propose.c refuse remove: passes"] = "a leader with a full disk leads no more: it is want of room",
+  ["host/propose.c refuse remove: may_ask_again(host, waiter)"] =
+    "who may not be asked again was parked earlier in this turn",
+  ["host/reads.c ask never: !host_runs(host)"] =
+    "queries gather with one who runs; one that stops has told them",
+  ["host/sessions.c sessions_advance bound: clock_ms > sessions->clock_ms"] = EQUAL,
+  ["host/sessions.c admit_in_session never: sessions->bytes < settings->session_bytes_max"] =
+    "a shortcut: what would be let go of makes it no less true",
+  ["host/sessions.c admit_in_session bound: highest > window"] = "nothing is kept up to 0",
+  ["host/sessions.c keep_in_session bound: session->highest > settings->session_window"] = "nothing is kept up to 0",
+  ["host/sessions.c renew_session bound: acknowledged > session->floor"] = EQUAL,
+  ["host/sessions.c touch never: session->active_ms == sessions->clock_ms"] = MOMENT,
+  ["host/sessions.c raise_floor bound: floor <= session->floor"] = "nothing is kept up to the floor",
+  ["host/sessions_bytes.c take_root remove: state_is_object(root)"] = "its version was found in it: it is a map",
+  ["host/sessions_bytes.c take_root remove: state_count(root) == 5"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: map"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: take_integer(tree, \"age_ms\", &sessions->age_ms)"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: take_integer(tree, \"clock_ms\", &sessions->clock_ms)"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: take_integer(tree, \"version\", &version)"] =
+    "its version was read before",
+  ["host/sessions_bytes.c take_root remove: numbers"] = AGAIN,
+  ["host/sessions_bytes.c take_integer never: found.type != STATE_INTEGER"] = AGAIN,
+  ["host/sessions_bytes.c read_session remove: reply.type != STATE_STRING"] = "what is no string has no bytes here",
+  ["host/sessions_bytes.c take_keys remove: key.is_string"] = "what is no string has no bytes here",
+  ["host/sessions_bytes.c take_keys remove: value.type == STATE_STRING"] = "what is no string has no bytes here",
+  ["host/sessions_bytes.c take_keys remove: valid"] = "the loop is left as soon as it is not",
+  ["host/sessions_bytes.c by_time bound: first->time_ms < second->time_ms"] = "they differ here",
+  ["host/sessions_bytes.c by_time negate: first->id < second->id"] = MOMENT,
+  ["host/sessions_bytes.c by_time bound: first->id < second->id"] = MOMENT,
+  ["host/sessions_bytes.c by_time negate: first->id > second->id"] = MOMENT,
+  ["host/sessions_bytes.c by_time bound: first->id > second->id"] = MOMENT,
+  ["host/submit.c route remove: waiter->kind == REQUEST_ADMIN"] =
+    "who has forwarded it looks at the code, and knows the leader's address",
+  ["host/submit.c route remove: host_runs(host)"] = "who is blank knows no leader, and who stops has refused it above",
 
   -- ---- raft ----
   ["raft/arena.c raft_arena_entries bound: arena->entry_capacity < count"] = MEMORY,

@@ -77,7 +77,7 @@ static bool drained(const struct host *host)
            host->bootstrap.stage != BOOTSTRAP_STORING;
 }
 
-/* What may be in a log is unknown; everything else certainly was not done. */
+/* What may be in a log, or under way, is unknown; everything else certainly was not done. */
 static void answer_the_rest(struct host *host)
 {
     for (int state = WAITER_ARRIVED; state < WAITER_ANSWERED; state++) {
