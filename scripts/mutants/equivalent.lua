@@ -3,16 +3,27 @@
 -- kills after all, or that names what is not there any more, is reported.
 local MEMORY = "only when memory grows, or how much; what is in it is the same"
 local EQUAL = "for equal ones both ways give the same"
-local ONCE = "a node has one configuration for life, until there are changes of membership"
-local UNREFUSED = "a batch cannot be refused: role and limit were looked at in this turn, and no step came in between"
+local ROOM = "role and room were looked at in this turn: what refuses now is a leader that hands over"
+local AGAIN = "what was not read as it stands is not written so either: the bytes differ, and are refused"
+local MOMENT = "the order of those of one time among each other changes nothing"
 local LOG_ONLY = "only what is said in the log depends on it"
 local AFRESH = "what a server thinks of its peers begins afresh when it campaigns or leads"
 local CALLERS = "every caller has looked: this holds for whoever calls next"
 local SPARE = "the array has a place for the server itself, which is not in it: no voter, and sent nothing"
+local HANDED = "no change is taken meanwhile, and what ends a joint configuration keeps its voters"
+local MADE = "whoever asks has it decoded, or built by configuration.c: both refuse such; this guards raft.h"
 local SPEED = "a shortcut: the long way finds nothing to do"
 
 return {
   -- ---- host ----
+  ["host/admin.c admin_turn remove: host_runs(host)"] =
+    "who stops has answered everyone by the time its core is left alone, and none of these steps ends a node",
+  ["host/admin.c admin_turn remove: host->role == RAFT_LEADER"] = "only a leader's status has peers, who may catch up",
+  ["host/admin.c carry_out remove: mp_read_array(&reader, &count)"] = "what is no list has no two elements",
+  ["host/admin.c promote_one never: host->learner_count == 0"] = SPEED,
+  ["host/admin.c has_caught_up bound: i < host->status.peer_count"] =
+    "behind the last peer is nobody, or one who was a peer once: the core judges by itself who has caught up",
+  ["host/admin.c read_address remove: raft_address_split(out, host, &port)"] = "where there is no address no port is read",
   ["host/apply.c make_room never: apply->held_at > apply->held_capacity / 2"] = MEMORY,
   ["host/apply.c let_go never: apply->held_count == 0"] = MEMORY,
   ["host/apply.c answer_index never: host->waiters.lists[WAITER_PROPOSED].count == 0"] = SPEED,
@@ -22,19 +33,19 @@ return {
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
   ["host/apply.c apply_entry bound: entry->type >= RAFT_ENTRY_TYPES"] =
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
-  ["host/bootstrap.c bootstrap_init never: host->identity.cluster == 0 && check_peers(host) != ERROR_OK"] =
-    "bootstrap_begin gives up for the error that is noted; the hash is never said",
-  ["host/bootstrap.c bootstrap_init remove: host->identity.cluster == 0"] =
-    "a member's list, and what is wrong with it, is never looked at",
-  ["host/bootstrap.c bootstrap_begin remove: bootstrap->error.code == ERROR_OK"] =
-    "where something is wrong with the list, there is one: its count is not 0",
-  ["host/bootstrap.c adopt remove: hello->configuration.size == 0"] =
-    "the hash of nothing is no cluster's name: the next operand refuses it",
+  ["host/bootstrap.c follow_leader remove: !raft_address_split(address, name, &port)"] =
+    "where there is no address no port is read",
   ["host/forward.c remaining_ms bound: waiter->deadline_us > host->now_us"] = EQUAL,
   ["host/forward.c remaining_ms bound: left_ms > 0"] =
     "who is due has been told earlier in the turn, by the same reading of the clock: some time is left",
-  ["host/propose.c batch_refused bound: i < count"] =
-    UNREFUSED,
+  ["host/members.c members_set negate: server->role == RAFT_LEARNER"] = SPEED,
+  ["host/members.c members_remember bound: i <= durable->configuration_count"] =
+    "the last one is the effective one, in which it looks for itself when the core starts",
+  ["host/members.c members_remember never: raft_configuration_decode(bytes, &configuration, NULL) != ERROR_OK"] =
+    "what cannot be read names nobody, and the core does not start with it",
+  ["host/members.c members_remember remove: index + 1 > host->member_until"] = "they come in the order of the log",
+  ["host/members.c members_leave remove: host_runs(host)"] =
+    "who is blank was no member; who stops or has given up is not to be told to stop",
   ["host/status.c write_member bound: status->last_index > match"] = EQUAL,
   ["host/submit.c intake_copy bound: body.size > INTAKE_BYTES / 4"] = MEMORY,
   ["host/submit.c intake_copy bound: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
@@ -48,45 +59,26 @@ return {
     "who is its own leader leads: what comes to it does not come here",
 
   ["host/host.c host_turn remove: !host->dead"] = "one turn more, which a dead host ends at once",
-  ["host/host.c host_receive_hello remove: host->identity.cluster == 0"] =
-    "a member has checked as much by then, and its own beginning is over",
   ["host/host.c host_receive remove: strcmp(message->to.text, host->identity.id) == 0"] = "the core asks the same",
   ["host/host.c host_peer_lost remove: member_find(host, id->text) != NULL"] = "the core looks for the peer itself",
-  ["host/host.c host_runs remove: host->raft != NULL"] =
-    "who is blank has no role, deadline, members or writes that could lead to its core",
   ["host/host.c host_fatal never: host->dead"] = "doors are closed and loops end then: nobody comes here twice",
   ["host/host.c update_ready remove: host_runs(host)"] =
     "host_ready asks whether it stops or is dead; a blank one has no leader",
   ["host/host.c update_ready remove: host->stop.stage == STOP_NONE"] = "host_ready asks the same",
   ["host/host.c update_ready remove: able"] = "until it is able, what was noted is noted anew each time",
-  ["host/members.c members_set remove: strcmp(before->address, members[i].address) != 0"] = ONCE,
-  ["host/members.c members_set never: before != NULL"] = ONCE,
-  ["host/members.c members_set negate: count == host->member_count"] = ONCE,
-  ["host/members.c members_set negate: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
-  ["host/members.c members_set never: before != NULL (2)"] = ONCE,
-  ["host/members.c members_set never: !raft_server_address(server, \"node\", members[i].address)"] =
-    "a first configuration gives every server its address",
-  ["host/members.c tell_peers remove: member->address[0] == 0"] =
-    "a first configuration gives every server its address",
   ["host/propose.c propose_turn remove: host_runs(host)"] = "a proposal cannot end the node",
   ["host/propose.c propose_commands never: host->dead"] = "a proposal cannot end the node",
-  ["host/propose.c propose_batch never: code != ERROR_OK"] = UNREFUSED,
-  ["host/propose.c batch_refused never: i < count"] = UNREFUSED,
-  ["host/propose.c batch_refused never: code == ERROR_NOT_LEADER"] = UNREFUSED,
-  ["host/propose.c batch_refused negate: code == ERROR_NOT_LEADER"] = UNREFUSED,
-  ["host/reads.c reads_ask remove: !host_runs(host)"] =
-    "queries gather with a leader, which runs; one that stops has told them",
   ["host/reads.c round_find remove: round != NULL"] = "every context that the core answers is in a round",
   ["host/reads.c round_new never: round != NULL"] = MEMORY,
   ["host/reads.c run_query never: !host->apply.app_loaded"] =
     "both ways here pass one who asks whether the app is loaded",
   ["host/status.c write_member remove: now_us >= peer->contact_us"] = "the clock does not go back (host.h)",
-  ["host/stop.c answer_the_rest remove: (state == WAITER_PROPOSED || state == WAITER_FORWARDED)"] =
+  ["host/stop.c answer_the_rest remove: (state == WAITER_PROPOSED || state == WAITER_FORWARDED || " ..
+    "state == WAITER_TRANSFER)"] =
     "everyone else was refused as the stop began",
   ["host/submit.c answer_error remove: message == NULL"] = "nobody gives a text of its own with a script's error",
   ["host/submit.c intake_copy never: body.size == 0"] = MEMORY,
   ["host/system.c app_string never: app == NULL"] = "nobody asks before there is one",
-  ["host/members.c members_set invert: strcmp(before->address, members[i].address) != 0"] = ONCE,
   ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"settings\", &settings)"] =
     "what is not there is empty, and no map",
   ["host/system.c init_payload_decode remove: !mp_map_get(bytes, \"bundle\", &bundle)"] =
@@ -96,8 +88,6 @@ return {
   ["host/turnstile.c on_role negate: host->role == RAFT_LEADER"] = LOG_ONLY,
   ["host/waiters.c heap_up remove: before(waiter, waiters->heap[(place - 1) / 2])"] =
     "whoever is added or moved sinks to its place right after",
-  ["host/system.c system_apply_init negate: rows[i].scope != SETTING_REPLICATED"] =
-    "nobody reads the settings in the tree yet: it is for snapshots",
   ["host/turnstile.c on_role negate: !raft_id_equal(&host->leader, &effect->role.leader) || " ..
     "host->term != effect->role.term"] = LOG_ONLY,
   ["host/turnstile.c carry_out remove: !host->dead"] = "no effect ends the node while it is carried out",
@@ -107,7 +97,6 @@ return {
   ["host/waiters.c waiter_index_find remove: fits"] =
     "a log index and a forward ticket, which begins at random in 64 bits, would have to be one number",
 
-  ["host/members.c members_set never: before == NULL || strcmp(before->address, members[i].address) != 0"] = ONCE,
   ["host/propose.c propose_turn never: !host_runs(host)"] =
     "who does not run leads nobody, or has refused all commands",
   ["host/propose.c gather never: used > limit && host->status.uncommitted_bytes > 0"] =
@@ -115,26 +104,62 @@ return {
   ["host/submit.c intake_copy invert: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
   ["host/system.c decode_settings bound: name.size < sizeof text"] =
     "no setting's name is that long: a comparison ends before",
-  ["host/system.c system_apply_init never: i < count"] =
-    "nobody reads the settings in the tree yet: it is for snapshots",
-  ["host/system.c system_apply_init never: rows[i].scope != SETTING_REPLICATED"] =
-    "nobody reads the settings in the tree yet: it is for snapshots",
   ["host/turnstile.c on_role invert: !raft_id_equal(&host->leader, &effect->role.leader)"] = LOG_ONLY,
   ["host/turnstile.c on_role invert: host->term != effect->role.term"] = LOG_ONLY,
   ["host/waiters.c heap_remove never: last == waiter"] = "the last one is not before its parent, and has no children",
 
+  ["host/contacts.c contact_heard never: host->contact_count == 0"] = SPEED,
+  ["host/host.c arm_timer remove: !raft_id_none(&host->bootstrap.door)"] =
+    "until a member is known that can be asked, there is no time to ask at",
+  ["host/host.c arm_timer remove: !host->wiped (2)"] = "one that is to join is never said to be wiped",
+  ["host/propose.c batch_accepted never: !waiter_is_deduplicated(waiter)"] = MEMORY,
+  ["host/propose.c batch_refused remove: code == ERROR_NOT_LEADER"] = ROOM,
+  ["host/propose.c batch_refused invert: code == ERROR_NOT_LEADER"] = ROOM,
+  ["host/propose.c refuse remove: code == ERROR_DISK_FULL"] = "a leader with a full disk leads no more",
+  ["host/propose.c refuse invert: code == ERROR_DISK_FULL"] = "a leader with a full disk leads no more",
+  ["host/propose.c refuse remove: passes"] = "a leader with a full disk leads no more: it is want of room",
+  ["host/propose.c refuse remove: may_ask_again(host, waiter)"] =
+    "who may not be asked again was parked earlier in this turn",
+  ["host/reads.c ask never: !host_runs(host)"] =
+    "queries gather with one who runs; one that stops has told them",
+  ["host/sessions.c sessions_advance bound: clock_ms > sessions->clock_ms"] = EQUAL,
+  ["host/sessions.c admit_in_session never: sessions->bytes < settings->session_bytes_max"] =
+    "a shortcut: what would be let go of makes it no less true",
+  ["host/sessions.c admit_in_session bound: highest > window"] = "nothing is kept up to 0",
+  ["host/sessions.c keep_in_session bound: session->highest > settings->session_window"] = "nothing is kept up to 0",
+  ["host/sessions.c renew_session bound: acknowledged > session->floor"] = EQUAL,
+  ["host/sessions.c touch never: session->active_ms == sessions->clock_ms"] = MOMENT,
+  ["host/sessions.c raise_floor bound: floor <= session->floor"] = "nothing is kept up to the floor",
+  ["host/sessions_bytes.c take_root remove: state_is_object(root)"] = "its version was found in it: it is a map",
+  ["host/sessions_bytes.c take_root remove: state_count(root) == 5"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: map"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: take_integer(tree, \"age_ms\", &sessions->age_ms)"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: take_integer(tree, \"clock_ms\", &sessions->clock_ms)"] = AGAIN,
+  ["host/sessions_bytes.c take_root remove: take_integer(tree, \"version\", &version)"] =
+    "its version was read before",
+  ["host/sessions_bytes.c take_root remove: numbers"] = AGAIN,
+  ["host/sessions_bytes.c take_integer never: found.type != STATE_INTEGER"] = AGAIN,
+  ["host/sessions_bytes.c read_session remove: reply.type != STATE_STRING"] = "what is no string has no bytes here",
+  ["host/sessions_bytes.c take_keys remove: key.is_string"] = "what is no string has no bytes here",
+  ["host/sessions_bytes.c take_keys remove: value.type == STATE_STRING"] = "what is no string has no bytes here",
+  ["host/sessions_bytes.c take_keys remove: valid"] = "the loop is left as soon as it is not",
+  ["host/sessions_bytes.c by_time bound: first->time_ms < second->time_ms"] = "they differ here",
+  ["host/sessions_bytes.c by_time negate: first->id < second->id"] = MOMENT,
+  ["host/sessions_bytes.c by_time bound: first->id < second->id"] = MOMENT,
+  ["host/sessions_bytes.c by_time negate: first->id > second->id"] = MOMENT,
+  ["host/sessions_bytes.c by_time bound: first->id > second->id"] = MOMENT,
+  ["host/submit.c route remove: waiter->kind == REQUEST_ADMIN"] =
+    "who has forwarded it looks at the code, and knows the leader's address",
+  ["host/submit.c route remove: host_runs(host)"] = "who is blank knows no leader, and who stops has refused it above",
+
   -- ---- raft ----
-  ["raft/append.c skip_known bound: entry->index <= raft->log.snapshot_index"] =
-    "the entry at the snapshot's index has its term and its chain: it is known there too",
   ["raft/arena.c raft_arena_entries bound: arena->entry_capacity < count"] = MEMORY,
   ["raft/configuration.c half_index bound: half.count > VOTERS_ON_STACK"] = MEMORY,
   ["raft/configuration.c half_index bound: values[place - 1] < reached"] = EQUAL,
   ["raft/gate.c fill_entries bound: write->entry_capacity < write->entry_count"] = MEMORY,
   ["raft/gate.c drop_entries negate: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
   ["raft/gate.c drop_entries bound: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
-  ["raft/log.c raft_log_term_at bound: index < log->snapshot_index"] = "the snapshot's index is answered above",
   ["raft/log.c raft_log_slice bound: last - first + 1 < until_wrap"] = EQUAL,
-  ["raft/log.c run_of bound: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
   ["raft/propose.c raft_append_own bound: entry->time_ms >= log->last_time_ms"] = EQUAL,
   ["raft/reads.c raft_advance_reads bound: reads->asked.count > 0"] = "where nothing is asked nothing is answered",
   ["raft/receive.c raft_receive bound: (size_t)message->type >= sizeof rows / sizeof *rows"] =
@@ -150,7 +175,6 @@ return {
   ["raft/log.c raft_log_keep_payload remove: payload->blob"] = "a copy is as good as a reference",
   ["raft/log.c raft_log_keep_payload remove: payload->bytes.size == 0"] = MEMORY,
   ["raft/log.c decode_configuration never: code == ERROR_OK"] = "what follows answers the same code",
-  ["raft/peers.c add_peer never: known"] = AFRESH,
   ["raft/raft.c on_persisted remove: !raft->gate.refused"] =
     "it campaigns only once the gate is open, and then the timeout begins anew",
   ["raft/raft.c on_persisted remove: raft->role == RAFT_CANDIDATE"] =
@@ -182,15 +206,12 @@ return {
     "what is no list has no three fields",
   ["raft/configuration_bytes.c read_id remove: !mp_read_string(reader, &text)"] = "no string is no id, as an empty one",
   ["raft/configuration_bytes.c read_text remove: text.size"] = "of no bytes none is zero",
-  ["raft/receive.c raises remove: row->rule == TERM_RAISES"] =
-    "an append result has nothing where a vote says that it is a granted pre-vote",
   ["raft/send.c send_append negate: count > 0"] = "chooses between two named mutants only",
   ["raft/send.c reader_of remove: token == 0"] = "a read has a token: they count from 1",
   ["host/status.c find_peer bound: i < status->peer_count"] = "the place behind the last peer bears no server's id",
   ["raft/election.c raft_ask_for_votes bound: i < raft->peers.count"] = SPARE,
   ["raft/peers.c raft_peers_reset bound: i < peers->count"] = SPARE,
   ["raft/role.c begin_campaign bound: i < raft->peers.count"] = SPARE,
-  ["raft/send.c raft_replicate bound: i < raft->peers.count"] = SPARE,
   ["raft/send.c raft_speak_to_all bound: i < raft->peers.count"] = SPARE,
   ["raft/send.c reader_of bound: i < raft->peers.count"] = SPARE,
   ["raft/append.c raft_ack_durable bound: following->verified > raft->gate.durable.index"] =
@@ -200,7 +221,6 @@ return {
   ["raft/configuration.c raft_address_split never: !colon"] = "a host that ends at nothing is empty",
   ["raft/gate.c drop_entries never: write->entry_capacity <= ENTRIES_KEPT_MAX"] = MEMORY,
   ["raft/log.c raft_log_trim bound: log->tail_count > 0"] = "an empty tail weighs nothing",
-  ["raft/log.c run_of never: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
   ["raft/raft.c check never: i < raft->peers.count"] = "it is there for assertions",
   ["raft/send.c sendable never: peer->progress == RAFT_PROBE"] = "a probe has nothing in flight: its window is open",
   ["raft/send.c sendable remove: peer->flight_count == 0"] = "nothing in flight weighs nothing",
@@ -209,4 +229,46 @@ return {
   ["raft/timer.c follow remove: raft->role != RAFT_FOLLOWER"] =
     "the gate drops what a follower asks, as of a campaign that is over",
   ["raft/timer.c push_commit bound: i < raft->peers.count"] = SPARE,
+  ["raft/append.c skip_known bound: entry->index > raft->log.base.index"] =
+    "the entry at the base's index has its term and its chain: it is known there too",
+  ["raft/catch_up.c raft_catch_up_moved remove: catch_up->target == 0"] =
+    "what a peer lacks begins a round in the same step: none moves up without one",
+  ["raft/configuration.c raft_configuration_insert bound: " ..
+    "strcmp(configuration->servers[place].id.text, server->id.text) < 0"] = "nobody is inserted who is there",
+  ["raft/handover.c raft_advance_handover remove: raft->role != RAFT_LEADER"] =
+    "a handover ends with leadership: it is for a named mutant",
+  ["raft/handover.c raft_advance_handover remove: !peer"] = HANDED,
+  ["raft/handover.c raft_advance_handover remove: " ..
+    "!raft_configuration_stays_voter(raft_effective(raft), &peer->id)"] = HANDED,
+  ["raft/handover.c best_of bound: i < raft->peers.count"] = SPARE,
+  ["raft/handover.c better bound: priority > other"] = "they differ here",
+  ["raft/install.c is_here bound: meta->index > raft->commit_index"] =
+    "an entry that is committed has the leader's term: it is here by that too",
+  ["raft/lease.c raft_lease_until remove: !raft_handing_over(raft)"] =
+    "while it is handed over there is none already: it keeps two named mutants apart",
+  ["raft/log.c raft_log_keep_payload never: payload->blob || payload->bytes.size == 0"] =
+    "a copy is as good as a reference",
+  ["raft/log.c raft_log_run_of bound: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
+  ["raft/log.c raft_log_run_of never: log->runs[high].first <= index"] = "a shortcut: the search finds the same run",
+  ["raft/log.c raft_log_term_at bound: index < log->base.index"] = "the base's index is answered above",
+  ["raft/log_snapshot.c forget_configurations bound: log->configurations[count].index <= upto"] =
+    "it is kept twice then, as the snapshot's and as the log's: whoever asks is told the same",
+  ["raft/membership.c check_difference remove: !peer"] =
+    "a leader has a vote in what is committed, and everyone else in it is a peer",
+  ["raft/membership.c check_servers bound: strcmp(server[-1].id.text, server->id.text) < 0"] = MADE,
+  ["raft/membership.c check_servers remove: !sorted"] = MADE,
+  ["raft/membership.c check_servers remove: !id_valid(server->id.text)"] = MADE,
+  ["raft/peers.c raft_peers_follow bound: departed_until_us > 0"] =
+    "who does not lead drops the departed as its next step begins, and tells them nothing until then",
+  ["raft/raft.c follow_configuration never: raft->peers.configuration_changes == changes"] =
+    "a shortcut: to follow the same configuration again changes no peer",
+  ["raft/receive.c follow_term remove: raft_may_campaign(raft)"] =
+    "whoever led has a vote, or had one before what is not committed, and a disk that takes writes",
+  ["raft/snapshot.c on_its_way bound: i < raft->peers.count"] = MEMORY,
+  ["raft/snapshot.c on_its_way remove: peer->progress == RAFT_SNAPSHOT"] = MEMORY,
+  ["raft/snapshot.c on_its_way remove: peer->transfer.index == index"] = MEMORY,
+  ["raft/snapshot.c raft_compact bound: newest->index > trailing"] = EQUAL,
+  ["raft/snapshot.c raft_snapshots_load bound: meta->index > 0"] =
+    "a snapshot of index 0 would be none: nothing is before it, and nobody needs it",
+  ["raft/transfer.c raft_receive_snapshot_result remove: raft->role != RAFT_LEADER"] = AFRESH,
 }

@@ -45,7 +45,7 @@ local function rpc(c, name)
       local ok, message, next = pcall(base.unpack, connection.rest:sub(at))
       if not ok or message == nil or not next then break end
       at = at + next
-      local code = message[3] and message[3].code or "ok"
+      local code = type(message[3]) == "table" and message[3].code or "ok"
       connection.answers[code] = (connection.answers[code] or 0) + 1
       connection.told = connection.told + 1
     end

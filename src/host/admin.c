@@ -15,7 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WANTS       "moonclave.wants" /* a label: the role this learner is to get once it has caught up */
+#define OWN_LABELS  "moonclave."
+#define WANTS       OWN_LABELS "wants" /* a label: the role this learner is to get once it has caught up */
 #define WANTS_VOTER "voter"
 
 /* One request being carried out. Strings are borrowed from the body. */
@@ -30,9 +31,12 @@ struct task {
 };
 
 static void carry_out(struct host *host, struct waiter *waiter);
+static const char *wrong_argument(struct task *task, bool names_server);
 static void run_edit(struct task *task, enum error_code (*edit)(struct task *task));
 static void configure(struct task *task, raft_index expected);
 static void promote_one(struct host *host);
+static bool wants_vote(const struct raft_server *server);
+static bool has_caught_up(const struct host *host, const char *id);
 static enum error_code edit_add(struct task *task);
 static enum error_code edit_join(struct task *task);
 static enum error_code edit_remove(struct task *task);
@@ -48,6 +52,7 @@ static enum error_code take_labels(struct task *task);
 static const struct raft_server *find_server(const struct task *task, const char *id);
 static bool argument(const struct task *task, const char *key, struct slice *value);
 static bool argument_text(const struct task *task, const char *key, char *out, size_t size);
+static bool read_text(struct mp_reader *reader, char *out, size_t size);
 static uint64_t argument_u64(const struct task *task, const char *key, uint64_t otherwise);
 static bool argument_true(const struct task *task, const char *key);
 static bool read_address(struct task *task, char *out);
@@ -79,8 +84,7 @@ void admin_turn(struct host *host)
             waiter_move(&host->waiters, waiter, WAITER_ARRIVED);
         }
     }
-    if (host->role == RAFT_LEADER && host_runs(host) && host->stop.stage == STOP_NONE)
-        promote_one(host);
+    if (host->role == RAFT_LEADER && host->stop.stage == STOP_NONE) promote_one(host);
 }
 
 /* Those who wait for a transfer: over when another one leads, or when it has failed. */
@@ -113,15 +117,14 @@ static void carry_out(struct host *host, struct waiter *waiter)
     struct task task = {.host = host, .waiter = waiter};
     struct mp_reader reader = mp_reader_of(waiter->body.bytes);
     struct slice name = {0};
-    uint32_t count;
+    uint32_t count = 0;
     bool sound = mp_read_array(&reader, &count) && count == 2 && mp_read_string(&reader, &name) &&
                  mp_skip(&reader, &task.arguments);
     for (size_t i = 0; sound && i < sizeof actions / sizeof *actions; i++) {
         if (!slice_equal(name, slice_text(actions[i].name))) continue;
-        bool named = argument_text(&task, "id", task.id, sizeof task.id) && id_valid(task.id);
-        if (actions[i].names_server && !named) {
-            answer_error(host, waiter, ERROR_BAD_REQUEST,
-                         "`id` must name a server: 1 to 64 of letters, digits, - _ .");
+        const char *wrong = wrong_argument(&task, actions[i].names_server);
+        if (wrong != NULL) {
+            answer_error(host, waiter, ERROR_BAD_REQUEST, wrong);
         } else if (actions[i].edit != NULL) {
             run_edit(&task, actions[i].edit);
         } else {
@@ -131,6 +134,29 @@ static void carry_out(struct host *host, struct waiter *waiter)
     }
     answer_error(host, waiter, sound ? ERROR_NO_SUCH_COMMAND : ERROR_BAD_REQUEST,
                  sound ? "there is no such action" : "an action is [name, arguments]");
+}
+
+/* Takes the id. What cannot be read must not pass for what is not given. Null: nothing is wrong. */
+static const char *wrong_argument(struct task *task, bool names_server)
+{
+    static const struct { const char *key; bool number; const char *wrong; } rows[] = {
+        {"expected", true, "`expected` is the index of a configuration: a number from 0 on"},
+        {"incarnation", true, "`incarnation` is a number from 1 on"},
+        {"force", false, "`force` is true or false"},
+        {"learner", false, "`learner` is true or false"},
+    };
+    struct slice value;
+    uint64_t number;
+    bool is, named = argument_text(task, "id", task->id, sizeof task->id) && id_valid(task->id);
+    if (!named && (names_server || argument(task, "id", &value)))
+        return "`id` must name a server: 1 to 64 of letters, digits, - _ .";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!argument(task, rows[i].key, &value)) continue;
+        struct mp_reader reader = mp_reader_of(value);
+        bool right = rows[i].number ? mp_read_u64(&reader, &number) : mp_read_boolean(&reader, &is);
+        if (!right) return rows[i].wrong;
+    }
+    return NULL;
 }
 
 static void run_edit(struct task *task, enum error_code (*edit)(struct task *task))
@@ -145,7 +171,7 @@ static void run_edit(struct task *task, enum error_code (*edit)(struct task *tas
     enum error_code code = edit(task);
     if (code == ERROR_OK) {
         configure(task, expected);
-    } else if (code == ERROR_UNAVAILABLE && task->error.code == ERROR_OK) {
+    } else if (code == ERROR_UNAVAILABLE) {
         waiter_move(&host->waiters, task->waiter, WAITER_ADMIN); /* behind the others: again soon */
         waiter_wake_at(&host->waiters, task->waiter, retry_at(host));
     } else {
@@ -180,18 +206,16 @@ static void configure(struct task *task, raft_index expected)
     struct raft_event event = {.type = RAFT_EVENT_CONFIGURE};
     event.configure = &change;
     enum error_code code = host_step(host, &event);
-    if (host->dead || task->waiter == NULL) return;
+    if (task->waiter == NULL) return;
     if (code == ERROR_OK) {
         waiter_drop_body(task->waiter);
         waiter_move(&host->waiters, task->waiter, WAITER_PROPOSED);
         task->waiter->number = change.index;
         task->waiter->term = change.term;
         waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, change.index, task->waiter);
-    } else if (change.refusal == RAFT_REFUSAL_NO_CHANGE &&
-               host->status.configuration_index <= host->status.commit_index) {
+    } else if (change.refusal == RAFT_REFUSAL_NO_CHANGE) { /* and nothing is pending */
         answer_map(host, task->waiter, "index", host->status.configuration_index, NULL);
-    } else if (change.refusal == RAFT_REFUSAL_TOO_EARLY || change.refusal == RAFT_REFUSAL_NOT_LEADER ||
-               change.refusal == RAFT_REFUSAL_NO_CHANGE) {
+    } else if (change.refusal == RAFT_REFUSAL_TOO_EARLY) {
         park(host, task->waiter, retry_at(host));
     } else {
         answer_error(host, task->waiter, code, texts[change.refusal]);
@@ -256,14 +280,9 @@ static enum error_code edit_promote(struct task *task)
 {
     const struct raft_server *server = find_server(task, task->id);
     if (server == NULL) return error_set(&task->error, ERROR_NOT_FOUND, "there is no server %s", task->id);
-    task->forced = argument_true(task, "force");
-    bool ready = task->forced;
-    for (size_t i = 0; i < task->host->status.peer_count; i++) {
-        const struct raft_peer_status *peer = &task->host->status.peers[i];
-        if (strcmp(peer->id.text, task->id) == 0) ready = ready || peer->caught_up;
-    }
     if (server->role == RAFT_VOTER) return ERROR_OK;
-    if (!ready)
+    task->forced = argument_true(task, "force");
+    if (!task->forced && !has_caught_up(task->host, task->id))
         return raft_configuration_set_label(task->wanted, task->id, WANTS, WANTS_VOTER, &task->error);
     raft_configuration_set_label(task->wanted, task->id, WANTS, NULL, NULL);
     return raft_configuration_set_role(task->wanted, task->id, RAFT_VOTER, &task->error);
@@ -294,21 +313,18 @@ static enum error_code edit_priority(struct task *task)
 /* Exactly these voters, of the servers there are: several at once, by joint consensus. */
 static enum error_code edit_set(struct task *task)
 {
-    struct slice list;
-    uint32_t count;
-    if (!argument(task, "voters", &list))
-        return error_set(&task->error, ERROR_BAD_REQUEST, "`voters` is a list of ids");
+    struct slice list = {0};
+    uint32_t count = 0; /* of what is no list, too */
+    argument(task, "voters", &list);
     struct mp_reader reader = mp_reader_of(list);
-    if (!mp_read_array(&reader, &count) || count == 0)
-        return error_set(&task->error, ERROR_BAD_REQUEST, "`voters` is a list of ids");
+    mp_read_array(&reader, &count);
+    if (count == 0) return error_set(&task->error, ERROR_BAD_REQUEST, "`voters` is a list of ids");
     for (size_t i = 0; i < task->wanted->server_count; i++)
         task->wanted->servers[i].role = RAFT_LEAVING; /* until it is named below */
     for (uint32_t i = 0; i < count; i++) {
-        struct slice id;
-        char text[ID_MAX + 1] = "";
-        if (!mp_read_string(&reader, &id) || id.size > ID_MAX)
+        char text[ID_MAX + 1];
+        if (!read_text(&reader, text, sizeof text))
             return error_set(&task->error, ERROR_BAD_REQUEST, "`voters` is a list of ids");
-        memcpy(text, id.data, id.size);
         if (raft_configuration_set_role(task->wanted, text, RAFT_VOTER, NULL) != ERROR_OK) {
             return error_set(&task->error, ERROR_NOT_FOUND,
                              "there is no server %s: it joins as a learner first", text);
@@ -335,27 +351,39 @@ static void promote_one(struct host *host)
     if (host->learner_count == 0) return;
     raft_status(host->raft, &host->status);
     if (host->status.configuration_pending || !raft_id_none(&host->status.transfer_target)) return;
-    for (size_t i = 0; i < host->status.peer_count; i++) {
-        const struct raft_peer_status *peer = &host->status.peers[i];
-        const struct raft_server *server =
-            raft_configuration_find(host->status.configuration, &peer->id);
-        bool wants = false;
-        for (size_t j = 0; server != NULL && j < server->label_count; j++)
-            wants = wants || (strcmp(server->labels[j].name, WANTS) == 0 &&
-                              strcmp(server->labels[j].value, WANTS_VOTER) == 0);
-        if (!wants || server->role != RAFT_LEARNER || !peer->caught_up) continue;
-        host_log(host, LOG_LEVEL_INFO, "%s has caught up: it becomes a voter", peer->id.text);
+    for (size_t i = 0; i < host->status.configuration->server_count; i++) {
+        const struct raft_server *server = &host->status.configuration->servers[i];
+        const char *id = server->id.text;
+        if (!wants_vote(server) || !has_caught_up(host, id)) continue;
+        host_log(host, LOG_LEVEL_INFO, "%s has caught up: it becomes a voter", id);
         struct task task = {.host = host};
         struct raft_configuration wanted;
         raft_configuration_init(&wanted);
         raft_configuration_copy(&wanted, host->status.configuration);
-        raft_configuration_set_label(&wanted, peer->id.text, WANTS, NULL, NULL);
-        raft_configuration_set_role(&wanted, peer->id.text, RAFT_VOTER, NULL);
+        raft_configuration_set_label(&wanted, id, WANTS, NULL, NULL);
+        raft_configuration_set_role(&wanted, id, RAFT_VOTER, NULL);
         task.wanted = &wanted;
         configure(&task, host->status.configuration_index);
         raft_configuration_deinit(&wanted);
         return;
     }
+}
+
+static bool wants_vote(const struct raft_server *server)
+{
+    for (size_t i = 0; i < server->label_count; i++) {
+        if (strcmp(server->labels[i].name, WANTS) == 0) return strcmp(server->labels[i].value, WANTS_VOTER) == 0;
+    }
+    return false;
+}
+
+/* As host->status has it. */
+static bool has_caught_up(const struct host *host, const char *id)
+{
+    for (size_t i = 0; i < host->status.peer_count; i++) {
+        if (strcmp(host->status.peers[i].id.text, id) == 0) return host->status.peers[i].caught_up;
+    }
+    return false;
 }
 
 /* ---- leadership ---- */
@@ -364,17 +392,14 @@ static void run_transfer(struct task *task)
 {
     struct host *host = task->host;
     struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
-    if (task->id[0] != 0) event.target = raft_id_of(task->id);
+    event.target = raft_id_of(task->id); /* "": whoever is fit */
     if (strcmp(task->id, host->identity.id) == 0) {
         answer_map(host, task->waiter, "leader", 0, host->identity.id);
         return;
     }
     enum error_code code = host_step(host, &event);
-    if (host->dead) return;
     if (code == ERROR_OK) {
         waiter_move(&host->waiters, task->waiter, WAITER_TRANSFER);
-    } else if (code == ERROR_NOT_LEADER) {
-        park(host, task->waiter, retry_at(host));
     } else if (code == ERROR_NOT_FOUND) {
         answer_error(host, task->waiter, code, "only a voter can lead, and this is the id of none");
     } else {
@@ -390,19 +415,30 @@ static const struct raft_server *find_server(const struct task *task, const char
     return raft_configuration_find(task->wanted, &wanted);
 }
 
+/* What is null is not given. */
 static bool argument(const struct task *task, const char *key, struct slice *value)
 {
-    return mp_map_get(task->arguments, key, value);
+    struct mp_item item = {.type = MP_NIL};
+    if (!mp_map_get(task->arguments, key, value)) return false;
+    struct mp_reader reader = mp_reader_of(*value);
+    mp_read(&reader, &item);
+    return item.type != MP_NIL;
 }
 
 static bool argument_text(const struct task *task, const char *key, char *out, size_t size)
 {
-    struct slice value, text;
-    *out = 0;
+    struct slice value;
     if (!argument(task, key, &value)) return false;
     struct mp_reader reader = mp_reader_of(value);
-    if (!mp_read_string(&reader, &text) || text.size >= size) return false;
-    if (text.size > 0) memcpy(out, text.data, text.size);
+    return read_text(&reader, out, size);
+}
+
+/* A text as C has it: of less than `size` bytes, none of them zero. */
+static bool read_text(struct mp_reader *reader, char *out, size_t size)
+{
+    struct slice text = {0};
+    if (!mp_read_string(reader, &text) || text.size >= size) return false;
+    memcpy(out, text.data, text.size);
     out[text.size] = 0;
     return strlen(out) == text.size;
 }
@@ -418,17 +454,18 @@ static uint64_t argument_u64(const struct task *task, const char *key, uint64_t 
 
 static bool argument_true(const struct task *task, const char *key)
 {
-    struct slice value;
+    struct slice value = {0};
     bool is = false;
-    if (!argument(task, key, &value)) return false;
+    argument(task, key, &value);
     struct mp_reader reader = mp_reader_of(value);
-    return mp_read_boolean(&reader, &is) && is;
+    mp_read_boolean(&reader, &is);
+    return is;
 }
 
 static bool read_address(struct task *task, char *out)
 {
     char host[ADDRESS_MAX + 1];
-    uint16_t port;
+    uint16_t port = 0;
     if (argument_text(task, "address", out, ADDRESS_MAX + 1) && raft_address_split(out, host, &port) &&
         port != 0)
         return true;
@@ -439,20 +476,17 @@ static bool read_address(struct task *task, char *out)
 static enum error_code take_labels(struct task *task)
 {
     struct slice map;
-    uint32_t count;
+    uint32_t count = 0;
     if (!argument(task, "labels", &map)) return ERROR_OK;
     struct mp_reader reader = mp_reader_of(map);
     bool sound = mp_read_map(&reader, &count);
-    for (uint32_t i = 0; sound && i < count; i++) {
-        struct slice name, value;
-        char texts[2][128] = {"", ""};
-        sound = mp_read_string(&reader, &name) && mp_read_string(&reader, &value) &&
-                name.size < sizeof texts[0] && value.size < sizeof texts[1] && name.size > 0;
+    for (uint32_t i = 0; i < count; i++) {
+        char name[128], value[128];
+        sound = read_text(&reader, name, sizeof name) && read_text(&reader, value, sizeof value);
         if (!sound) break;
-        memcpy(texts[0], name.data, name.size);
-        memcpy(texts[1], value.data, value.size);
-        enum error_code code =
-            raft_configuration_set_label(task->wanted, task->id, texts[0], texts[1], &task->error);
+        if (strncmp(name, OWN_LABELS, strlen(OWN_LABELS)) == 0)
+            return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", OWN_LABELS);
+        enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, value, &task->error);
         if (code != ERROR_OK) return code;
     }
     if (sound) return ERROR_OK;

@@ -50,12 +50,12 @@ static void store(struct host *host);
 
 void bootstrap_init(struct host *host, const struct host_options *options)
 {
-    bool joins = options->join_count > 0 && host->identity.cluster == 0;
+    bool joins = options->join_count > 0; /* a member's lists are never looked at */
     size_t count = joins ? options->join_count : options->peer_count;
     host->bootstrap.joining = joins;
     if (count == 0) return;
     if (parse_peers(host, joins ? options->join : options->peers, count) != ERROR_OK || joins) return;
-    if (host->identity.cluster == 0 && check_peers(host) != ERROR_OK) return;
+    check_peers(host);
     host->bootstrap.peers_hash = hash_of_list(&host->bootstrap);
 }
 
@@ -167,7 +167,7 @@ static struct candidate *find_candidate(struct bootstrap *bootstrap, const char 
 void bootstrap_begin(struct host *host)
 {
     struct bootstrap *bootstrap = &host->bootstrap;
-    if (bootstrap->error.code == ERROR_OK && bootstrap->count == 0) {
+    if (bootstrap->count == 0) {
         error_set(&bootstrap->error, ERROR_USAGE,
                   "the data folder is blank: --peers has to name the first members (this node "
                   "alone is one, too), or --join a member of the cluster it is to join");
@@ -211,8 +211,7 @@ static enum error_code adopt(struct host *host, const struct hello *hello, struc
 {
     struct raft_configuration first = {0};
     const char *id = host->identity.id;
-    if (hello->configuration.size == 0 ||
-        cluster_of(hello->configuration) != hello->identity.cluster ||
+    if (cluster_of(hello->configuration) != hello->identity.cluster ||
         raft_configuration_decode(hello->configuration, &first, NULL) != ERROR_OK) {
         return error_set(error, ERROR_BAD_REQUEST,
                          "the first configuration in the hello of %s is not one",
@@ -326,7 +325,6 @@ static void store_when_complete(struct host *host)
 static enum error_code meet(struct host *host, const struct hello *hello, struct error *error)
 {
     struct bootstrap *bootstrap = &host->bootstrap;
-    if (bootstrap->stage != BOOTSTRAP_JOINING || host->wiped) return ERROR_OK;
     if (bootstrap->cluster != 0 && bootstrap->cluster != hello->identity.cluster) {
         return error_set(error, ERROR_FOREIGN,
                          "%s belongs to cluster %016" PRIx64 ", another one of --join to %016" PRIx64,
@@ -338,10 +336,12 @@ static enum error_code meet(struct host *host, const struct hello *hello, struct
     /* It may be the leader, who calls because it was asked on our behalf: it will not say hello again. */
     struct candidate *candidate = find_candidate(bootstrap, hello->address);
     if (candidate == NULL) candidate = add_candidate(bootstrap, hello->address);
-    if (candidate != NULL) candidate->id = raft_id_of(hello->identity.id);
-    contact_note(host, hello); /* the first configuration may name nobody who is still there */
-    bool leads = candidate != NULL && candidate->leads;
-    if (leads) candidate->leads = false;
+    bool leads = false;
+    if (candidate != NULL) {
+        candidate->id = raft_id_of(hello->identity.id);
+        leads = candidate->leads;
+        candidate->leads = false;
+    }
     if (raft_id_none(&bootstrap->door) || leads) {
         bootstrap->door = raft_id_of(hello->identity.id);
         bootstrap->ticket = 0;
@@ -380,7 +380,7 @@ void bootstrap_turn(struct host *host)
     struct bootstrap *bootstrap = &host->bootstrap;
     bool due = bootstrap->stage == BOOTSTRAP_JOINING && !raft_id_none(&bootstrap->door) &&
                host->now_us >= bootstrap->ask_us;
-    if (!due || host->wiped || host->stop.stage != STOP_NONE) return;
+    if (!due || host->stop.stage != STOP_NONE) return;
     if (bootstrap->ticket != 0) try_another(bootstrap);
     struct buffer body = {0};
     mp_write_array(&body, 2);
@@ -431,7 +431,7 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
         return true;
     }
     bootstrap->ask_us = retry_at(host);
-    bool told = reply->code == ERROR_NOT_LEADER && follow_leader(host, reply->body);
+    bool told = follow_leader(host, reply->body);
     bool leads = reply->code == ERROR_OVERLOADED || reply->code == ERROR_DISK_FULL;
     if (!told && !leads) try_another(bootstrap); /* this one may be out of touch for good */
     uint64_t hash = hash_bytes(error.text, strlen(error.text));
@@ -444,17 +444,18 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
 static bool follow_leader(struct host *host, struct slice body)
 {
     struct bootstrap *bootstrap = &host->bootstrap;
-    struct slice found, text = {0};
+    struct slice found, text = slice_text("");
     char address[ADDRESS_MAX + 1] = "", name[ADDRESS_MAX + 1];
-    uint16_t port;
-    if (!mp_map_get(body, "leader_address", &found)) return false;
-    if (!mp_read_string(&(struct mp_reader){found.data, found.data + found.size}, &text)) return false;
-    if (text.size == 0 || text.size > ADDRESS_MAX) return false;
+    uint16_t port = 0;
+    if (mp_map_get(body, "leader_address", &found))
+        mp_read_string(&(struct mp_reader){found.data, found.data + found.size}, &text);
+    if (text.size > ADDRESS_MAX) return false;
     memcpy(address, text.data, text.size);
     if (!raft_address_split(address, name, &port) || port == 0) return false;
     struct candidate *candidate = find_candidate(bootstrap, address);
     if (candidate != NULL) {
-        if (raft_id_none(&candidate->id)) return false;
+        candidate->leads = raft_id_none(&candidate->id); /* it has not said hello yet */
+        if (candidate->leads) return false;
         bootstrap->door = candidate->id;
         bootstrap->ask_us = host->now_us;
         return true;

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-static struct contact *place_for(struct host *host, const struct hello *hello);
+static struct contact *place_for(struct host *host, const char *id);
 
 struct contact *contact_find(struct host *host, const char *id)
 {
@@ -27,7 +27,7 @@ void contact_note(struct host *host, const struct hello *hello)
     struct contact *contact = contact_find(host, hello->identity.id);
     bool same = contact != NULL && contact->incarnation == hello->identity.incarnation &&
                 strcmp(contact->address, hello->address) == 0;
-    if (contact == NULL) contact = place_for(host, hello);
+    if (contact == NULL) contact = place_for(host, hello->identity.id);
     contact->incarnation = hello->identity.incarnation;
     contact->guest = hello->joining;
     contact->until_us = host_now(host) + CONTACT_US;
@@ -36,7 +36,7 @@ void contact_note(struct host *host, const struct hello *hello)
 }
 
 /* Where all places are taken, whoever has been silent longest goes. */
-static struct contact *place_for(struct host *host, const struct hello *hello)
+static struct contact *place_for(struct host *host, const char *id)
 {
     struct contact *place = &host->contacts[0];
     if (host->contact_count < CONTACTS_MAX) {
@@ -46,7 +46,7 @@ static struct contact *place_for(struct host *host, const struct hello *hello)
             if (host->contacts[i].until_us < place->until_us) place = &host->contacts[i];
         }
     }
-    *place = (struct contact){.id = raft_id_of(hello->identity.id)};
+    *place = (struct contact){.id = raft_id_of(id)};
     return place;
 }
 
@@ -61,16 +61,13 @@ void contact_expect(struct host *host, const char *id, const char *address)
     contact_note(host, &hello);
 }
 
-/* A server that is no member any more: the leader still has to tell it so. */
+/* A server that is no member any more: the leader still has to tell it so. A contact under the id of a member is its
+ * successor (contacts_prune), and stays. */
 void contact_keep(struct host *host, const struct member *left)
 {
-    struct hello hello = {.identity = {.incarnation = left->incarnation}};
     if (left->address[0] == 0 || strcmp(left->id.text, host->identity.id) == 0) return;
-    memcpy(hello.identity.id, left->id.text, sizeof hello.identity.id);
-    memcpy(hello.address, left->address, sizeof hello.address);
-    struct contact *contact = contact_find(host, left->id.text);
-    if (contact == NULL) contact = place_for(host, &hello);
-    if (contact->incarnation != 0 && contact->incarnation != left->incarnation) return; /* its successor */
+    if (contact_find(host, left->id.text) != NULL) return;
+    struct contact *contact = place_for(host, left->id.text);
     contact->incarnation = left->incarnation;
     contact->until_us = host->now_us + CONTACT_US / 10;
     memcpy(contact->address, left->address, sizeof contact->address);
@@ -83,7 +80,8 @@ void contact_heard(struct host *host, const char *id)
     if (contact != NULL) contact->until_us = host_now(host) + CONTACT_US;
 }
 
-/* Those who have become members, or were silent for long, go; true: somebody went. */
+/* Those who have become members (under an id that was only expected: whoever it is) go, and those who were silent for
+ * long; true: somebody went. */
 bool contacts_prune(struct host *host)
 {
     size_t kept = 0, before = host->contact_count;
@@ -91,7 +89,8 @@ bool contacts_prune(struct host *host)
         struct contact *contact = &host->contacts[i];
         const struct member *member = member_find(host, contact->id.text);
         bool goes = contact->until_us <= host->now_us ||
-                    (member != NULL && member->incarnation == contact->incarnation);
+                    (member != NULL && (contact->incarnation == 0 ||
+                                        contact->incarnation == member->incarnation));
         if (!goes) host->contacts[kept++] = *contact;
     }
     host->contact_count = kept;

@@ -153,7 +153,6 @@ struct stop {
     uint64_t last_us;     /* of the whole */
     bool hands_over;      /* leadership is to be given to another: tried until then, next at again_us */
     uint64_t hand_over_until_us, again_us;
-    bool waits;           /* a transfer is under way */
 };
 
 struct host {

@@ -90,8 +90,7 @@ void members_look_for_self(struct host *host)
 {
     const struct member *self = member_find(host, host->identity.id);
     host->named = self != NULL && self->incarnation == host->identity.incarnation;
-    if (host->named && host->configuration_index + 1 > host->member_until)
-        host->member_until = host->configuration_index + 1;
+    if (host->named) host->member_until = host->configuration_index + 1;
 }
 
 /* What the log says of former configurations: in which was this node last? */
@@ -113,12 +112,12 @@ void members_remember(struct host *host, const struct raft_durable *durable)
     }
 }
 
-/* This node was a member, and a configuration that is committed and applied here names it no more: it goes. */
+/* This node was a member, and a later configuration that is committed and applied here names it no more: it goes. An
+ * earlier one says nothing: the entry that let it in may not be committed, and may have been taken back. */
 void members_leave(struct host *host)
 {
-    bool gone = host_runs(host) && !host->named && host->member_until > 0 &&
-                host->apply.applied >= host->configuration_index && host->apply.applied > 0 &&
-                host->role != RAFT_LEADER;
+    bool gone = host_runs(host) && host->member_until > 0 && host->configuration_index >= host->member_until &&
+                host->apply.applied >= host->configuration_index;
     if (gone) host_removed(host, "the configuration");
 }
 
@@ -131,11 +130,10 @@ void members_reintroduce(struct host *host)
         host->introduce_us = 0;
     } else if (host->introduce_us == 0) {
         host->introduce_us = host->now_us + patience_us;
-    } else if (host->now_us >= host->introduce_us && host->heard_us + patience_us > host->now_us) {
-        host->introduce_us = host->heard_us + patience_us;
     } else if (host->now_us >= host->introduce_us) {
-        host->introduce_us = host->now_us + patience_us;
-        members_tell(host);
+        bool heard = host->heard_us + patience_us > host->now_us;
+        host->introduce_us = (heard ? host->heard_us : host->now_us) + patience_us;
+        if (!heard) members_tell(host);
     }
 }
 
@@ -158,8 +156,8 @@ bool member_says(struct host *host, const struct identity *from, enum raft_messa
     if (member_speaks(host, from)) return true;
     const struct contact *contact = contact_find(host, from->id);
     bool answers = type == RAFT_VOTE || type == RAFT_APPEND_RESULT;
-    return host->identity.cluster != 0 && from->cluster == host->identity.cluster && !answers &&
-           contact != NULL && !contact->guest && contact->incarnation == from->incarnation;
+    return from->cluster == host->identity.cluster && !answers && contact != NULL &&
+           contact->incarnation == from->incarnation;
 }
 
 /* A server that the configuration here does not know (yet) may speak: the core knows what it may
@@ -265,8 +263,8 @@ static enum error_code check_member(struct host *host, const struct hello *hello
  * what is known here means its former self. It may even be the leader, from whom alone this node can learn of it. */
 static bool succeeds(struct host *host, const struct hello *hello)
 {
-    if (hello->identity.cluster != host->identity.cluster || host->raft == NULL) return false;
-    raft_status(host->raft, &host->status);
+    if (hello->identity.cluster != host->identity.cluster) return false;
+    raft_status(host->raft, &host->status); /* a member is known: there is a core */
     return hello->member_until > host->status.commit_index + 1;
 }
 

@@ -21,7 +21,7 @@ void stop_begin(struct host *host)
     host->stop.last_us = now_us + host->settings.stop_timeout_ms * 1000;
     host->route_again = true; /* the parked are looked at, and refused */
     host_log(host, LOG_LEVEL_INFO, "stopping");
-    host->stop.hands_over = host_runs(host) && host->role == RAFT_LEADER && host->member_count > 1;
+    host->stop.hands_over = host->member_count > 1; /* if it leads */
     host->stop.hand_over_until_us = now_us + host->settings.election_timeout_ms * 1000;
 }
 
@@ -30,35 +30,31 @@ void stop_begin(struct host *host)
 static void hand_over(struct host *host)
 {
     struct stop *stop = &host->stop;
-    if (stop->waits && host->transfer_failed) stop->waits = false;
-    if (!host_runs(host) || host->role != RAFT_LEADER || host->now_us >= stop->hand_over_until_us) {
-        stop->hands_over = stop->waits = false;
+    if (host->role != RAFT_LEADER || host->now_us >= stop->hand_over_until_us) {
+        stop->hands_over = false;
         return;
     }
-    if (stop->waits || host->now_us < stop->again_us) return;
-    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
-    stop->waits = host_step(host, &event) == ERROR_OK;
+    if (host->now_us < stop->again_us) return;
+    host_step(host, &(struct raft_event){.type = RAFT_EVENT_TRANSFER}); /* refused: it is under way, or nobody is fit */
     stop->again_us = retry_at(host);
 }
 
-/* When this has to be looked at again; 0: there is nothing to wait for. */
+/* When this has to be looked at again; 0: there is nothing to wait for. One that hands over wakes for its heartbeats. */
 uint64_t stop_wakes_us(const struct host *host)
 {
-    const struct stop *stop = &host->stop;
-    if (stop->stage == STOP_NONE) return 0;
-    if (!stop->hands_over || stop->stage != STOP_ANSWERING) return stop->deadline_us;
-    uint64_t at_us = stop->waits ? stop->hand_over_until_us : stop->again_us;
-    return at_us < stop->deadline_us ? at_us : stop->deadline_us;
+    return host->stop.deadline_us;
 }
 
 void stop_turn(struct host *host)
 {
     struct stop *stop = &host->stop;
+    if (host->dead) return;
     if (stop->hands_over) hand_over(host);
     if (stop->stage == STOP_ANSWERING &&
         ((all_answered(host) && !stop->hands_over) || host->now_us >= stop->deadline_us)) {
         answer_the_rest(host);
         host->frozen = true;
+        stop->hands_over = false;
         stop->stage = STOP_DRAINING;
         stop->deadline_us = stop->last_us;
     }
@@ -81,15 +77,16 @@ static bool drained(const struct host *host)
            host->bootstrap.stage != BOOTSTRAP_STORING;
 }
 
-/* What may be in a log is unknown; everything else certainly was not done. */
+/* What may be in a log, or under way, is unknown; everything else certainly was not done. */
 static void answer_the_rest(struct host *host)
 {
     for (int state = WAITER_ARRIVED; state < WAITER_ANSWERED; state++) {
         struct waiter_list *list = &host->waiters.lists[state];
         while (list->first != NULL) {
             struct waiter *waiter = list->first;
-            bool may_be_done = (state == WAITER_PROPOSED || state == WAITER_FORWARDED) &&
-                               waiter->kind != REQUEST_QUERY;
+            bool may_be_done =
+                (state == WAITER_PROPOSED || state == WAITER_FORWARDED || state == WAITER_TRANSFER) &&
+                waiter->kind != REQUEST_QUERY;
             answer_later(host, waiter, may_be_done ? ERROR_TIMEOUT : ERROR_SHUTTING_DOWN, NULL);
         }
     }

@@ -221,8 +221,8 @@ static int configuration_make(lua_State *L)
     return 1;
 }
 
-/* configuration_change(configuration, "remove" | "role" | "priority" | "address", id, value, kind): with
- * that change, or nil, code, text */
+/* configuration_change(configuration, "remove" | "role" | "priority" | "address" | "label", id, value, kind):
+ * with that change, or nil, code, text. A label's kind is its name; without a value it goes. */
 static int configuration_change(lua_State *L)
 {
     struct raft_configuration configuration = check_configuration(L, 1);
@@ -234,6 +234,9 @@ static int configuration_change(lua_State *L)
     } else if (strcmp(what, "address") == 0) {
         const char *kind = luaL_checkstring(L, 5), *address = luaL_checkstring(L, 4);
         code = raft_configuration_set_address(&configuration, id, kind, address, &error);
+    } else if (strcmp(what, "label") == 0) {
+        const char *name = luaL_checkstring(L, 5), *value = luaL_optstring(L, 4, NULL);
+        code = raft_configuration_set_label(&configuration, id, name, value, &error);
     } else if (strcmp(what, "role") == 0) {
         enum raft_server_role role = (enum raft_server_role)luaL_checkinteger(L, 4);
         code = raft_configuration_set_role(&configuration, id, role, &error);

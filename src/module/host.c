@@ -376,7 +376,9 @@ static struct request check_request(lua_State *L, int table)
     }
     return (struct request){
         .kind = kind,
-        .consistency = field_boolean(L, table, "stale") ? CONSISTENCY_STALE : CONSISTENCY_LINEARIZABLE,
+        .consistency = field_boolean(L, table, "stale")   ? CONSISTENCY_STALE
+                       : field_boolean(L, table, "lease") ? CONSISTENCY_LEASE
+                                                          : CONSISTENCY_LINEARIZABLE,
         .session = field_u64(L, table, "session"),
         .sequence = field_u64(L, table, "sequence"),
         .timeout_ms = (uint32_t)field_u64(L, table, "timeout_ms"),
@@ -414,7 +416,7 @@ static int peer_lost(lua_State *L)
 
 /* ---- in: clients ---- */
 
-/* host:submit(ticket, {kind=, stale=, session=, sequence=, timeout_ms=, body=}) */
+/* host:submit(ticket, {kind=, stale=, lease=, session=, sequence=, timeout_ms=, body=}) */
 static int submit(lua_State *L)
 {
     struct box *box = check_box(L);

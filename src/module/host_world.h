@@ -170,6 +170,7 @@ static inline void port_forward(void *context, const struct raft_id *to, uint64_
     static const char *const kinds[] = {"command", "query", "session", "keyed", "admin"};
     set_text(L, "kind", kinds[request->kind]);
     set_boolean(L, "stale", request->consistency == CONSISTENCY_STALE);
+    set_boolean(L, "lease", request->consistency == CONSISTENCY_LEASE);
     set_u64(L, "session", request->session);
     set_u64(L, "sequence", request->sequence);
     set_u64(L, "timeout_ms", request->timeout_ms);

@@ -91,6 +91,7 @@ static void write_counters(struct node *node, struct buffer *out)
         {"snapshots_installed", files.installed},
         {"snapshots_taken", files.taken},
         {"tickets", tickets_count(node->tickets)},
+        {"turn_us_max", net.turn_us_max},
         {"writes_per_turn_max", net.writes_per_turn_max},
     };
     size_t count = sizeof rows / sizeof *rows;

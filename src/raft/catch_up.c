@@ -36,7 +36,7 @@ bool raft_caught_up(const struct raft *raft, const struct raft_peer *peer)
     bool lacks_nothing = peer->match == raft->log.last_index;
     if (catch_up->rounds == 0 || (catch_up->round_us >= limit_us && !lacks_nothing)) return false;
     if (catch_up->target != 0 && raft->now_us - catch_up->began_us >= limit_us) return false;
-    return peer->contact_us != 0 && raft->now_us - peer->contact_us < limit_us;
+    return raft->now_us - peer->contact_us < limit_us; /* with a round done, it has answered */
 }
 
 bool raft_stuck(const struct raft *raft, const struct raft_peer *peer)

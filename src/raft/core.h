@@ -52,8 +52,7 @@ struct raft_asking {
 /* A transfer of leadership under way. */
 struct raft_handover {
     struct raft_id target; /* "" : none */
-    bool told;             /* it has been sent TIMEOUT_NOW */
-    uint64_t tell_again_us;
+    uint64_t tell_again_us; /* it is sent TIMEOUT_NOW from then on, when it has everything */
     uint64_t deadline_us;
 };
 
@@ -215,8 +214,8 @@ void raft_snapshots_deinit(struct raft_snapshots *snapshots);
 enum error_code raft_snapshot_taken(struct raft *raft, const struct raft_event *event,
                                     struct error *error);
 void raft_snapshots_add(struct raft *raft, const struct raft_snapshot_meta *meta); /* as the newest */
-/* Null: none, or none of that index any more. */
-const struct raft_snapshot_meta *raft_snapshots_newest(const struct raft *raft);
+const struct raft_snapshot_meta *raft_snapshots_newest(const struct raft *raft); /* null: none */
+/* One that is there: the newest, or one that is on its way. */
 const struct raft_snapshot_meta *raft_snapshots_find(const struct raft *raft, raft_index index);
 void raft_snapshots_sweep(struct raft *raft); /* forgets those that nobody needs; at a step's start */
 void raft_compact(struct raft *raft);         /* emits COMPACT where something has become needless */

@@ -63,9 +63,7 @@ void raft_advance_handover(struct raft *raft)
         return;
     }
     bool ready = peer->match == raft->log.last_index;
-    bool due = !handover->told || raft->now_us >= handover->tell_again_us;
-    if (!ready || !due) return;
-    handover->told = true;
+    if (!ready || raft->now_us < handover->tell_again_us) return;
     handover->tell_again_us = raft->now_us + raft->settings.heartbeat_us;
     tell_to_campaign(raft, &peer->id);
 }
@@ -87,9 +85,8 @@ void raft_abdicate(struct raft *raft)
 
 uint64_t raft_handover_deadline(const struct raft *raft)
 {
-    if (!raft_handing_over(raft)) return 0;
     const struct raft_handover *handover = &raft->handover;
-    bool tells = handover->told && handover->tell_again_us > raft->now_us; /* else it has to catch up */
+    bool tells = handover->tell_again_us > raft->now_us; /* else it has to catch up */
     return tells ? raft_least(handover->deadline_us, handover->tell_again_us)
                  : handover->deadline_us;
 }

@@ -58,7 +58,7 @@ enum error_code raft_receive_install_snapshot(struct raft *raft, const struct ra
         answer_installed(raft, &message->from, &install->meta);
         return ERROR_OK;
     }
-    if (incoming->leader_term != message->term || !raft_id_equal(&incoming->from, &message->from) ||
+    if (incoming->leader_term != message->term || /* and so from another leader, or another life of it */
         !raft_snapshot_meta_equal(&incoming->meta, &install->meta)) {
         enum error_code code = begin(raft, message, error);
         if (code) return code;
@@ -72,22 +72,20 @@ enum error_code raft_receive_install_snapshot(struct raft *raft, const struct ra
 }
 
 /* CHUNK_WRITTEN. The answer to the newest offer says from where chunks are taken; those before it
- * say nothing any more. */
+ * say nothing any more, nor does any once all is written. The answer to what was given out last says
+ * how much is there: chunks go on from there. */
 enum error_code raft_chunk_was_written(struct raft *raft, const struct raft_event *event,
                                        struct error *error)
 {
     (void)error;
     struct raft_incoming *incoming = &raft->incoming;
     uint64_t token = event->chunk.token, offset = event->chunk.offset;
-    if (incoming->meta.index == 0 || incoming->token != 0 || token < incoming->offer_token) {
+    if (incoming->meta.index == 0 || incoming->complete || token < incoming->offer_token) {
         return ERROR_OK;
     }
     assert(offset <= incoming->meta.size);
-    if (token == incoming->offer_token) {
-        incoming->asking = false;
-        incoming->given = offset;
-    }
-    if (offset < incoming->given && token == raft->snapshots.token) incoming->given = offset;
+    if (token == incoming->offer_token) incoming->asking = false;
+    if (token == raft->snapshots.token) incoming->given = offset;
     if (offset < incoming->meta.size) {
         answer(raft, RAFT_SNAPSHOT_WANTED, offset);
     } else {
@@ -99,10 +97,10 @@ enum error_code raft_chunk_was_written(struct raft *raft, const struct raft_even
 enum error_code raft_snapshot_was_installed(struct raft *raft, const struct raft_event *event,
                                             struct error *error)
 {
+    (void)error;
     struct raft_incoming *incoming = &raft->incoming;
     assert(incoming->token != 0 && incoming->token == event->chunk.token);
-    enum error_code code = raft_log_install(&raft->log, &incoming->meta, error);
-    if (code) return code;
+    raft_log_install(&raft->log, &incoming->meta);
     adopt(raft, &incoming->meta);
     if (!raft_id_none(&raft->leader)) answer_installed(raft, &raft->leader, &incoming->meta);
     forget(incoming);
@@ -115,8 +113,8 @@ enum error_code raft_snapshot_failed(struct raft *raft, const struct raft_event 
 {
     (void)error;
     struct raft_incoming *incoming = &raft->incoming;
-    if (incoming->meta.index == 0 || event->chunk.token < incoming->offer_token) return ERROR_OK;
-    if (incoming->token != 0 && event->chunk.token != incoming->token) return ERROR_OK;
+    if (event->chunk.token < incoming->offer_token) return ERROR_OK;
+    if (incoming->complete && event->chunk.token != incoming->token) return ERROR_OK;
     answer(raft, RAFT_SNAPSHOT_REFUSED, 0);
     forget(incoming);
     return ERROR_OK;
@@ -158,11 +156,11 @@ static bool well_formed(const struct raft_message *message)
     return raft_chunk_checksum(install->offset, bytes) == install->checksum;
 }
 
-/* By what is committed, or by the entry itself: then all before it is the leader's too. */
+/* By what is committed, or by the entry itself: then all before it is the leader's too. An index past
+ * the log's end has no term, and the log begins within what is committed. */
 static bool is_here(const struct raft *raft, const struct raft_snapshot_meta *meta)
 {
     if (!GUARD(OLDER_SNAPSHOT_INSTALLED, meta->index > raft->commit_index)) return true;
-    if (meta->index > raft->log.last_index || meta->index <= raft->log.base.index) return false;
     return GUARD(CONFLICT_KEPT, raft_log_term_at(&raft->log, meta->index) == meta->term);
 }
 
@@ -222,11 +220,11 @@ static void take_chunk(struct raft *raft, const struct raft_install_snapshot *in
 {
     struct raft_incoming *incoming = &raft->incoming;
     if (incoming->asking || install->attempt != incoming->attempt) return;
-    if (install->offset == incoming->given) {
+    if (install->offset > incoming->given) {
+        answer(raft, RAFT_SNAPSHOT_WANTED, incoming->given);
+    } else if (install->offset == incoming->given) {
         incoming->given += install->chunk.bytes.size;
         write_chunk(raft, install);
-    } else if (install->offset > incoming->given) {
-        answer(raft, RAFT_SNAPSHOT_WANTED, incoming->given);
     }
 }
 

@@ -27,7 +27,7 @@ void raft_lease_mark(struct raft *raft)
 void raft_lease_answered(struct raft *raft, struct raft_peer *peer, uint64_t round)
 {
     const struct raft_reads *reads = &raft->reads;
-    if (round == 0 || reads->round - round >= RAFT_ROUNDS_KEPT) return; /* too old to be of use */
+    if (reads->round - round >= RAFT_ROUNDS_KEPT) return; /* too old to be of use; of none, nothing is said */
     peer->lease_us = raft_most(peer->lease_us, reads->began_us[round % RAFT_ROUNDS_KEPT]);
 }
 

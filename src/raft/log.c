@@ -14,7 +14,6 @@ static enum error_code load_runs(struct raft_log *log, const struct raft_durable
                                  struct error *error);
 static enum error_code load_configurations(struct raft_log *log, const struct raft_durable *durable,
                                            struct error *error);
-static size_t run_of(const struct raft_log *log, raft_index index);
 static void push_run(struct raft_log *log, raft_index first, raft_term term);
 static void push_configuration(struct raft_log *log, raft_index index,
                                struct raft_configuration *configuration);
@@ -71,7 +70,7 @@ raft_term raft_log_term_at(const struct raft_log *log, raft_index index)
 {
     if (index == log->base.index) return log->base.term;
     if (index < log->base.index || index > log->last_index) return 0;
-    return log->runs[run_of(log, index)].term;
+    return log->runs[raft_log_run_of(log, index)].term;
 }
 
 raft_term raft_log_last_term(const struct raft_log *log)
@@ -83,7 +82,7 @@ raft_index raft_log_last_at_most(const struct raft_log *log, raft_index index, r
 {
     if (index > log->last_index) index = log->last_index;
     if (index <= log->base.index) return log->base.index;
-    size_t run = run_of(log, index);
+    size_t run = raft_log_run_of(log, index);
     while (log->runs[run].term > term) {
         index = log->runs[run].first - 1;
         if (run-- == 0) return log->base.index;
@@ -278,7 +277,6 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
                              (unsigned long long)entry->index);
         }
         after = entry->index;
-        if (entry->index <= durable->snapshot.index) continue; /* the snapshot's covers it */
         struct raft_configuration configuration = {0};
         enum error_code code = decode_configuration(entry, &configuration, error);
         if (code) return code;
@@ -296,7 +294,7 @@ static enum error_code load_configurations(struct raft_log *log, const struct ra
 
 /* The run that holds `index`, an index within the log. Nearly every question is about the newest
  * run. */
-static size_t run_of(const struct raft_log *log, raft_index index)
+size_t raft_log_run_of(const struct raft_log *log, raft_index index)
 {
     assert(log->run_count > 0 && log->runs[0].first <= index);
     size_t low = 0, high = log->run_count - 1;

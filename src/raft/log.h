@@ -32,7 +32,7 @@ struct raft_log {
     uint64_t last_chain;
     uint64_t last_time_ms;
     bool last_known; /* are the two? not after a truncation, until the append that follows it */
-    struct raft_term_run *runs;
+    struct raft_term_run *runs; /* the first may begin before the log does */
     size_t run_count, run_capacity;
     struct raft_log_configuration *configurations;
     size_t configuration_count, configuration_capacity;
@@ -53,6 +53,7 @@ enum error_code raft_log_load(struct raft_log *log, const struct raft_durable *d
 raft_term raft_log_term_at(const struct raft_log *log,
                            raft_index index); /* 0: not known, or index 0 */
 raft_term raft_log_last_term(const struct raft_log *log);
+size_t raft_log_run_of(const struct raft_log *log, raft_index index); /* the place of the run that holds it */
 /* The largest index up to `index` whose term is at most `term`: where a log that has `term` at
  * `index` could still agree with this one. The base's index at least. */
 raft_index raft_log_last_at_most(const struct raft_log *log, raft_index index, raft_term term);
@@ -92,9 +93,8 @@ void raft_log_snapshot(struct raft_log *log, const struct raft_snapshot_meta *me
 /* Forgets the entries up to `index`, which a snapshot covers. */
 void raft_log_compact(struct raft_log *log, raft_index index);
 /* The log as a snapshot leaves it: nothing of the old one remains, and it begins behind meta->index.
- * CORRUPT or VERSION: the meta's configuration cannot be read; nothing changed. */
-enum error_code raft_log_install(struct raft_log *log, const struct raft_snapshot_meta *meta,
-                                 struct error *error);
+ * The meta's configuration can be read: it has been. */
+void raft_log_install(struct raft_log *log, const struct raft_snapshot_meta *meta);
 /* The configuration in force at `index`, at or behind the snapshot. `at` may be null. */
 const struct raft_configuration *raft_log_configuration_at(const struct raft_log *log,
                                                            raft_index index, raft_index *at);

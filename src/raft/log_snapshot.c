@@ -8,7 +8,7 @@
 #include <string.h>
 
 static void forget_configurations(struct raft_log *log, raft_index upto);
-static void forget_runs(struct raft_log *log, raft_index upto);
+static void forget_runs(struct raft_log *log, raft_index base);
 
 /* The configurations behind the snapshot are kept: taking one changes nothing of what is in force. */
 void raft_log_snapshot(struct raft_log *log, const struct raft_snapshot_meta *meta)
@@ -38,15 +38,12 @@ void raft_log_compact(struct raft_log *log, raft_index index)
     log->base = base;
 }
 
-enum error_code raft_log_install(struct raft_log *log, const struct raft_snapshot_meta *meta,
-                                 struct error *error)
+void raft_log_install(struct raft_log *log, const struct raft_snapshot_meta *meta)
 {
     struct raft_configuration configuration = {0};
-    enum error_code code = ERROR_OK;
-    if (meta->configuration.size > 0) {
-        code = raft_configuration_decode(meta->configuration, &configuration, error);
-    }
-    if (code) return code;
+    struct error error;
+    enum error_code code = raft_configuration_decode(meta->configuration, &configuration, &error);
+    assert(code == ERROR_OK); /* it was read when the snapshot was offered (install.c) */
     raft_log_trim(log, log->last_index, 0);
     log->base = (struct raft_log_base){meta->index, meta->term, meta->chain};
     log->base_chain_known = true;
@@ -59,7 +56,6 @@ enum error_code raft_log_install(struct raft_log *log, const struct raft_snapsho
     log->snapshot_configuration =
         (struct raft_log_configuration){meta->configuration_index, configuration};
     log->configuration_changes++;
-    return ERROR_OK;
 }
 
 const struct raft_configuration *raft_log_configuration_at(const struct raft_log *log,
@@ -85,12 +81,10 @@ static void forget_configurations(struct raft_log *log, raft_index upto)
             log->configuration_count * sizeof *log->configurations);
 }
 
-static void forget_runs(struct raft_log *log, raft_index upto)
+/* The run that holds the new base stays: what follows may be of its term. */
+static void forget_runs(struct raft_log *log, raft_index base)
 {
-    size_t count = 0;
-    while (count + 1 < log->run_count && log->runs[count + 1].first <= upto + 1) count++;
+    size_t count = raft_log_run_of(log, base);
     log->run_count -= count;
     memmove(log->runs, log->runs + count, log->run_count * sizeof *log->runs);
-    if (upto == log->last_index) log->run_count = 0;
-    if (log->run_count > 0 && log->runs[0].first <= upto) log->runs[0].first = upto + 1;
 }

@@ -150,20 +150,19 @@ static void add_peer(struct raft_peers *peers, const struct raft_peers *before,
     }
 }
 
-/* The newest to go come first: so those whose time is over are always at the end. */
+/* The newest to go come first, for those who went before them stand behind them already: so those
+ * whose time is over are always at the end. */
 static void keep_departed(struct raft_peers *peers, struct raft_peers *before, uint64_t until_us)
 {
-    for (int known = 0; known <= 1; known++) {
-        for (size_t i = 0; i < before->count; i++) {
-            struct raft_peer *gone = &before->peers[i];
-            if (gone->departed != (known == 1) || raft_peers_find(peers, &gone->id)) continue;
-            struct raft_peer *peer = &peers->peers[peers->count++];
-            *peer = *gone;
-            gone->flights = NULL;
-            peer->voter = false;
-            if (!peer->departed) peer->departed_until_us = until_us;
-            peer->departed = true;
-        }
+    for (size_t i = 0; i < before->count; i++) {
+        struct raft_peer *gone = &before->peers[i];
+        if (raft_peers_find(peers, &gone->id)) continue;
+        struct raft_peer *peer = &peers->peers[peers->count++];
+        *peer = *gone;
+        gone->flights = NULL;
+        peer->voter = false;
+        if (!peer->departed) peer->departed_until_us = until_us;
+        peer->departed = true;
     }
 }
 

@@ -4,8 +4,8 @@
  *
  * One request is out at a time; reads that come meanwhile go with the next. A request that stays
  * without an answer is sent again as *another* request, for all that wait: so whatever is answered
- * was asked after the reads it serves, and an answer that comes late is about nothing. Identities are
- * drawn at random, for a number could be used again by this server's next life. Another leader, or
+ * was asked after the reads it serves, and an answer that comes late is about nothing, as is one of
+ * another term: with its term a request is over. Identities are drawn at random, for a number could be used again by this server's next life. Another leader, or
  * an election timeout, ends the waiting.
  */
 #include "raft/core.h"
@@ -21,7 +21,7 @@ static void refuse(struct raft *raft, const struct raft_message *request);
 void raft_ask_for_index(struct raft *raft, uint64_t context, enum raft_read_mode mode)
 {
     struct raft_asking *asking = &raft->asking;
-    if (asking->asked.count == 0 && asking->waiting.count == 0) asking->since_us = raft->now_us;
+    if (asking->identity == 0) asking->since_us = raft->now_us;
     raft_push_context(&asking->waiting, context, NULL);
     if (mode != RAFT_READ_LEASE) asking->waiting_for_round = true;
     if (asking->identity == 0) ask(raft);
@@ -69,7 +69,6 @@ enum error_code raft_receive_read_index_result(struct raft *raft,
     (void)error;
     struct raft_asking *asking = &raft->asking;
     const struct raft_read_index_result *result = &message->read_index_result;
-    if (asking->identity == 0 || message->term != raft->hard_state.term) return ERROR_OK;
     if (!GUARD(OLD_READ_INDEX, result->identity == asking->identity)) return ERROR_OK;
     if (!result->success) {
         raft_fail_asking(raft);

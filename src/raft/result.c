@@ -35,7 +35,7 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
         refused(raft, peer, result);
     }
     /* It speaks, and only a snapshot can help it. */
-    if (peer->progress == RAFT_PROBE && peer->next <= raft->log.base.index) peer->paused = false;
+    if (peer->next <= raft->log.base.index) peer->paused = false;
     raft_advance_reads(raft);
     return ERROR_OK;
 }

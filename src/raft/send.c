@@ -58,8 +58,11 @@ enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *ev
     struct raft_peer *peer = reader_of(raft, event->log_read.token);
     if (!peer) return ERROR_OK;
     peer->log_read_token = 0;
-    if (count == 0) peer->paused = true;
-    if (count == 0 || entries[0].index != peer->next || !sendable(raft, peer)) return ERROR_OK;
+    if (count == 0) {
+        peer->paused = true;
+        return ERROR_OK;
+    }
+    if (entries[0].index != peer->next || !sendable(raft, peer)) return ERROR_OK;
     for (size_t i = 0; i < count; i++) {
         raft_index index = peer->next + i;
         if (entries[i].index == index && raft_log_term_at(&raft->log, index) == entries[i].term) {
@@ -94,6 +97,7 @@ enum error_code raft_unreachable(struct raft *raft, const struct raft_event *eve
 static void send_entries(struct raft *raft, struct raft_peer *peer)
 {
     while (peer->log_read_token == 0 && sendable(raft, peer)) {
+        assert(peer->next > raft->log.base.index); /* else a transfer has begun, or it is paused */
         if (peer->next < raft_log_tail_first(&raft->log)) {
             ask_disk(raft, peer);
             return;
@@ -109,9 +113,7 @@ static void send_entries(struct raft *raft, struct raft_peer *peer)
  * want of an entry that the disk has no longer. */
 static bool sendable(const struct raft *raft, const struct raft_peer *peer)
 {
-    if (peer->paused || peer->next > raft->log.last_index || peer->next <= raft->log.base.index) {
-        return false;
-    }
+    if (peer->paused || peer->next > raft->log.last_index) return false;
     if (peer->progress == RAFT_PROBE) return true;
     if (peer->progress == RAFT_SNAPSHOT) return false;
     return peer->flight_count < raft->settings.append_window &&

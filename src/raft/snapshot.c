@@ -69,10 +69,12 @@ const struct raft_snapshot_meta *raft_snapshots_newest(const struct raft *raft)
 
 const struct raft_snapshot_meta *raft_snapshots_find(const struct raft *raft, raft_index index)
 {
-    for (size_t i = 0; i < raft->snapshots.count; i++) {
-        if (raft->snapshots.metas[i].index == index) return &raft->snapshots.metas[i];
-    }
-    return NULL;
+    const struct raft_snapshots *snapshots = &raft->snapshots;
+    size_t i = snapshots->count;
+    do {
+        assert(i > 0);
+    } while (snapshots->metas[--i].index != index);
+    return &snapshots->metas[i];
 }
 
 /* At the start of a step: what effects of the last one pointed to is not needed any more. */
@@ -107,9 +109,7 @@ void raft_compact(struct raft *raft)
             up_to = raft_least(up_to, peer->transfer.index);
             if (!FAULT(SENT_SNAPSHOT_FORGOTTEN)) from = raft_least(from, peer->transfer.index);
         }
-        if (peer->returning && (peer->match >= newest->index || raft_peer_gone(raft, peer))) {
-            peer->returning = false;
-        }
+        if (peer->match >= newest->index || raft_peer_gone(raft, peer)) peer->returning = false;
         if (peer->returning) up_to = raft_least(up_to, peer->match);
     }
     if (FAULT(COMPACTED_PAST_SNAPSHOT)) up_to = raft->told.applied;

@@ -80,10 +80,9 @@ static void fill_peer(const struct raft *raft, const struct raft_peer *peer,
         .stuck = raft_stuck(raft, peer),
     };
     if (peer->progress != RAFT_SNAPSHOT) return;
-    const struct raft_snapshot_meta *meta = raft_snapshots_find(raft, peer->transfer.index);
     status->snapshot_index = peer->transfer.index;
     status->snapshot_offset = peer->transfer.acked;
-    status->snapshot_size = meta ? meta->size : 0;
+    status->snapshot_size = raft_snapshots_find(raft, peer->transfer.index)->size;
 }
 
 static enum raft_standing standing_of(const struct raft *raft, const struct raft_peer *peer)

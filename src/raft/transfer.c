@@ -115,9 +115,9 @@ enum error_code raft_receive_snapshot_result(struct raft *raft, const struct raf
         return ERROR_OK;
     }
     struct raft_transfer *transfer = &peer->transfer;
-    const struct raft_snapshot_meta *meta = raft_snapshots_find(raft, transfer->index);
     if (peer->progress != RAFT_SNAPSHOT || result->index != transfer->index ||
-        result->attempt != transfer->attempt || result->offset > meta->size) {
+        result->attempt != transfer->attempt ||
+        result->offset > raft_snapshots_find(raft, transfer->index)->size) {
         return ERROR_OK;
     }
     if (result->status == RAFT_SNAPSHOT_REFUSED) {
