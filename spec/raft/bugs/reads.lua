@@ -1,6 +1,26 @@
--- Bugs of reads that happened to systems in production, told as stories (see bugs_membership_spec.lua).
+-- Bugs of reads and leases (see all.lua).
+local assert = require "luassert"
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
+
+local function played(options)
+  options = options or {}
+  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
+  return Cluster.new(options)
+end
+
+-- A leader whose NOOP is committed, with b and c played.
+local function leader(options)
+  local c = played(options)
+  c:crown "a"
+  c.a:persist()
+  local last = c.a:status().last_index
+  c:ack("b", "a", last)
+  c:ack("c", "a", last)
+  c:take "b"
+  c:take "c"
+  return c
+end
 
 local function crowned(log)
   local c = Cluster.new { ids = { "a", "b", "c" }, run = { "a" }, disks = log and { a = { log = log } } }
@@ -15,8 +35,21 @@ local function led(settings)
   return c
 end
 
-describe("bugs of reads", function()
-  it("2: nothing is read before this term has committed an entry: the leader may not know what is committed", function()
+return function(bug)
+  bug(2, "a new leader answered reads before it had committed anything", { "read_before_commit" }, function()
+    local c = played { disks = { a = { log = Cluster.log { 1, 1 } } } }
+    c:crown "a"
+    c.a:read(1)
+    for round = 0, 1 do c:ack("b", "a", 2, { round = round }) end
+    assert.is_nil(c.a.reads[1])
+    c.a:persist()
+    c:ack("b", "a", 3)
+    c:ack("b", "a", 3, { round = 1 })
+    assert.equal(3, c.a.reads[1])
+  end)
+
+  bug(2, "nothing is read before this term has committed an entry: the leader may not know what is committed",
+    { "read_before_commit" }, function()
     local c = crowned(Cluster.log { 1, 1 })
     c.a:persist()
     c.a:read(1)
@@ -27,7 +60,19 @@ describe("bugs of reads", function()
     assert.equal(3, c.a.reads[1])
   end)
 
-  it("3: a lone server's read sees nothing that a crash could still forget", function()
+  bug(3, "a lone server's read was given an index that a crash forgot", { "unwritten_counted" }, function()
+    local c = Cluster.new { ids = { "a" } }
+    c:settle()
+    c.a:propose "x"
+    c.a:propose "y"
+    c.a:persist(1)
+    c.a:read(1)
+    assert.same({ 2, 2 }, { c.a:status().commit_index, c.a.reads[1] }) -- y is not on the disk yet
+    c.a:restart()
+    assert.equal(2, c.a:status().last_index) -- and nothing that was shown is gone
+  end)
+
+  bug(3, "a lone server's read sees nothing that a crash could still forget", { "unwritten_counted" }, function()
     local c = Cluster.new { ids = { "a" } }
     c.a:persist()
     c.a:persist()
@@ -41,7 +86,19 @@ describe("bugs of reads", function()
     assert.equal(2, c.a:status().last_index)
   end)
 
-  it("4: an answer to an older round confirms no newer read", function()
+  bug(4, "an old acknowledgement confirmed a newer read", { "read_joins_round", "stale_read" }, function()
+    local c = leader()
+    c.a:read(1)
+    c.a:read(2) -- while round 1 is under way: b's word about that is older than this
+    c:ack("b", "a", 1, { round = 1 })
+    assert.same({ 1, nil }, { c.a.reads[1], c.a.reads[2] })
+    c:ack("b", "a", 1, { round = 1 })
+    assert.is_nil(c.a.reads[2])
+    c:ack("c", "a", 1, { round = 2 })
+    assert.equal(1, c.a.reads[2])
+  end)
+
+  bug(4, "an answer to an older round confirms no newer read", { "stale_read" }, function()
     local c = crowned()
     c.a:persist()
     c:ack("b", "a", 1)
@@ -53,7 +110,8 @@ describe("bugs of reads", function()
     assert.equal(1, c.a.reads[1])
   end)
 
-  it("4: a follower's read is not served by a late answer to what it asked before", function()
+  bug(4, "a follower's read is not served by a late answer to what it asked before",
+    { "old_read_index" }, function()
     local c = led()
     c.b:read(1, "round", true)
     c:settle_among { "a", "c" } -- nothing: b's question is on its way
@@ -79,7 +137,8 @@ describe("bugs of reads", function()
     assert.same({ 2, 2 }, { c.b.reads[1], c.b.reads[2] })
   end)
 
-  it("restarted voter: it keeps the word it gave before, on which a lease may rest", function()
+  bug(nil, "restarted voter: it keeps the word it gave before, on which a lease may rest",
+    { "word_forgotten" }, function()
     local c = led { leases = true }
     c:cut("a", "c")
     c:cut("c", "a")
@@ -103,7 +162,8 @@ describe("bugs of reads", function()
     assert.equal("leader", (c.b:role() == "leader" and c.b or c.c):role())
   end)
 
-  it("higher term: a voter that hears of one keeps its word to the leader it has just heard", function()
+  bug(nil, "higher term: a voter that hears of one keeps its word to the leader it has just heard",
+    { "word_dies_with_term" }, function()
     local c = led { leases = true }
     c.b:receive { type = "vote", from = "c", term = 5, pre = true, granted = false } -- late, to a question of old
     assert.same({ 5, "" }, { c.b:status().term, c.b:status().leader })
@@ -114,4 +174,4 @@ describe("bugs of reads", function()
     c.b:receive { type = "request_vote", from = "c", term = 6, last_index = 9, last_term = 5 }
     assert.equal("c", c.b:status().vote)
   end)
-end)
+end
