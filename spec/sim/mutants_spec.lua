@@ -14,6 +14,7 @@ local RULE_ONLY = {
   transfer_outlives = "the transfer ends at its deadline: a moment without proposals in a later term",
   transfer_under_load = "the transfer fails, and the leader leads on",
   old_timeout_now = "an election more",
+  old_round_echoed = "a read must be asked in just that round, by a leader that is deposed and does not know it",
   stranger_heeded = "an election more",
   changed_too_early = "Ongaro's figure of 2015 has to happen to the letter",
   read_joins_round = "it takes a deposed leader that does not know it and late echoes of just that round",

@@ -17,6 +17,7 @@
     X(READ_JOINS_ROUND, "read_joins_round", "4: an old acknowledgement confirms a newer read") \
     X(STALE_READ, "stale_read", "4: a read is answered without a round that began after it") \
     X(ANSWER_BY_INDEX, "answer_by_index", "7: (a step is whole) whoever waits at an index is answered, whatever the term") \
+    X(OLD_ROUND_ECHOED, "old_round_echoed", "4: a refusal echoes the round of a leader of a former term") \
     X(SILENT_REFUSAL, "silent_refusal", "18: a pre-candidate that is behind is not told so") \
     X(OWN_LEADER_REFUSED, "own_leader_refused", "19: a follower does not hear its own leader's pre-vote") \
     X(PRE_VOTE_RESTARTS, "pre_vote_restarts", "19: granting a pre-vote restarts the election timeout") \

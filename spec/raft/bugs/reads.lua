@@ -137,6 +137,37 @@ return function(bug)
     assert.same({ 2, 2 }, { c.b.reads[1], c.b.reads[2] })
   end)
 
+  bug(4, "a refusal echoes no round of a former term: its leader, restarted, counts from the beginning",
+    { "old_round_echoed" }, function()
+    local c = led()
+    c.a:read(1)
+    c:settle()
+    c.a:read(2)
+    local late -- an append of round 2 stays in the network
+    for i, message in ipairs(c.messages) do
+      if message.to == "b" and message.round == 2 then late = table.remove(c.messages, i) end
+    end
+    assert(late)
+    c.a:restart()
+    c:elect "a"
+    c:advance(2 * HEARTBEAT)
+    c.b:receive(late)
+    local refused = table.remove(c.messages)
+    assert.same({ "append_result", "a", 2, false }, { refused.type, refused.to, refused.term, refused.success })
+    c.a:read(3)
+    c:settle()
+    assert.equal(2, c.a.reads[3]) -- round 1 of this life
+    c:isolate "a"
+    c:timeout "c"
+    c:settle()
+    c.c:propose "newer"
+    c:settle()
+    assert.same({ "leader", "leader" }, { c.a:role(), c.c:role() }) -- a does not know yet
+    c.a:read(4)
+    c.a:receive(refused)
+    assert.is_nil(c.a.reads[4])
+  end)
+
   bug(nil, "restarted voter: it keeps the word it gave before, on which a lease may rest",
     { "word_forgotten" }, function()
     local c = led { leases = true }
