@@ -33,6 +33,7 @@ local RULE_ONLY = {
 local unreached = {
   proposed_too_late = "a host looks at its role in the very turn in which it proposes",
   transfer_to_learner = "the transfer is given up in the same step: only the refusal differs",
+  forgetting_believed = "a node whose disk has lost its end, and cannot tell, stays down here (src/sim/README.md)",
   word_dies_with_term = "a late answer has to tell a voter of a higher term that its leader does not hear of",
 }
 for name in ([[conflict_kept configuration_outlives_install compacted_configuration compacted_appended

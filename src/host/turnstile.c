@@ -20,6 +20,7 @@ static void on_role(struct host *host, const struct raft_effect *effect);
 static void on_configuration(struct host *host, const struct raft_effect *effect);
 static void on_deadline(struct host *host, const struct raft_effect *effect);
 static void on_transfer_failed(struct host *host, const struct raft_effect *effect);
+static void on_forgot(struct host *host, const struct raft_effect *effect);
 static void on_snapshot(struct host *host, const struct raft_effect *effect);
 
 static void (*const effect_rows[])(struct host *host, const struct raft_effect *effect) = {
@@ -33,6 +34,7 @@ static void (*const effect_rows[])(struct host *host, const struct raft_effect *
     [RAFT_EFFECT_CONFIGURATION] = on_configuration,
     [RAFT_EFFECT_DEADLINE] = on_deadline,
     [RAFT_EFFECT_TRANSFER_FAILED] = on_transfer_failed,
+    [RAFT_EFFECT_FORGOT] = on_forgot,
     [RAFT_EFFECT_CHUNK_READ] = on_snapshot,
     [RAFT_EFFECT_CHUNK_WRITE] = on_snapshot,
     [RAFT_EFFECT_SNAPSHOT_INSTALL] = on_snapshot,
@@ -177,6 +179,14 @@ static void on_transfer_failed(struct host *host, const struct raft_effect *effe
     host_log(host, LOG_LEVEL_INFO, "leads on: %s did not take over", effect->target.text);
     host->transfer_failed = true;
     host->route_again = true;
+}
+
+static void on_forgot(struct host *host, const struct raft_effect *effect)
+{
+    host_log(host, LOG_LEVEL_ERROR,
+             "%s has lost what it had acknowledged: its log ends at %" PRIu64 ", and it had said %" PRIu64
+             ". It counts for nothing in term %" PRIu64 "; remove it, and let it join again with an empty folder",
+             effect->forgot.peer.text, effect->forgot.last, effect->forgot.acknowledged, host->term);
 }
 
 /* The host takes no snapshots yet: the core asks for nothing of its own accord, and what a leader of

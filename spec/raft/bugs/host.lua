@@ -45,4 +45,27 @@ return function(bug)
     w:advance(3000)
     assert.same({ "blank", 0 }, { w.n3.host:status().role, w.n3.disk.cluster })
   end)
+
+  bug(39, "nobody was told of a follower that had lost what it acknowledged (at the host)",
+    { "forgetting_believed" }, function()
+    local w <close> = world.new { nodes = 3 }
+    w:bootstrap()
+    w:elect "n1"
+    w.n1:submit "x"
+    w:advance(150)
+    w.n2:crash()
+    w:lose("n1", "n2")
+    local last = #w.n2.disk.entries
+    w.n2.disk.entries[last] = nil
+    w.n2:start()
+    w:connect_all()
+    w:advance(500)
+    local told = ("^error n2 has lost what it had acknowledged: its log ends at %d, and it had said %d%%.")
+      :format(last - 1, last)
+    assert.equal(1, w.n1:logged(told))
+    local forgot = {}
+    for _, peer in ipairs(w.n1.host:status().peers) do forgot[peer.id] = peer.forgot end
+    assert.same({ n2 = true, n3 = false }, forgot)
+    assert.equal(last, #w.n2.disk.entries) -- it was sent again
+  end)
 end

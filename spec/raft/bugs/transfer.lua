@@ -87,7 +87,8 @@ return function(bug)
     assert.is_nil(c.a.reads[1])
   end)
 
-  bug(7, "the term moved on between reading it and appending; here a step is whole", {}, function()
+  bug(7, "the term moved on between reading it and appending; here a step is whole",
+    { "proposed_too_late" }, function()
     local c = leader()
     c:append("b", "a", 2, c.a.disk.log, 1, 0) -- the term is b's now
     local code = c.a:propose "x"
