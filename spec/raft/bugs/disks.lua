@@ -122,6 +122,19 @@ return function(bug)
     assert.equal(1, #c.a.forgotten)
   end)
 
+  bug(39, "what one that was removed has lost is nobody's business", {}, function()
+    local c = leader()
+    assert.equal("ok", (c.a:configure { "a", "c" }))
+    c.a:persist()
+    c:ack("c", "a", 2)
+    assert.same({ "departed", 1 }, { c.a:status().peers.b.standing, c.a:status().peers.b.match })
+    for round = 0, 1 do
+      c.a:read(round)
+      refusal(c, "b", { prev_index = 2, round = round })
+    end
+    assert.same({ {}, false }, { c.a.forgotten, c.a:status().peers.b.forgot })
+  end)
+
   bug(39, "one that needs a snapshot to have again what it lost is sent one", { "forgetting_believed" }, function()
     local c = leader()
     for i = 1, 4 do c.a:propose("x" .. i) end
