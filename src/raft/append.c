@@ -210,8 +210,8 @@ static void answer_success(struct raft *raft)
 /* The hint: our last entry that could still be the leader's, for the terms of its log do not exceed
  * prev_term there. So the leader goes back term by term, not entry by entry.
  *
- * The answer speaks of the present term. A round of a former one means nothing in that: its leader may have been
- * restarted, lead again, and count its rounds from the beginning. */
+ * The answer speaks of the present term. A round of a former one means nothing in that: its leader
+ * may have been restarted, lead again, and count its rounds from the beginning. */
 static void answer_failure(struct raft *raft, const struct raft_message *request)
 {
     const struct raft_append *append = &request->append;

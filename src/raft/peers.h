@@ -55,6 +55,7 @@ struct raft_peer {
     raft_index match; /* durable there, and ours */
     uint64_t match_round; /* the newest heartbeat round when it last moved up */
     bool forgot;    /* it has lost what it acknowledged in this term: counts for nothing (forgot.c) */
+    uint64_t forgot_us; /* when that was found out */
     raft_index next;  /* the next entry to send: above match */
     bool paused;    /* probing: an append is out, or nothing is to be sent before it speaks again */
     bool speak;     /* is sent a heartbeat at the end of this step */

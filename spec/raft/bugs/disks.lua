@@ -68,6 +68,7 @@ return function(bug)
     local c = Cluster.new { ids = { "a", "b", "c" } }
     c:elect "a"
     c:isolate "c"
+    c:advance(8 * HEARTBEAT)
     c.a:propose "x"
     c:settle()
     assert.equal(2, c.a:status().commit_index) -- a and b have it
@@ -85,6 +86,8 @@ return function(bug)
     assert.is_nil(c.a.reads[1]) -- for b may have forgotten a vote, too
     assert.equal("unavailable", (c.a:transfer "b"))
     local term = c.a:status().term
+    c:advance(5 * HEARTBEAT)
+    assert.same({ "leader", term }, { c.a:role(), c.a:status().term }) -- there is time to send what was lost
     c:advance(6 * T) -- nobody can do without b: another term begins, with what the disks hold
     local leader_now = assert(c:leader())
     assert(leader_now:status().term > term and leader_now:status().commit_index > 3)
