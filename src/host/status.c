@@ -155,7 +155,8 @@ static void write_peers(const struct raft_status *status, struct buffer *out)
     mp_write_array(out, (uint32_t)status->peer_count);
     for (size_t i = 0; i < status->peer_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
-        mp_write_map(out, 5);
+        mp_write_map(out, 6);
+        write_boolean(out, "forgot", peer->forgot);
         write_text(out, "id", peer->id.text);
         write_u64(out, "in_flight", peer->in_flight);
         write_u64(out, "match", peer->match);
