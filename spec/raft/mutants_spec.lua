@@ -40,6 +40,13 @@ local stories = {
   { "older_snapshot_installed", "snapshot", "28:" },
   { "unsynced_snapshot", "store/snapshot", "29: survives a power cut" },
   { "transfer_outlives_term", "snapshot", "31:" },
+  { "retry_run_again", "host/sessions", "runs a sequence once" },
+  { "floor_not_kept", "host/sessions", "lets go of the replies" },
+  { "renewal_forgets", "host/sessions", "lets go of the replies" },
+  { "body_not_compared", "host/sessions", "refuses a sequence that was used" },
+  { "session_outlives", "host/sessions", "expires at the first entry" },
+  { "keys_by_clock", "host/sessions", "survives a leader's clock" },
+  { "refusal_for_all", "host/retry", "is unknown where its session is gone" },
 }
 
 -- How many passed and failed; nothing when the process died before it could count. The filter has a dot for each blank:

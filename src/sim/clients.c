@@ -137,7 +137,8 @@ static void plain_turn(struct sim *sim, unsigned client, unsigned node)
 uint64_t clients_send(struct sim *sim, const struct sim_ask *ask, unsigned client, unsigned node,
                       const struct sim_call *call)
 {
-    return op_new(sim, ask, client, node, call)->number;
+    op_new(sim, ask, client, node, call);
+    return sim->clients.count;
 }
 
 /* Unless it is left out of the run. */
@@ -178,8 +179,8 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
     struct request request = {
         .kind = op->kind,
         .consistency = op->consistency,
-        .session = op->session,
-        .sequence = op->sequence,
+        .session = op->regular ? op->session : 0,
+        .sequence = op->regular ? op->sequence : 0,
         .timeout_ms = op->timeout_ms,
         .body = slice_of(op->body, op->body_size),
     };
@@ -190,7 +191,7 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
                                                  : "",
           op->floor);
     if (op->regular && op->session) {
-        TRACE(sim, node, "... operation %" PRIu64 " in session %" PRIx64 ", number %" PRIx64, op->first, op->session,
+        TRACE(sim, node, "... operation %" PRIu32 " in session %" PRIx64 ", number %" PRIx64, op->first, op->session,
               op->sequence);
     }
     op->submitted = root_of(sim, op)->submitted = true;
@@ -395,12 +396,8 @@ static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigne
     size_t envelope = ask->kind == REQUEST_SESSION ? 0 : SIM_ENVELOPE; /* the host reads those itself */
     uint64_t first = call && call->first ? call->first : clients->count;
     *op = (struct sim_op){
-        .number = clients->count,
-        .first = first,
+        .first = (uint32_t)first,
         .regular = call != NULL,
-        .session = call ? call->session : 0,
-        .sequence = call ? call->sequence : 0,
-        .place = call ? call->place : 0,
         .kind = ask->kind,
         .consistency = ask->kind == REQUEST_QUERY ? ask->consistency : CONSISTENCY_LINEARIZABLE,
         .node = node,
@@ -415,6 +412,11 @@ static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigne
         .floor = clients->floor,
     };
     uint64_t acknowledged;
+    if (call) {
+        op->session = call->session;
+        op->sequence = call->sequence;
+        op->place = call->place;
+    }
     if (envelope > 0)
         put_u64(op->body, first);
     else

@@ -438,14 +438,8 @@ struct sim_showing {
 #define SIM_SHOWINGS 4 /* the newest ones: a query is asked again when its leader is lost */
 
 struct sim_op { /* an attempt: ticket and number are its place in the array + 1 */
-    uint64_t number;
-    uint64_t first;     /* the number of its operation, which is that of the first attempt */
-    bool regular;       /* regulars.c is told what becomes of it */
-    enum session_action action; /* of a session's request */
-    uint64_t session, sequence;
-    unsigned place;     /* of its key */
-    unsigned hopeful;   /* of an operation: attempts that are not said to be certainly not done */
-    uint32_t verdicts;  /* of an operation: bits of what its entries were by the rules (once.c) */
+    uint32_t first;   /* the number of its operation, which is that of the first attempt */
+    uint32_t hopeful; /* of an operation: attempts that are not said to be certainly not done */
     enum request_kind kind;
     enum consistency consistency;
     enum sim_outcome outcome;
@@ -460,9 +454,18 @@ struct sim_op { /* an attempt: ticket and number are its place in the array + 1 
     uint64_t body_hash; /* of the body proper */
     raft_index floor;   /* everything acknowledged up to here happened before it */
     raft_index applied; /* a command: the index where it took effect; 0: nowhere yet */
-    struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
+    union {
+        struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
+        struct {                                   /* a regular's, which is none */
+            uint64_t session, sequence;
+            unsigned place;             /* of its key */
+            enum session_action action; /* of a session's request */
+            uint32_t verdicts; /* of an operation: bits of what its entries were by the rules (once.c) */
+        };
+    };
     unsigned showing;
     bool submitted; /* it has reached its node; of an operation: one of its attempts has */
+    bool regular;   /* regulars.c is told what becomes of it */
 };
 
 struct sim_clients {

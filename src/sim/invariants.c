@@ -339,7 +339,7 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
                 status->commit_index, node->disk.log.count);
     }
     node->watch.applied = applied.index;
-    once_look(node);
+    if (sim->once.index < applied.index) once_look(node);
     struct sim_record *record = ledger_record(&sim->ledger, applied.index);
     if (record->host_chain == 0) record->host_chain = applied.chain;
     if (record->host_chain != applied.chain) {

@@ -141,7 +141,7 @@ static void judge_command(struct sim_node *node, raft_index index, const struct 
     enum once_verdict verdict = keyed ? by_key(sim, claim) : by_session(sim, claim);
     cover_once(sim, keyed, verdict);
     TRACE(sim, node, "index %" PRIu64 ", command %" PRIu64 " %s", index, claim->number, verdicts[verdict]);
-    op->verdicts |= 1u << verdict;
+    if (op->regular) op->verdicts |= 1u << verdict;
     record->lawful = verdict == ONCE_run;
     record->skipped = !ran;
     if (ran && verdict == ONCE_expired) {
@@ -279,7 +279,7 @@ void once_judge_refusal(struct sim_node *node, const struct sim_op *op, const st
     bool told = root->verdicts >> verdict & 1;
     if (op->kind == REQUEST_SESSION) told = verdict == ONCE_expired && op->session && session && !session->open;
     if (told) return;
-    violate(sim, node, "session_true", "request of operation %" PRIu64 " is told %s, and it is not so", op->first,
+    violate(sim, node, "session_true", "a request of operation %" PRIu32 " is told %s, and it is not so", op->first,
             error_name(reply->code));
 }
 

@@ -26,6 +26,7 @@
 #define GIVES_UP  500 /* permille of refusals after which nothing can have been done */
 #define KEY_PARTS 4   /* of a key's time: after that it is not used again */
 
+static bool is_busy(const struct sim *sim, unsigned client);
 static bool run_errand(struct sim *sim, unsigned client, unsigned node);
 static uint64_t unresolved(const struct sim_regular *regular);
 static void ask_new(struct sim *sim, unsigned client, unsigned node, struct sim_call *call);
@@ -73,7 +74,7 @@ uint64_t regulars_turn(struct sim *sim, unsigned client, unsigned node)
     const struct sim_plan *plan = &sim->plan;
     bool safety = sim->phase == PHASE_SAFETY;
     unsigned most = safety ? plan->calls_most : 1, begin = (unsigned)draw(sim, STREAM_ONCE, SIM_CALLS), busy = 0;
-    if (operators_hush(sim)) return 0;
+    if (operators_hush(sim) || (!safety && is_busy(sim, client))) return 0;
     if (regular->way == WAY_SESSION && run_errand(sim, client, node)) return 0;
     struct sim_call *idle = NULL, *waits = NULL;
     for (unsigned i = 0; i < SIM_CALLS; i++) {
@@ -92,6 +93,15 @@ uint64_t regulars_turn(struct sim *sim, unsigned client, unsigned node)
         ask_new(sim, client, node, idle);
     bool pauses = safety && chance(sim, STREAM_ONCE, plan->pauses);
     return pauses ? plan->settings.session_timeout_ms * draw_between(sim, STREAM_ONCE, 800, 1600) : 0;
+}
+
+/* Progress is asked for once the faults are over, and the impatient would drown it in retries where entries go one at a
+ * time: then each has one request under way, and waits for it. */
+static bool is_busy(const struct sim *sim, unsigned client)
+{
+    bool busy = sim->clients.waits_for[client] != 0;
+    for (unsigned place = 0; place < SIM_TICKETS; place++) busy |= regulars_ticket(sim, client, place) != 0;
+    return busy;
 }
 
 /* A request about the session itself is due. */
@@ -185,11 +195,13 @@ static void ask(struct sim *sim, unsigned client, unsigned node, struct sim_call
     clients_dispatch(sim, call->ticket);
 }
 
-/* Some are impatient: the less they wait, the less they know. */
+/* The less they wait, the less they know. */
 static uint32_t draw_timeout(struct sim *sim)
 {
     uint64_t election_ms = sim->plan.election_us / 1000;
-    return (uint32_t)draw_between(sim, STREAM_ONCE, election_ms / 4 + 1, election_ms * 4);
+    bool safety = sim->phase == PHASE_SAFETY;
+    uint64_t least = safety ? election_ms / 4 + 1 : election_ms, most = election_ms * (safety ? 4 : 8);
+    return (uint32_t)draw_between(sim, STREAM_ONCE, least, most);
 }
 
 /* ---- what becomes of it ---- */
