@@ -176,7 +176,7 @@ struct sim_plan {
     size_t padding_most;
     unsigned large; /* permille of commands with a large padding */
     /* ... with sessions and keys */
-    unsigned regulars, by_key, swallows, pauses, forgets; /* permille */
+    unsigned regulars, by_key, swallows, pauses, hoards; /* permille */
     unsigned calls_most;                         /* that one has under way */
     /* faults */
     uint64_t fault_least_us, fault_most_us;

@@ -214,7 +214,6 @@ static void draw_once(struct sim *sim)
     plan->by_key = (unsigned)DRAW(sim, 0, 300, 300, 1000);
     plan->swallows = (unsigned)DRAW(sim, 0, 30, 150);
     plan->pauses = (unsigned)DRAW(sim, 0, 10);
-    plan->forgets = (unsigned)DRAW(sim, 0, 0, 5, 80);
     plan->calls_most = (unsigned)DRAW(sim, 1, 3, SIM_CALLS);
     uint64_t lives_ms = election_ms * DRAW(sim, 10, 20, 60);
     bool short_lived = DRAW(sim, 0, 1, 1);
@@ -226,6 +225,11 @@ static void draw_once(struct sim *sim)
     limits.idempotency_timeout_ms = DRAW(sim, limits.idempotency_timeout_ms, kept_ms > 1000 ? kept_ms : 1000);
     limits.idempotency_keys_max = DRAW(sim, 10, 60, limits.idempotency_keys_max, limits.idempotency_keys_max);
     limits.idempotency_bytes_max = DRAW(sim, 65536, limits.idempotency_bytes_max);
+    if (chance(sim, STREAM_ONCE, 100)) { /* some fill what there is room for with sessions */
+        plan->hoards = 600;
+        limits.session_bytes_max = 65536;
+        limits.sessions_max = plan->settings.sessions_max;
+    }
     if (some)
         plan->settings = limits;
     else

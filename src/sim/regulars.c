@@ -109,12 +109,12 @@ static bool run_errand(struct sim *sim, unsigned client, unsigned node)
 {
     struct sim_regular *regular = &sim->regulars[client];
     if (regular->errand) return false;
-    if (chance(sim, STREAM_ONCE, sim->plan.forgets)) regular->session = 0; /* which is left open */
-    bool open = regular->session == 0, renew = chance(sim, STREAM_ONCE, RENEWS);
+    bool hoards = chance(sim, STREAM_ONCE, sim->plan.hoards); /* and leaves the one it has open */
+    bool open = regular->session == 0 || hoards, renew = chance(sim, STREAM_ONCE, RENEWS);
     bool close = !open && sim->phase == PHASE_SAFETY && chance(sim, STREAM_ONCE, CLOSES);
     bool rash = sim->phase == PHASE_SAFETY && chance(sim, STREAM_ONCE, RASH);
     if (!open && !close && !renew) return false;
-    struct sim_call call = {.session = regular->session};
+    struct sim_call call = {.session = open ? 0 : regular->session};
     struct buffer body = {0};
     regular->action = open ? SESSION_OPEN : close ? SESSION_CLOSE : SESSION_RENEW;
     session_body_write(&body, regular->action, rash ? regular->sequence : unresolved(regular) - 1);
