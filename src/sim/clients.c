@@ -276,6 +276,7 @@ void clients_node_died(struct sim_node *node)
 {
     struct sim *sim = node->sim;
     size_t waiting = sim->options.manual ? sim->clients.count : sim->plan.clients;
+    once_look(node); /* what it applied in its last call others may be told of yet */
     for (size_t i = 0; i < waiting; i++) {
         lose(node, sim->options.manual ? i + 1 : sim->clients.waits_for[i]);
         if (sim->options.manual || !regulars_has(sim, (unsigned)i)) continue;
