@@ -4,7 +4,7 @@ local formats = require "moonclave.formats"
 local sessions = require "moonclave.sessions"
 local world = require "host.world"
 
-world.host.mutant(os.getenv "MOONCLAVE_GUARD_OFF" or "") -- raft/mutants_spec.lua tells a story to a build without its guard
+world.host.mutant(os.getenv "MOONCLAVE_GUARD_OFF" or "") -- raft/mutants_spec.lua: a story without its guard
 
 local OPEN, CLOSE = sessions.body "open", sessions.body "close"
 

@@ -5,8 +5,8 @@
  * A request travels in an envelope with the operation's number, which the watched machine takes off: so every command
  * applied and every query run is known to belong to one operation, whatever the app, even where bodies are equal.
  *
- * Some clients have several requests under way and ask again (regulars.c). Then an operation is several attempts, each a
- * request with a ticket of its own; what is known of the operation stands with the first one.
+ * Some clients have several requests under way and ask again (regulars.c). Then an operation is several attempts, each
+ * a request with a ticket of its own; what is known of the operation stands with the first one.
  */
 #include "sim/internal.h"
 
@@ -179,8 +179,8 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
     struct request request = {
         .kind = op->kind,
         .consistency = op->consistency,
-        .session = op->regular ? op->session : 0,
-        .sequence = op->regular ? op->sequence : 0,
+        .session = op->regular ? op->once.session : 0,
+        .sequence = op->regular ? op->once.sequence : 0,
         .timeout_ms = op->timeout_ms,
         .body = slice_of(op->body, op->body_size),
     };
@@ -190,9 +190,9 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
           : op->consistency == CONSISTENCY_LEASE ? ", lease"
                                                  : "",
           op->floor);
-    if (op->regular && op->session) {
-        TRACE(sim, node, "... operation %" PRIu32 " in session %" PRIx64 ", number %" PRIx64, op->first, op->session,
-              op->sequence);
+    if (op->regular && op->once.session) {
+        TRACE(sim, node, "... operation %" PRIu32 " in session %" PRIx64 ", number %" PRIx64, op->first,
+              op->once.session, op->once.sequence);
     }
     op->submitted = root_of(sim, op)->submitted = true;
     record_op(sim, MOMENT_ask, event->number);
@@ -414,14 +414,14 @@ static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigne
     };
     uint64_t acknowledged;
     if (call) {
-        op->session = call->session;
-        op->sequence = call->sequence;
-        op->place = call->place;
+        op->once.session = call->session;
+        op->once.sequence = call->sequence;
+        op->once.place = call->place;
     }
     if (envelope > 0)
         put_u64(op->body, first);
     else
-        session_body_read(ask->body, &op->action, &acknowledged);
+        session_body_read(ask->body, &op->once.action, &acknowledged);
     memcpy(op->body + envelope, ask->body.data, ask->body.size);
     clients->ops[first - 1].hopeful++;
     clients->pending++;

@@ -175,9 +175,7 @@ struct sim_plan {
     unsigned queries, stale, lease, cancels; /* permille */
     size_t padding_most;
     unsigned large; /* permille of commands with a large padding */
-    /* ... with sessions and keys */
-    unsigned regulars, by_key, swallows, pauses, hoards; /* permille */
-    unsigned calls_most;                         /* that one has under way */
+    struct sim_once_plan once; /* ... with sessions and keys */
     /* faults */
     uint64_t fault_least_us, fault_most_us;
     unsigned weight[FAULTS];
@@ -456,12 +454,7 @@ struct sim_op { /* an attempt: ticket and number are its place in the array + 1 
     raft_index applied; /* a command: the index where it took effect; 0: nowhere yet */
     union {
         struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
-        struct {                                   /* a regular's, which is none */
-            uint64_t session, sequence;
-            unsigned place;             /* of its key */
-            enum session_action action; /* of a session's request */
-            uint32_t verdicts; /* of an operation: bits of what its entries were by the rules (once.c) */
-        };
+        struct sim_regular_op once;                /* a regular's, which is none */
     };
     unsigned showing;
     bool submitted; /* it has reached its node; of an operation: one of its attempts has */
@@ -511,11 +504,6 @@ void clients_applied(struct sim_node *node, raft_index index, uint64_t number, s
 /* A query is run for an operation. */
 void clients_queried(struct sim_node *node, uint64_t number, uint64_t reply_hash);
 struct sim_op *clients_find(struct sim *sim, uint64_t number); /* null: none */
-/* A request is made; its number. `call`: of a regular client's, whose further attempts have the first one's number in
- * their envelope; null: of any other. */
-uint64_t clients_send(struct sim *sim, const struct sim_ask *ask, unsigned client, unsigned node,
-                      const struct sim_call *call);
-void clients_dispatch(struct sim *sim, uint64_t number); /* sends it on its way */
 
 /* The body as it is submitted: an envelope of 8 bytes with the operation's number, which the watched machine takes off
  * again, and the body proper. */
@@ -524,7 +512,6 @@ void clients_dispatch(struct sim *sim, uint64_t number); /* sends it on its way 
 /* ---- workload.c ---- */
 
 bool workload_next(struct sim *sim, unsigned client, struct sim_ask *ask);
-void workload_command(struct sim *sim, struct sim_ask *ask); /* of the own workload */
 /* Of the own workload: its history, and what its answers mean. */
 void workload_applied(struct sim *sim, raft_index index, uint64_t number, uint64_t key);
 void workload_judge(struct sim_node *node, const struct sim_op *op, uint64_t number,
@@ -678,7 +665,6 @@ void cover_received(struct sim_node *node, const struct raft_message *message);
 void cover_node(struct sim_node *node, const struct raft_status *status);
 void cover_fault(struct sim *sim, unsigned fault);
 void cover_order(struct sim *sim, const struct sim_order *order);
-void cover_once(struct sim *sim, bool keyed, enum once_verdict verdict);
 
 uint64_t sim_steps(const struct sim *sim);
 void sim_on_phase(struct sim *sim, struct sim_event *event);

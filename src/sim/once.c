@@ -4,8 +4,8 @@
  * replicated machine must have done just that, and clients are told nothing else. That all nodes do the same is checked
  * elsewhere (the chain covers the hash of their sessions), so it is followed once, on the first node to get there.
  *
- * Two checks do not need these rules: an operation is applied once (clients.c), and nothing is applied in a session that
- * is closed or has expired.
+ * Two checks do not need these rules: an operation is applied once (clients.c), and nothing is applied in a session
+ * that is closed or has expired.
  */
 #include "sim/internal.h"
 
@@ -141,7 +141,7 @@ static void judge_command(struct sim_node *node, raft_index index, const struct 
     enum once_verdict verdict = keyed ? by_key(sim, claim) : by_session(sim, claim);
     cover_once(sim, keyed, verdict);
     TRACE(sim, node, "index %" PRIu64 ", command %" PRIu64 " %s", index, claim->number, verdicts[verdict]);
-    if (op->regular) op->verdicts |= 1u << verdict;
+    if (op->regular) op->once.verdicts |= 1u << verdict;
     record->lawful = verdict == ONCE_run;
     record->skipped = !ran;
     if (ran && verdict == ONCE_expired) {
@@ -250,18 +250,20 @@ void once_judge_session(struct sim_node *node, struct sim_op *op, uint64_t numbe
     struct sim *sim = node->sim;
     uint64_t id = 0;
     once_look(node);
-    if (op->action == SESSION_CLOSE) {
-        if (find_open(&sim->once, op->session)) {
-            violate(sim, node, "session_true", "session %" PRIu64 " is said to be closed, and is open", op->session);
+    if (op->once.action == SESSION_CLOSE) {
+        if (find_open(&sim->once, op->once.session)) {
+            violate(sim, node, "session_true", "session %" PRIu64 " is said to be closed, and is open",
+                    op->once.session);
         }
         return;
     }
     struct once_session *session = field(reply->body, "session", &id) ? find(&sim->once, id) : NULL;
-    bool renewed = op->action == SESSION_RENEW;
-    if (!session || (renewed && id != op->session) || (!renewed && (id <= op->floor || session->holder))) {
+    bool renewed = op->once.action == SESSION_RENEW;
+    bool own = session && (renewed ? id == op->once.session : id > op->floor && session->holder == 0);
+    if (!own) {
         violate(sim, node, "session_true",
-                "request %" PRIu64 " is told of session %" PRIu64 ", which is none, another's, or older than it", number,
-                id);
+                "request %" PRIu64 " is told of session %" PRIu64 ", which is none, another's, or older than it",
+                number, id);
         return;
     }
     if (!renewed) session->holder = number;
@@ -275,9 +277,9 @@ void once_judge_refusal(struct sim_node *node, const struct sim_op *op, const st
                        : reply->code == ERROR_REUSED  ? ONCE_reused
                                                       : ONCE_expired;
     once_look(node);
-    const struct once_session *session = find(&sim->once, op->session);
-    bool told = root->verdicts >> verdict & 1;
-    if (op->kind == REQUEST_SESSION) told = verdict == ONCE_expired && op->session && session && !session->open;
+    const struct once_session *session = find(&sim->once, op->once.session);
+    bool told = root->once.verdicts >> verdict & 1;
+    if (op->kind == REQUEST_SESSION) told = verdict == ONCE_expired && op->once.session && session && !session->open;
     if (told) return;
     violate(sim, node, "session_true", "a request of operation %" PRIu32 " is told %s, and it is not so", op->first,
             error_name(reply->code));
@@ -304,8 +306,8 @@ void once_check_end(struct sim_node *node)
     if (once->index == host_applied(node->host).index &&
         (held->count != once->open_count || held->bytes != once->bytes || held->key_bytes != once->key_bytes)) {
         breach(node->sim, node, "once_by_rule",
-               "holds %zu sessions of %zu bytes and keys of %zu; by the rules %zu, %zu and %zu", held->count, held->bytes,
-               held->key_bytes, once->open_count, once->bytes, once->key_bytes);
+               "holds %zu sessions of %zu bytes and keys of %zu; by the rules %zu, %zu and %zu", held->count,
+               held->bytes, held->key_bytes, once->open_count, once->bytes, once->key_bytes);
     }
     sessions_deinit(&again);
     buffer_deinit(&bytes);
@@ -392,7 +394,7 @@ unsigned once_new_key(struct sim *sim)
 static struct once_key *key_of(struct sim *sim, const struct once_claim *claim)
 {
     const struct sim_op *op = clients_find(sim, claim->number);
-    struct once_key *key = op->kind == REQUEST_KEYED ? &sim->once.keys[op->place] : NULL;
+    struct once_key *key = op->kind == REQUEST_KEYED ? &sim->once.keys[op->once.place] : NULL;
     if (key && key->hash[0] == claim->session && key->hash[1] == claim->sequence) return key;
     violate(sim, NULL, "command_asked", "command %" PRIu64 " comes under a key that it was not asked under",
             claim->number);

@@ -1,5 +1,5 @@
 /*
- * What exactly-once adds to the simulator: clients that have a session or use keys and ask again until they are answered
+ * What exactly-once adds to the simulator: clients that have a session or use keys and ask again until they are told
  * (regulars.c), and the rules that answers are judged by (once.c). Shared by the files of this folder, like internal.h,
  * which includes it.
  */
@@ -81,7 +81,7 @@ struct sim_once {
 uint32_t once_claim(struct sim *sim, const struct raft_entry *entry);
 /* Follows the rules up to what this node has applied. */
 void once_look(struct sim_node *node);
-/* The machine has run the command at this index, for the first time, and its reply has this size. true: by the rules. */
+/* The machine has run the command at this index for the first time; its reply has this size. true: by the rules. */
 bool once_run(struct sim_node *node, raft_index index, size_t reply_size);
 /* What a session's request, or a refusal that only sessions and keys know, says is true. */
 void once_judge_session(struct sim_node *node, struct sim_op *op, uint64_t number, const struct reply *reply);
@@ -94,6 +94,18 @@ void once_deinit(struct sim *sim);
 /* ---- regulars.c: the clients ---- */
 
 #define SIM_CALLS 8 /* of a client, under way at once */
+
+struct sim_once_plan {
+    unsigned regulars, by_key, swallows, pauses, hoards; /* permille */
+    unsigned calls_most;                                 /* that one has under way */
+};
+
+struct sim_regular_op { /* what a regular's attempt is, beside struct sim_op */
+    uint64_t session, sequence;
+    unsigned place;             /* of its key */
+    enum session_action action; /* of a session's request */
+    uint32_t verdicts; /* of an operation: bits of what its entries were by the rules */
+};
 
 enum sim_way { WAY_PLAIN, WAY_SESSION, WAY_KEYS };
 
@@ -131,5 +143,15 @@ void regulars_settled(struct sim *sim, uint64_t number, enum sim_outcome outcome
 #define SIM_TICKETS (SIM_CALLS + 1)
 /* Its attempts under way, by places from 0 to SIM_TICKETS - 1; 0: none there. */
 uint64_t regulars_ticket(const struct sim *sim, unsigned client, unsigned place);
+
+/* ---- of other files, for these ---- */
+
+/* A request is made; its number. `call`: of a regular client's, whose further attempts have the first one's number in
+ * their envelope; null: of any other. */
+uint64_t clients_send(struct sim *sim, const struct sim_ask *ask, unsigned client, unsigned node,
+                      const struct sim_call *call);
+void clients_dispatch(struct sim *sim, uint64_t number); /* sends it on its way */
+void workload_command(struct sim *sim, struct sim_ask *ask); /* of the own workload */
+void cover_once(struct sim *sim, bool keyed, enum once_verdict verdict);
 
 #endif

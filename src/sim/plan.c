@@ -210,11 +210,11 @@ static void draw_once(struct sim *sim)
     struct settings limits = plan->settings;
     uint64_t election_ms = plan->election_us / 1000;
     bool some = chance(sim, STREAM_ONCE, REGULARS) && !sim->options.workload && !sim->options.manual;
-    plan->regulars = (unsigned)DRAW(sim, 400, 800, 1000);
-    plan->by_key = (unsigned)DRAW(sim, 0, 300, 300, 1000);
-    plan->swallows = (unsigned)DRAW(sim, 0, 30, 150);
-    plan->pauses = (unsigned)DRAW(sim, 0, 10);
-    plan->calls_most = (unsigned)DRAW(sim, 1, 3, SIM_CALLS);
+    plan->once.regulars = (unsigned)DRAW(sim, 400, 800, 1000);
+    plan->once.by_key = (unsigned)DRAW(sim, 0, 300, 300, 1000);
+    plan->once.swallows = (unsigned)DRAW(sim, 0, 30, 150);
+    plan->once.pauses = (unsigned)DRAW(sim, 0, 10);
+    plan->once.calls_most = (unsigned)DRAW(sim, 1, 3, SIM_CALLS);
     uint64_t lives_ms = election_ms * DRAW(sim, 10, 20, 60);
     bool short_lived = DRAW(sim, 0, 1, 1);
     if (short_lived) limits.session_timeout_ms = lives_ms > 1000 ? lives_ms : 1000;
@@ -226,15 +226,15 @@ static void draw_once(struct sim *sim)
     limits.idempotency_keys_max = DRAW(sim, 10, 60, limits.idempotency_keys_max, limits.idempotency_keys_max);
     limits.idempotency_bytes_max = DRAW(sim, 65536, limits.idempotency_bytes_max);
     if (chance(sim, STREAM_ONCE, 100)) { /* some fill what there is room for with sessions */
-        plan->hoards = 600;
+        plan->once.hoards = 600;
         limits.session_bytes_max = 65536;
         limits.sessions_max = plan->settings.sessions_max;
     }
     if (some)
         plan->settings = limits;
     else
-        plan->regulars = 0;
-    if (!short_lived) plan->pauses = 0;
+        plan->once.regulars = 0;
+    if (!short_lived) plan->once.pauses = 0;
 }
 
 static void draw_faults(struct sim *sim, bool operated)
@@ -307,7 +307,7 @@ static void calm_cancels(struct sim_plan *plan)
 
 static void calm_regulars(struct sim_plan *plan)
 {
-    plan->regulars = 0;
+    plan->once.regulars = 0;
 }
 
 /* The timeouts stay: they set the pace of the run. */

@@ -1,9 +1,9 @@
 /*
  * Regulars: clients that are not content with "unknown". Some open a session and number their commands, several under
- * way at once; some give each command a key. While they do not know what became of one (it timed out, its node died, the
- * answer got lost) they ask again, any node, in the same words, until they are told. They acknowledge, pause for longer
- * than their session lives, close it, and make the mistakes that clients make: they overrun the window, acknowledge what
- * they do not have, use a number twice, ask again what was answered.
+ * way at once; some give each command a key. While they do not know what became of one (it timed out, its node died,
+ * the answer got lost) they ask again, any node, in the same words, until they are told. They acknowledge, pause for
+ * longer than their session lives, close it, and make the mistakes that clients make: they overrun the window,
+ * acknowledge what they do not have, use a number twice, ask again what was answered.
  *
  * What they are told is judged as for any client (judge.c), an operation spanning from its first attempt to its answer,
  * and by the rules of sessions and keys (once.c).
@@ -42,8 +42,8 @@ void regulars_begin(struct sim *sim)
 {
     for (unsigned client = 0; client < sim->plan.clients; client++) {
         struct sim_regular *regular = &sim->regulars[client];
-        bool is_one = chance(sim, STREAM_ONCE, sim->plan.regulars);
-        bool by_key = chance(sim, STREAM_ONCE, sim->plan.by_key);
+        bool is_one = chance(sim, STREAM_ONCE, sim->plan.once.regulars);
+        bool by_key = chance(sim, STREAM_ONCE, sim->plan.once.by_key);
         regular->way = !is_one ? WAY_PLAIN : by_key ? WAY_KEYS : WAY_SESSION;
     }
 }
@@ -73,7 +73,7 @@ uint64_t regulars_turn(struct sim *sim, unsigned client, unsigned node)
     struct sim_regular *regular = &sim->regulars[client];
     const struct sim_plan *plan = &sim->plan;
     bool safety = sim->phase == PHASE_SAFETY;
-    unsigned most = safety ? plan->calls_most : 1, begin = (unsigned)draw(sim, STREAM_ONCE, SIM_CALLS), busy = 0;
+    unsigned most = safety ? plan->once.calls_most : 1, begin = (unsigned)draw(sim, STREAM_ONCE, SIM_CALLS), busy = 0;
     if (operators_hush(sim) || (!safety && is_busy(sim, client))) return 0;
     if (regular->way == WAY_SESSION && run_errand(sim, client, node)) return 0;
     struct sim_call *idle = NULL, *waits = NULL;
@@ -91,7 +91,7 @@ uint64_t regulars_turn(struct sim *sim, unsigned client, unsigned node)
         ask(sim, client, node, waits);
     else if (idle)
         ask_new(sim, client, node, idle);
-    bool pauses = safety && chance(sim, STREAM_ONCE, plan->pauses);
+    bool pauses = safety && chance(sim, STREAM_ONCE, plan->once.pauses);
     return pauses ? plan->settings.session_timeout_ms * draw_between(sim, STREAM_ONCE, 800, 1600) : 0;
 }
 
@@ -109,7 +109,7 @@ static bool run_errand(struct sim *sim, unsigned client, unsigned node)
 {
     struct sim_regular *regular = &sim->regulars[client];
     if (regular->errand) return false;
-    bool hoards = chance(sim, STREAM_ONCE, sim->plan.hoards); /* and leaves the one it has open */
+    bool hoards = chance(sim, STREAM_ONCE, sim->plan.once.hoards); /* and leaves the one it has open */
     bool open = regular->session == 0 || hoards, renew = chance(sim, STREAM_ONCE, RENEWS);
     bool close = !open && sim->phase == PHASE_SAFETY && chance(sim, STREAM_ONCE, CLOSES);
     bool rash = sim->phase == PHASE_SAFETY && chance(sim, STREAM_ONCE, RASH);
@@ -218,7 +218,7 @@ void regulars_settled(struct sim *sim, uint64_t number, enum sim_outcome outcome
     while (call->ticket != number) call++;
     assert(call < regular->calls + SIM_CALLS);
     call->ticket = 0;
-    bool lost = reply && chance(sim, STREAM_ONCE, sim->plan.swallows);
+    bool lost = reply && chance(sim, STREAM_ONCE, sim->plan.once.swallows);
     if (lost) COVER(sim, swallowed);
     if (lost || outcome == OUTCOME_UNKNOWN) {
         if (call->answered) call_over(call);
@@ -268,7 +268,7 @@ static void cover_answer(struct sim *sim, const struct sim_call *call)
     const struct sim_op *root = &sim->clients.ops[call->first - 1];
     if (call->attempts < 2) return;
     COVER(sim, retries_answered);
-    if (root->verdicts >> ONCE_again & 1) COVER(sim, kept_replies);
+    if (root->once.verdicts >> ONCE_again & 1) COVER(sim, kept_replies);
     if (call->leader == NOBODY) return;
     const struct sim_node *leader = &sim->nodes[call->leader];
     if (!leader->host || leader->lifetime != call->leader_lifetime) COVER(sim, retries_past_leader);
