@@ -520,7 +520,9 @@ static void count_outcome(struct sim *sim, const struct sim_op *op)
     if (op->kind == REQUEST_QUERY) {
         (*(answered ? &coverage->queries_ok : &coverage->queries_failed))++;
         if (answered && op->consistency == CONSISTENCY_LEASE) coverage->lease_reads++;
-    } else if (op->kind != REQUEST_SESSION) {
+    } else if (op->kind == REQUEST_SESSION) {
+        coverage->session_requests_ok += answered;
+    } else {
         (*(answered                          ? &coverage->commands_ok
            : op->outcome == OUTCOME_DEFINITE ? &coverage->commands_failed
                                              : &coverage->commands_unknown))++;

@@ -158,7 +158,7 @@ struct sim_options {
     X(retries) X(retries_answered) X(retries_past_leader) /* who led at the first attempt has died */ \
     X(kept_replies)     /* answered without being done again */ \
     X(swallowed) X(told_expired) X(told_forgotten) X(told_reused) \
-    X(sessions_opened) X(sessions_expired) X(sessions_closed) X(keys) X(keys_forgotten) \
+    X(session_requests_ok) X(sessions_opened) X(sessions_expired) X(sessions_closed) X(keys) X(keys_forgotten) \
     /* of the real store only */ \
     X(store_crashes)       /* in the middle of a write or a checkpoint */ \
     X(store_failed_opens)  /* by a crash or an I/O error within */ \
