@@ -83,6 +83,13 @@
     X(OLDER_SNAPSHOT_INSTALLED, "older_snapshot_installed", "28: a snapshot older than the log replaces it") \
     X(TRANSFER_OUTLIVES_TERM, "transfer_outlives_term", "31: a snapshot transfer of a former term is alive at re-election") \
     X(UNSYNCED_SNAPSHOT, "unsynced_snapshot", "29: a snapshot is made the node's own before its bytes are synced") \
+    X(RETRY_RUN_AGAIN, "retry_run_again", "a session's kept reply is not looked for: a retry is done again") \
+    X(FLOOR_NOT_KEPT, "floor_not_kept", "a session does not remember what it has let go of: that is done again") \
+    X(BODY_NOT_COMPARED, "body_not_compared", "another command under a used number is answered with the first one's reply") \
+    X(RENEWAL_FORGETS, "renewal_forgets", "a renewal lets go of replies that were not acknowledged") \
+    X(SESSION_OUTLIVES, "session_outlives", "a session takes commands after it has expired") \
+    X(KEYS_BY_CLOCK, "keys_by_clock", "a leader's clock that jumps ahead has keys forgotten, and their commands done again") \
+    X(REFUSAL_FOR_ALL, "refusal_for_all", "a refused attempt is told to be the outcome, though one before it may be done") \
     /* of src/store: only runs on the real one can tell */ \
     X(STORE_UNSYNCED, "store_unsynced", "a commit is said to be durable before it is synced") \
     X(STORE_UNSCANNED, "store_unscanned", "the WAL is not looked at before SQLite forgets its damaged end") \

@@ -28,6 +28,11 @@ const struct raft *host_raft(const struct host *host)
     return host->raft;
 }
 
+const struct sessions *host_sessions(const struct host *host)
+{
+    return &host->system.sessions;
+}
+
 bool host_is_leader(const struct host *host)
 {
     return host_runs(host) && host->role == RAFT_LEADER;

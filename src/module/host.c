@@ -486,6 +486,7 @@ static int blobs(lua_State *L)
     return 1;
 }
 
+/* Each module has the one variable of a mutant build for itself: this is this one's. */
 static int switch_mutant(lua_State *L)
 {
     return check_mutant(L, 1);

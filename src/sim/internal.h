@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "host/host.h"
+#include "sim/once.h"
 #include "sim/operators.h"
 #include "sim/record.h"
 #include "sim/sim.h"
@@ -62,6 +63,7 @@ enum sim_stream {
     STREAM_DISK,
     STREAM_CLIENTS,
     STREAM_FAULTS,
+    STREAM_ONCE, /* regulars and what they need */
     STREAMS
 };
 
@@ -173,6 +175,7 @@ struct sim_plan {
     unsigned queries, stale, lease, cancels; /* permille */
     size_t padding_most;
     unsigned large; /* permille of commands with a large padding */
+    struct sim_once_plan once; /* ... with sessions and keys */
     /* faults */
     uint64_t fault_least_us, fault_most_us;
     unsigned weight[FAULTS];
@@ -307,6 +310,7 @@ struct sim_machine {
     struct sim_register registers[SIM_KEYS];
     uint64_t hash;
     raft_index applied; /* last index given to apply, by this lifetime */
+    size_t told_size;   /* of the reply given there */
     uint64_t time_ms;   /* its stamp */
 };
 
@@ -431,7 +435,9 @@ struct sim_showing {
 };
 #define SIM_SHOWINGS 4 /* the newest ones: a query is asked again when its leader is lost */
 
-struct sim_op { /* ticket and number are its place in the array + 1 */
+struct sim_op { /* an attempt: ticket and number are its place in the array + 1 */
+    uint32_t first;   /* the number of its operation, which is that of the first attempt */
+    uint32_t hopeful; /* of an operation: attempts that are not said to be certainly not done */
     enum request_kind kind;
     enum consistency consistency;
     enum sim_outcome outcome;
@@ -446,9 +452,13 @@ struct sim_op { /* ticket and number are its place in the array + 1 */
     uint64_t body_hash; /* of the body proper */
     raft_index floor;   /* everything acknowledged up to here happened before it */
     raft_index applied; /* a command: the index where it took effect; 0: nowhere yet */
-    struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
+    union {
+        struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
+        struct sim_regular_op once;                /* a regular's, which is none */
+    };
     unsigned showing;
-    bool submitted; /* it has reached its node */
+    bool submitted; /* it has reached its node; of an operation: one of its attempts has */
+    bool regular;   /* regulars.c is told what becomes of it */
 };
 
 struct sim_clients {
@@ -489,7 +499,8 @@ void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *r
 void clients_node_died(struct sim_node *node);
 void clients_check_end(struct sim *sim);
 /* A command takes effect at an index for the first time, on a node whose state is that after it. */
-void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body);
+void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body,
+                     bool lawful); /* by the rules of sessions and keys */
 /* A query is run for an operation. */
 void clients_queried(struct sim_node *node, uint64_t number, uint64_t reply_hash);
 struct sim_op *clients_find(struct sim *sim, uint64_t number); /* null: none */
@@ -529,8 +540,10 @@ void faults_deafen(struct sim_node *node); /* a partition: it hears nobody, and 
 struct sim_version { /* an entry seen at an index: one per term */
     raft_term term;
     uint64_t chain;
+    uint64_t time_ms;
     uint8_t type;
-    uint32_t next; /* 0: none */
+    uint32_t next;  /* 0: none */
+    uint32_t claim; /* what it says of a session or key (once.c); 0: nothing */
 };
 
 struct sim_record {           /* all that is known of one index */
@@ -542,6 +555,8 @@ struct sim_record {           /* all that is known of one index */
     uint64_t number;        /* the command applied there; 0: none */
     uint64_t state_hash, reply_hash;
     uint64_t host_chain; /* host_applied's; 0: not seen */
+    bool skipped; /* a command that was not run: its session or key has answered it */
+    bool lawful;  /* one that was to be run */
 };
 
 struct sim_reign {   /* one term */
@@ -575,8 +590,8 @@ struct sim_ballot *ledger_ballot(struct sim_ledger *ledger, unsigned node, raft_
 /* The one chain an entry of this index and term has; 0: not seen. */
 const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_index index,
                                          raft_term term);
-void ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
-                        uint8_t type);
+struct sim_version *ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
+                                       uint8_t type); /* until the next one is added */
 void ledger_set_log(struct sim_reign *reign, const struct raft *raft, raft_index last);
 /* The term at an index in the log of a term's leader; 0: not known or not there. */
 raft_term ledger_leader_term_at(const struct sim_ledger *ledger, raft_term term, raft_index index);
@@ -623,6 +638,8 @@ struct sim {
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_clients clients;
     struct sim_operators operators;
+    struct sim_once once;
+    struct sim_regular regulars[SIM_CLIENTS_MAX];
     struct sim_ledger ledger;
     struct sim_recorder recorder;
     struct buffer bundle;

@@ -55,8 +55,8 @@ const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_i
     return at == 0 ? NULL : &ledger->versions[at - 1];
 }
 
-void ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
-                        uint8_t type)
+struct sim_version *ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
+                                       uint8_t type)
 {
     struct sim_record *record = ledger_record(ledger, index);
     ledger->versions = grow(ledger->versions, &ledger->version_count, &ledger->version_capacity,
@@ -64,6 +64,7 @@ void ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term t
     ledger->versions[ledger->version_count - 1] =
         (struct sim_version){.term = term, .chain = chain, .type = type, .next = record->versions};
     record->versions = (uint32_t)ledger->version_count;
+    return &ledger->versions[ledger->version_count - 1];
 }
 
 /* A new leader's log up to `last`, as runs of terms. */

@@ -85,7 +85,10 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
     const struct sim_version *version = ledger_version(&sim->ledger, entry->index, entry->term);
     if (!version) {
         check_role(node, RAFT_LEADER, entry->term);
-        ledger_add_version(&sim->ledger, entry->index, entry->term, entry->chain, entry->type);
+        struct sim_version *added =
+            ledger_add_version(&sim->ledger, entry->index, entry->term, entry->chain, entry->type);
+        added->time_ms = entry->time_ms;
+        added->claim = once_claim(sim, entry);
         if (entry->type == RAFT_CONFIGURATION) configuration_seen(sim, entry);
         return;
     }
