@@ -2,6 +2,8 @@
 local base = require "moonclave.base"
 local sessions = require "moonclave.sessions"
 
+sessions.mutant(os.getenv "MOONCLAVE_GUARD_OFF" or "") -- raft/mutants_spec.lua tells stories to builds without a guard
+
 local SECOND = 1000
 local OPEN, CLOSE = sessions.body "open", sessions.body "close"
 

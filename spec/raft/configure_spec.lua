@@ -1,4 +1,4 @@
--- Changing the membership: section 4 of Ongaro's thesis, promise by promise. The bugs have bugs_membership_spec.lua.
+-- Changing the membership: section 4 of Ongaro's thesis, promise by promise. The bugs have bugs/membership.lua.
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 

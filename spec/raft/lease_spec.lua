@@ -1,4 +1,4 @@
--- Reads by lease (Ongaro §6.4.1), and reads at servers that do not lead (§6.4). The bugs have bugs_reads_spec.lua.
+-- Reads by lease (Ongaro §6.4.1), and reads at servers that do not lead (§6.4). The bugs have bugs/reads.lua.
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 

@@ -166,7 +166,7 @@ describe("a leader", function()
     c.a:receive { type = "append_result", from = "b", term = 1, success = false, prev_index = 5, last_index = 3,
       conflict_index = 4, conflict_term = 1 }
     c:take "b"
-    c:ack("b", "a", 2, { prev_index = 1 })
+    c:ack("b", "a", 2, { prev_index = 1, last_index = 3 })
     c:ack("b", "a", 3, { prev_index = 5 })
     assert.equal(0, #c:take "b")
     c:ack("b", "a", 3) -- a heartbeat's
@@ -202,7 +202,9 @@ describe("a leader", function()
       end
     end
     local sent = c:take "b"
-    assert.same({ 1, { 3 } }, { #sent, indexes(sent[1]) }) -- once: back from replicating to what is not matched
+    -- Once: back from replicating to what is not matched. And a heartbeat, of a round that will tell if it is so.
+    assert.same({ 2, { 3 }, {} }, { #sent, indexes(sent[1]), indexes(sent[2]) })
+    assert.same({ 1, 1 }, { sent[1].round, sent[2].round })
     assert.equal(2, c.a:status().peers.b.match)
   end)
 end)

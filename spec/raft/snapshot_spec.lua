@@ -1,48 +1,12 @@
--- Snapshots: what may be compacted, how a snapshot travels, and what is left of a log that it replaces.
+-- Snapshots: what may be compacted, how a snapshot travels, and what is left of a log that it replaces. The numbered
+-- bugs are in bugs/snapshots.lua.
 local Cluster = require "support.raft_cluster"
+local scene = require "support.raft_snapshot_scene"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 local WANTED, INSTALLED, REFUSED = Cluster.WANTED, Cluster.INSTALLED, Cluster.REFUSED
 
-local MEMBERS = { "a", "b", "c" }
-
--- a, alone among played peers, with this log; as a follower of b in a term of its own.
-local function follower(log, options)
-  options = options or {}
-  return Cluster.new { ids = MEMBERS, run = { "a" }, settings = options.settings,
-    disks = { a = { log = log, term = options.term } } }
-end
-
-local function applied(c) c.a:event { type = "applied", index = c.a.applied } end
-
--- a leads b and c, which it believes to have `match`; the log has `count` commands, a snapshot is at its end.
-local function leader(count, settings)
-  settings = settings or {}
-  settings.snapshot_chunk_bytes = settings.snapshot_chunk_bytes or 10
-  local c = Cluster.new { ids = MEMBERS, run = { "a" }, settings = settings }
-  c:crown "a"
-  for i = 1, count do c.a:propose("x" .. i) end
-  c.a:persist()
-  c:ack("c", "a", count + 1)
-  applied(c)
-  c.a:take_snapshot()
-  c:take "b"
-  c:take "c"
-  return c
-end
-
--- b asks for what only the snapshot holds; the offer that follows.
-local function ask(c, from)
-  local last = c.a:status().last_index
-  c.a:receive { type = "append_result", from = from or "b", term = c.a:status().term, success = false,
-    prev_index = c.a:status().peers[from or "b"].next - 1, last_index = 0, conflict_index = 1, conflict_term = 0 }
-  assert.equal("snapshot", c.a:status().peers[from or "b"].progress, "last " .. last)
-  return c:take(from or "b", "install_snapshot")[1]
-end
-
-local function want(c, offer, offset, from)
-  return c.a:receive { type = "snapshot_result", from = from or "b", term = c.a:status().term, status = WANTED,
-    index = offer.meta.index, snapshot_term = offer.meta.term, attempt = offer.attempt, offset = offset }
-end
+local MEMBERS, follower, applied, leader = scene.MEMBERS, scene.follower, scene.applied, scene.leader
+local ask, want, answer, send_all = scene.ask, scene.want, scene.answer, scene.send_all
 
 local function read_all(c)
   while #c.a.chunk_reads > 0 do c.a:answer_chunk_read() end
@@ -338,45 +302,10 @@ describe("a leader, of a follower that needs what was compacted,", function()
     installed(c, "b", 11)
     assert.equal("snapshot", c.a:status().peers.b.progress)
   end)
-
-  it("31: its transfer ends with its term, and is not alive when it is elected again", function()
-    local c = leader(9)
-    want(c, ask(c), 0)
-    local read = c.a.chunk_reads[1]
-    c.a:receive { type = "append_result", from = "c", term = 2, success = false, prev_index = 0 }
-    assert.equal("follower", c.a:role())
-    c.a:persist()
-    c:crown "a"
-    c:take "b"
-    assert.same({ "probe", 0, 0 }, { c.a:status().peers.b.progress, c.a:status().peers.b.match,
-      c.a:status().peers.b.snapshot_index })
-    c.a:event { type = "chunk_read", token = read.token, bytes = "0123456789" }
-    assert.equal(0, #c:take("b", "install_snapshot"))
-  end)
 end)
 
 describe("a follower that is sent a snapshot", function()
-  local log = Cluster.log { 1, 1, 1, 2, 2, 2 }
-  local configuration = Cluster.configuration(MEMBERS)
-  local snapshot = Cluster.snapshot_of(log, 5, configuration)
-
-  local function answer(c)
-    local results = c:take("b", "snapshot_result")
-    return results[#results]
-  end
-
-  -- All of it, in chunks of `size`, from an offer on; written, not yet installed.
-  local function send_all(c, term, which, attempt, size)
-    c:chunk("b", "a", term, which, attempt or 1)
-    c.a:persist()
-    c.a:write_chunk()
-    local offset = #c.a.disk.incoming.bytes
-    while offset < #which.bytes do
-      c:chunk("b", "a", term, which, attempt or 1, offset, size or 10)
-      c.a:write_chunk()
-      offset = offset + (size or 10)
-    end
-  end
+  local log, configuration, snapshot = scene.log, scene.configuration, scene.snapshot
 
   it("takes it chunk by chunk, installs it, and goes on by appends", function()
     collectgarbage() -- the cores of other stories
@@ -555,135 +484,6 @@ describe("a follower that is sent a snapshot", function()
     assert.equal("corrupt", (c:chunk("c", "a", 9, snapshot, 1)))
   end)
 
-  it("9: keeps nothing of a log that has another term at the snapshot's index", function()
-    local mine = Cluster.log { 1, 1, 1, 1, 1, 1, 1, 1 }
-    local c = follower(mine)
-    send_all(c, 2, snapshot)
-    c.a:persist()
-    c.a:install()
-    assert.same({ 5, 2, 5 }, { c.a:status().last_index, c.a:status().last_term, c.a:status().commit_index })
-    assert.equal(snapshot.meta.chain, c.a.disk.log[5].chain)
-    assert.is_nil(c.a.disk.log[6])
-    c:append("b", "a", 2, log, 5, 1)
-    c.a:persist()
-    assert.equal(log[6].chain, c.a.disk.log[6].chain)
-  end)
-
-  it("9: keeps all of a log that has the snapshot's last entry, and needs no install", function()
-    local c = follower(log)
-    c:chunk("b", "a", 2, snapshot, 1)
-    c.a:persist()
-    local result = answer(c)
-    assert.same({ INSTALLED, 5 }, { result.status, result.match })
-    assert.same({ 6, 5, 5, 0 }, { c.a:status().last_index, c.a:status().commit_index, c.a.applied,
-      #c.a.chunk_writes })
-  end)
-
-  it("10: has the snapshot's configuration, not one that followed in the replaced log", function()
-    local mine = Cluster.log({ 1, 1, 1, 1, 1, 1, 1 }, { [7] = Cluster.configuration_entry(1, { "a", "b" }) })
-    local c = follower(mine)
-    assert.equal(7, c.a:status().configuration_index)
-    send_all(c, 2, snapshot)
-    c.a:persist()
-    c.a:install()
-    assert.same({ 0, MEMBERS }, { c.a:status().configuration_index, c.a:status().configuration.voters })
-    c.a:restart()
-    assert.same({ 0, MEMBERS }, { c.a:status().configuration_index, c.a:status().configuration.voters })
-  end)
-
-  it("11: tells of the snapshot's configuration, though the one it had was of a higher index", function()
-    local mine = Cluster.log({ 1, 1, 1, 1, 1, 1, 1 }, { [6] = Cluster.configuration_entry(1, { "b", "c" }) })
-    local c = follower(mine)
-    local of_two = Cluster.snapshot_of(log, 5, Cluster.configuration { "a", "c" }, 3)
-    send_all(c, 2, of_two)
-    c.a:persist()
-    c.a:install()
-    assert.same({ 3, { "a", "c" } },
-      { c.a.configuration_told.index, c.a.configuration_told.configuration.voters })
-    c:append("b", "a", 2, Cluster.log({ 1, 1, 1, 2, 2, 2 }), 5, 1)
-    assert.equal(3, c.a:status().configuration_index)
-  end)
-
-  it("12: rolls a configuration back to one that was compacted", function()
-    local mine = Cluster.log({ 1, 1, 1, 1, 1 }, { [2] = Cluster.configuration_entry(1, { "a", "b" }),
-      [5] = Cluster.configuration_entry(1, { "a", "b", "c", "d" }) })
-    local c = follower(mine)
-    c:append("b", "a", 1, mine, 4, 0, { commit = 4 })
-    applied(c)
-    c.a:take_snapshot()
-    c.a:compact()
-    assert.equal(5, c.a:status().configuration_index)
-    local theirs = Cluster.log({ 1, 1, 1, 1, 2 }, { [2] = Cluster.configuration_entry(1, { "a", "b" }) })
-    c:append("b", "a", 2, theirs, 4, 1)
-    assert.same({ 2, { "a", "b" } }, { c.a:status().configuration_index, c.a:status().configuration.voters })
-    c.a:persist()
-    c.a:restart()
-    assert.same({ 2, { "a", "b" } }, { c.a:status().configuration_index, c.a:status().configuration.voters })
-  end)
-
-  it("24: knows entries that it has compacted, from the very first on", function()
-    local c = follower(log)
-    c:append("b", "a", 2, log, 5, 0, { commit = 5 })
-    applied(c)
-    c.a:take_snapshot()
-    c:take "b"
-    for prev_index = 0, 5 do
-      assert.equal("ok", (c:append("b", "a", 2, log, prev_index, 6 - prev_index)))
-      local result = c:take("b", "append_result")[1]
-      assert.same({ true, 6 }, { result.success, result.match })
-      assert.equal(0, #c.a.writes)
-    end
-    assert.equal(6, c.a:status().last_index)
-  end)
-
-  it("25: acknowledges an append that ends before its snapshot", function()
-    local c = follower {}
-    send_all(c, 2, snapshot)
-    c.a:persist()
-    c.a:install()
-    c:take "b"
-    for prev_index = 0, 4 do
-      assert.equal("ok", (c:append("b", "a", 2, log, prev_index, prev_index % 2)))
-      local result = c:take("b", "append_result")[1]
-      assert.same({ true, 5 }, { result.success, result.match })
-    end
-  end)
-
-  it("28: answers one that is older than what it has committed, and keeps its log", function()
-    local c = follower(log)
-    c:append("b", "a", 2, log, 6, 0, { commit = 6 })
-    c:take "b"
-    local older = Cluster.snapshot_of(Cluster.log { 1, 1, 1 }, 3, configuration)
-    c:chunk("b", "a", 2, older, 1)
-    local result = answer(c)
-    assert.same({ INSTALLED, 6 }, { result.status, result.match })
-    c.a:restart()
-    c:append("b", "a", 2, log, 6, 0, { commit = 6 })
-    applied(c)
-    c.a:take_snapshot()
-    c:take "b"
-    for attempt = 1, 2 do c:chunk("b", "a", 2, snapshot, attempt, 0, attempt == 2 and 5 or 0) end
-    assert.same({ 6, 6, 0 }, { c.a:status().last_index, c.a:status().snapshot_index, #c.a.chunk_writes })
-  end)
-
-  it("29: finds either the old log or the snapshot after a crash around an install", function()
-    for _, done in ipairs { false, true } do
-      local c = follower(Cluster.log { 1, 1, 1, 1 })
-      send_all(c, 2, snapshot)
-      c.a:persist()
-      if done then c.a:install() end
-      c.a:restart()
-      assert.equal(done and 5 or 4, c.a:status().last_index)
-      c:chunk("b", "a", 2, snapshot, 5)
-      if not done then
-        c.a:write_chunk() -- all of it is still there
-        assert.equal(1, #c.a.installs)
-        c.a:install()
-      end
-      assert.equal(INSTALLED, answer(c).status)
-      assert.equal(5, c.a:status().last_index)
-    end
-  end)
 end)
 
 describe("a follower that was away for long", function()

@@ -1,4 +1,4 @@
--- Handing leadership over (Ongaro §3.10), and preference. The bugs have bugs_transfer_spec.lua.
+-- Handing leadership over (Ongaro §3.10), and preference. The bugs have bugs/transfer.lua.
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 

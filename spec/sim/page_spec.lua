@@ -142,7 +142,7 @@ describe("a record", function()
       assert.are.equal(met.pauses, count(events, "ail", function(event) return event.text == "paused" end))
       assert.are.equal(met.refusals, count(events, "written", function(event) return event.text == "disk_full" end))
       local answered = function(event) return event.outcome == 1 end
-      assert.are.equal(met.commands_ok + met.queries_ok, count(events, "settle", answered))
+      assert.are.equal(met.commands_ok + met.queries_ok + met.session_requests_ok, count(events, "settle", answered))
       for name, so_far in pairs(seen) do seen[name] = so_far + met[name] end
     end
     for name, times in pairs(seen) do assert.is_true(times > 0, "no seed meets " .. name) end
@@ -197,6 +197,8 @@ describe("a request in words", function()
     assert.are.equal("put key=a value=1", words { "put", { key = "a", value = 1 } })
     assert.are.equal("clear", core.body_text(base.pack "clear"))
     assert.are.equal("clear []", words { "clear", {} })
+    assert.are.equal("open", words { "open" }) -- as a session is asked for
+    assert.are.equal("renew 128", words { "renew", 128 })
     assert.are.equal("clear", core.body_text "\x92\xa5clear\x80")
     assert.are.equal("count=2 index=9", words { count = 2, index = 9 })
     assert.are.equal([[put key="a b" value={x=[1 2]}]], words { "put", { key = "a b", value = { x = { 1, 2 } } } })

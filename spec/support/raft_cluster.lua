@@ -108,6 +108,7 @@ end
 function Server:on_read_log(effect) self.log_reads[#self.log_reads + 1] = effect end
 
 function Server:on_transfer_failed(effect) self.transfer_failed = effect.target end
+function Server:on_forgot(effect) self.forgotten[#self.forgotten + 1] = effect end
 
 function Server:on_read_ready(effect)
   assert(self.reads[effect.context] == nil, "a read is answered once")
@@ -218,7 +219,7 @@ function Server:start()
   self.settings.id = self.id
   self.core = core.new(self.settings)
   self.writes, self.log_reads, self.reads, self.floors = {}, {}, {}, {}
-  self.transfer_failed = nil
+  self.transfer_failed, self.forgotten = nil, {}
   self.applied, self.deadline_us = disk.snapshot and disk.snapshot.meta.index or 0, nil
   self:begin_snapshots()
   self.cluster.seed = self.cluster.seed + 1

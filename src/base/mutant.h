@@ -17,6 +17,7 @@
     X(READ_JOINS_ROUND, "read_joins_round", "4: an old acknowledgement confirms a newer read") \
     X(STALE_READ, "stale_read", "4: a read is answered without a round that began after it") \
     X(ANSWER_BY_INDEX, "answer_by_index", "7: (a step is whole) whoever waits at an index is answered, whatever the term") \
+    X(OLD_ROUND_ECHOED, "old_round_echoed", "4: a refusal echoes the round of a leader of a former term") \
     X(SILENT_REFUSAL, "silent_refusal", "18: a pre-candidate that is behind is not told so") \
     X(OWN_LEADER_REFUSED, "own_leader_refused", "19: a follower does not hear its own leader's pre-vote") \
     X(PRE_VOTE_RESTARTS, "pre_vote_restarts", "19: granting a pre-vote restarts the election timeout") \
@@ -34,6 +35,7 @@
     X(SMALL_QUORUM, "small_quorum", "37: a quorum is one server short") \
     X(WIPED_BELIEVED, "wiped_believed", "38: a wiped voter is taken for who it was") \
     X(ACK_NOT_DURABLE, "ack_not_durable", "39: a follower acknowledges what a crash makes it forget") \
+    X(FORGETTING_BELIEVED, "forgetting_believed", "39: one who has lost what it acknowledged is counted on") \
     X(NO_STICKINESS, "no_stickiness", "20: a server that was cut off deposes the leader the others hear") \
     X(VOTE_TO_SPARE, "vote_to_spare", "a vote is given in a term whose leader is known") \
     X(NO_CHECK_QUORUM, "no_check_quorum", "a leader out of its quorum's reach leads on") \
@@ -86,11 +88,18 @@
     X(INSTALL_OVERTAKES, "install_overtakes", "a snapshot replaces a log that writes are still on their way to") \
     X(LOG_MOVES, "log_moves", "a log that is being replaced takes entries") \
     X(UNSYNCED_SNAPSHOT, "unsynced_snapshot", "29: a snapshot is made the node's own before its bytes are synced") \
+    X(RETRY_RUN_AGAIN, "retry_run_again", "a session's kept reply is not looked for: a retry is done again") \
+    X(FLOOR_NOT_KEPT, "floor_not_kept", "a session does not remember what it has let go of: that is done again") \
+    X(BODY_NOT_COMPARED, "body_not_compared", "another command under a used number is answered with the first one's reply") \
+    X(RENEWAL_FORGETS, "renewal_forgets", "a renewal lets go of replies that were not acknowledged") \
+    X(SESSION_OUTLIVES, "session_outlives", "a session takes commands after it has expired") \
+    X(KEYS_BY_CLOCK, "keys_by_clock", "a leader's clock that jumps ahead has keys forgotten, and their commands done again") \
+    X(REFUSAL_FOR_ALL, "refusal_for_all", "a refused attempt is told to be the outcome, though one before it may be done") \
     /* of src/store: only runs on the real one can tell */ \
     X(STORE_UNSYNCED, "store_unsynced", "a commit is said to be durable before it is synced") \
     X(STORE_UNSCANNED, "store_unscanned", "the WAL is not looked at before SQLite forgets its damaged end") \
     X(STORE_UNADOPTED, "store_unadopted", "what only the page cache held before a kill is believed at the next open") \
-    X(STORE_UNMARKED, "store_unmarked", "damage to the last transaction is taken for a torn write")
+    X(STORE_UNMARKED, "store_unmarked", "39: damage to the last transaction is taken for a torn write")
 /* clang-format on */
 
 enum mutant {

@@ -24,6 +24,7 @@
 #include "raft/raft.h"
 
 struct host;
+struct sessions;
 
 /* A peer as the transport must know it. While blank, ids are unknown ("") and addresses come from
  * --peers. */
@@ -199,6 +200,8 @@ void host_status(const struct host *host, struct buffer *out);
 void host_members(const struct host *host, struct buffer *out);
 /* For the simulator's invariants; null while blank. */
 const struct raft *host_raft(const struct host *host);
+/* For the simulator's invariants (host/sessions.h). */
+const struct sessions *host_sessions(const struct host *host);
 
 /* For the simulator and divergence detection: after applying `index`, the chain of results and
  * state. */

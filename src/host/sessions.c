@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/mp.h"
+#include "base/mutant.h"
 #include "base/request.h"
 
 #include <assert.h>
@@ -66,10 +67,11 @@ void sessions_advance(struct sessions *sessions, const struct settings *settings
     uint64_t passed = clock_ms > sessions->clock_ms ? clock_ms - sessions->clock_ms : 0;
     uint64_t most = settings->idempotency_timeout_ms / GAP_PARTS;
     sessions->clock_ms += passed;
-    sessions->age_ms += passed < most ? passed : most;
+    sessions->age_ms += passed < most || FAULT(KEYS_BY_CLOCK) ? passed : most;
     while (sessions->oldest != 0) {
         struct session *session = &sessions->slots[sessions->oldest - 1];
-        if (sessions->clock_ms - session->active_ms < settings->session_timeout_ms) break;
+        uint64_t idle_ms = sessions->clock_ms - session->active_ms;
+        if (idle_ms < settings->session_timeout_ms || FAULT(SESSION_OUTLIVES)) break;
         close_session(sessions, session);
     }
     while (sessions->ring_count > 0) {
@@ -140,7 +142,7 @@ static bool admit_in_session(struct sessions *sessions, const struct settings *s
                       "a sequence in a session is from 1 to 2^63 - 1");
     }
     struct state_value value = state_get(session->replies, state_key_integer((int64_t)sequence));
-    if (value.type == STATE_STRING) return replay(entry, value.string, code, reply);
+    if (value.type == STATE_STRING && !FAULT(RETRY_RUN_AGAIN)) return replay(entry, value.string, code, reply);
     if (sequence <= session->floor) {
         return refuse(code, reply, ERROR_FORGOTTEN,
                       "session %" PRIu64 " keeps no replies up to sequence %" PRIu64
@@ -165,7 +167,7 @@ static bool replay(const struct raft_entry *entry, struct slice bytes, enum erro
     assert(valid);
     (void)valid;
     struct slice body = entry->payload.bytes;
-    if (kept.body_hash != hash_bytes(body.data, body.size)) {
+    if (kept.body_hash != hash_bytes(body.data, body.size) && !FAULT(BODY_NOT_COMPARED)) {
         return refuse(code, reply, ERROR_REUSED,
                       "this %s was used for another command: it was not done",
                       entry->flags & RAFT_ENTRY_KEYED ? "idempotency key" : "sequence");
@@ -294,7 +296,7 @@ static enum error_code renew_session(struct sessions *sessions, const struct set
         return code;
     }
     touch(sessions, session);
-    if (acknowledged > session->highest) acknowledged = session->highest;
+    if (acknowledged > session->highest || FAULT(RENEWAL_FORGETS)) acknowledged = session->highest;
     if (acknowledged > session->floor) {
         state_begin(sessions->tree);
         raise_floor(sessions, session, acknowledged);
@@ -421,7 +423,7 @@ static void raise_floor(struct sessions *sessions, struct session *session, uint
     size_t freed = bytes_below(session, floor);
     session->bytes -= freed;
     sessions->bytes -= freed;
-    session->floor = floor;
+    if (!FAULT(FLOOR_NOT_KEPT)) session->floor = floor;
     put(sessions, session->table, state_key_text("floor"), state_integer((int64_t)floor));
     struct state_key last = state_key_integer((int64_t)floor), key;
     struct state_cursor cursor;

@@ -28,6 +28,11 @@ const struct raft *host_raft(const struct host *host)
     return host->raft;
 }
 
+const struct sessions *host_sessions(const struct host *host)
+{
+    return &host->system.sessions;
+}
+
 bool host_is_leader(const struct host *host)
 {
     return host_runs(host) && host->role == RAFT_LEADER;
@@ -155,7 +160,8 @@ static void write_peers(const struct raft_status *status, struct buffer *out)
     mp_write_array(out, (uint32_t)status->peer_count);
     for (size_t i = 0; i < status->peer_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
-        mp_write_map(out, 5);
+        mp_write_map(out, 6);
+        write_boolean(out, "forgot", peer->forgot);
         write_text(out, "id", peer->id.text);
         write_u64(out, "in_flight", peer->in_flight);
         write_u64(out, "match", peer->match);

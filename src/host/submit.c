@@ -309,7 +309,7 @@ void answer_later(struct host *host, struct waiter *waiter, enum error_code code
 void answer(struct host *host, struct waiter *waiter, enum error_code code, struct slice body)
 {
     struct reply reply = {code, body};
-    if (waiter->uncertain && is_refusal(code)) {
+    if (waiter->uncertain && is_refusal(code) && !FAULT(REFUSAL_FOR_ALL)) {
         char text[128];
         snprintf(text, sizeof text,
                  "the last attempt was refused (%s), but an earlier one may have been done",

@@ -21,6 +21,7 @@ static void on_role(struct host *host, const struct raft_effect *effect);
 static void on_configuration(struct host *host, const struct raft_effect *effect);
 static void on_deadline(struct host *host, const struct raft_effect *effect);
 static void on_transfer_failed(struct host *host, const struct raft_effect *effect);
+static void on_forgot(struct host *host, const struct raft_effect *effect);
 
 static void (*const effect_rows[])(struct host *host, const struct raft_effect *effect) = {
     [RAFT_EFFECT_PERSIST] = on_persist,
@@ -33,6 +34,7 @@ static void (*const effect_rows[])(struct host *host, const struct raft_effect *
     [RAFT_EFFECT_CONFIGURATION] = on_configuration,
     [RAFT_EFFECT_DEADLINE] = on_deadline,
     [RAFT_EFFECT_TRANSFER_FAILED] = on_transfer_failed,
+    [RAFT_EFFECT_FORGOT] = on_forgot,
     [RAFT_EFFECT_CHUNK_READ] = snapshot_read_chunk,
     [RAFT_EFFECT_CHUNK_WRITE] = snapshot_write_chunk,
     [RAFT_EFFECT_SNAPSHOT_INSTALL] = snapshot_install,
@@ -181,4 +183,12 @@ static void on_transfer_failed(struct host *host, const struct raft_effect *effe
     host_log(host, LOG_LEVEL_INFO, "leads on: %s did not take over", effect->target.text);
     host->transfer_failed = true;
     host->route_again = true;
+}
+
+static void on_forgot(struct host *host, const struct raft_effect *effect)
+{
+    host_log(host, LOG_LEVEL_ERROR,
+             "%s has lost what it had acknowledged: its log ends at %" PRIu64 ", and it had said %" PRIu64
+             ". It counts for nothing in term %" PRIu64 "; remove it, and let it join again with an empty folder",
+             effect->forgot.peer.text, effect->forgot.last, effect->forgot.acknowledged, host->term);
 }

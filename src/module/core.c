@@ -439,6 +439,13 @@ static void push_chunk(lua_State *L, const struct raft_effect *effect)
     }
 }
 
+static void push_forgot(lua_State *L, const struct raft_effect *effect)
+{
+    set_text(L, "peer", effect->forgot.peer.text);
+    set_u64(L, "acknowledged", effect->forgot.acknowledged);
+    set_u64(L, "last", effect->forgot.last);
+}
+
 static void push_compact(lua_State *L, const struct raft_effect *effect)
 {
     set_u64(L, "up_to", effect->compact.up_to);
@@ -461,6 +468,7 @@ static void push_effects(lua_State *L, const struct raft_effects *effects)
         [RAFT_EFFECT_CONFIGURATION] = {"configuration", push_configuration_effect},
         [RAFT_EFFECT_DEADLINE] = {"deadline", push_deadline},
         [RAFT_EFFECT_TRANSFER_FAILED] = {"transfer_failed", push_transfer_failed},
+        [RAFT_EFFECT_FORGOT] = {"forgot", push_forgot},
         [RAFT_EFFECT_CHUNK_READ] = {"chunk_read", push_chunk},
         [RAFT_EFFECT_CHUNK_WRITE] = {"chunk_write", push_chunk},
         [RAFT_EFFECT_SNAPSHOT_INSTALL] = {"snapshot_install", push_chunk},

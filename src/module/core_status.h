@@ -46,12 +46,13 @@ static inline void push_peers(lua_State *L, const struct raft_status *status)
     lua_createtable(L, 0, (int)status->peer_count);
     for (size_t i = 0; i < status->peer_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
-        lua_createtable(L, 0, 13);
+        lua_createtable(L, 0, 14);
         set_text(L, "standing", raft_standing_name(peer->standing));
         set_u64(L, "rounds", peer->rounds);
         set_u64(L, "round_us", peer->round_us);
         set_boolean(L, "caught_up", peer->caught_up);
         set_boolean(L, "stuck", peer->stuck);
+        set_boolean(L, "forgot", peer->forgot);
         set_text(L, "progress", peer->progress);
         set_u64(L, "match", peer->match);
         set_u64(L, "next", peer->next);

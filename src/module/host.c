@@ -3,6 +3,7 @@
  *
  *   host.new{id=, incarnation=, cluster=, address=, peers=, join=, bundle=, config=, lua_release=, seed=,
  *            apply_slice_us=, settings={name=value}, ports={name=function}, machine={name=function}}
+ *   host.mutant([name])      a build with mutants: switches that one on (module/mutants.h)
  *
  * Ports get plain Lua values: messages and hellos travel as frames (wire/wire.h), entries as their
  * bytes (raft/entry.h). What a port or the machine raises is raised again by the call it was in.
@@ -11,6 +12,7 @@
 #include "host/host.h"
 #include "module/fields.h"
 #include "module/host_world.h"
+#include "module/mutants.h"
 #include "module/values.h"
 #include "raft/entry.h"
 #include "wire/wire.h"
@@ -484,6 +486,12 @@ static int blobs(lua_State *L)
     return 1;
 }
 
+/* Each module has the one variable of a mutant build for itself: this is this one's. */
+static int switch_mutant(lua_State *L)
+{
+    return check_mutant(L, 1);
+}
+
 __attribute__((visibility("default"))) int luaopen_moonclave_host(lua_State *L);
 
 int luaopen_moonclave_host(lua_State *L)
@@ -503,7 +511,8 @@ int luaopen_moonclave_host(lua_State *L)
         {"applied", applied},     {"close", close},
         {NULL, NULL},
     };
-    static const luaL_Reg functions[] = {{"new", new}, {"blobs", blobs}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"new", new}, {"blobs", blobs}, {"mutant", switch_mutant}, {NULL, NULL}};
     luaL_newmetatable(L, OBJECT_METATABLE);
     luaL_newmetatable(L, HOST_TYPE);
     luaL_newlib(L, methods);

@@ -10,10 +10,12 @@
  *   s:encode() -> bytes    s:hash() -> integer    s:figures() -> {open=, bytes=, keys=, key_bytes=}
  *   sessions.body(action[, acknowledged]) -> the body of a SESSION request
  *   sessions.key(text[, nth]) -> session, sequence; or nil, code, text
+ *   sessions.mutant([name])   a build with mutants: switches that one on (module/mutants.h)
  */
 #include "base/request.h"
 #include "host/sessions.h"
 #include "module/fields.h"
+#include "module/mutants.h"
 
 #include <string.h>
 
@@ -169,6 +171,12 @@ static int key(lua_State *L)
     return 2;
 }
 
+/* Each module has the one variable of a mutant build for itself: this is this one's. */
+static int switch_mutant(lua_State *L)
+{
+    return check_mutant(L, 1);
+}
+
 __attribute__((visibility("default"))) int luaopen_moonclave_sessions(lua_State *L);
 
 int luaopen_moonclave_sessions(lua_State *L)
@@ -178,7 +186,9 @@ int luaopen_moonclave_sessions(lua_State *L)
         {"hash", hash},       {"figures", figures}, {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"new", new}, {"decode", decode}, {"body", body}, {"key", key}, {NULL, NULL}};
+        {"new", new}, {"decode", decode},       {"body", body},
+        {"key", key}, {"mutant", switch_mutant}, {NULL, NULL},
+    };
     luaL_newmetatable(L, SESSIONS_TYPE);
     luaL_newlib(L, methods);
     lua_setfield(L, -2, "__index");

@@ -208,10 +208,14 @@ static void answer_success(struct raft *raft)
 }
 
 /* The hint: our last entry that could still be the leader's, for the terms of its log do not exceed
- * prev_term there. So the leader goes back term by term, not entry by entry. */
+ * prev_term there. So the leader goes back term by term, not entry by entry.
+ *
+ * The answer speaks of the present term. A round of a former one means nothing in that: its leader
+ * may have been restarted, lead again, and count its rounds from the beginning. */
 static void answer_failure(struct raft *raft, const struct raft_message *request)
 {
     const struct raft_append *append = &request->append;
+    bool present = request->term == raft->hard_state.term;
     raft_index maybe = raft_log_last_at_most(&raft->log, append->prev_index, append->prev_term);
     struct raft_message message = raft_message_to(raft, RAFT_APPEND_RESULT, &request->from);
     message.append_result = (struct raft_append_result){
@@ -220,7 +224,7 @@ static void answer_failure(struct raft *raft, const struct raft_message *request
         .last_index = raft->log.last_index,
         .conflict_term = raft_log_term_at(&raft->log, maybe),
         .conflict_index = maybe + 1,
-        .round = append->round,
+        .round = present || FAULT(OLD_ROUND_ECHOED) ? append->round : 0,
     };
     raft_gate_hold(raft, &message);
 }

@@ -34,6 +34,7 @@ bool raft_caught_up(const struct raft *raft, const struct raft_peer *peer)
     const struct raft_catch_up *catch_up = &peer->catch_up;
     uint64_t limit_us = raft->settings.election_timeout_us;
     bool lacks_nothing = peer->match == raft->log.last_index;
+    if (peer->forgot) return false;
     if (catch_up->rounds == 0 || (catch_up->round_us >= limit_us && !lacks_nothing)) return false;
     if (catch_up->target != 0 && raft->now_us - catch_up->began_us >= limit_us) return false;
     return raft->now_us - peer->contact_us < limit_us; /* with a round done, it has answered */

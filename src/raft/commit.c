@@ -53,6 +53,6 @@ static raft_index durable_at(void *context, const struct raft_id *id)
     if (raft_is_self(raft, id)) {
         return FAULT(UNWRITTEN_COUNTED) ? raft->log.last_index : raft->gate.durable.index;
     }
-    const struct raft_peer *peer = raft_peers_find(&raft->peers, id);
+    const struct raft_peer *peer = raft_peers_counted(&raft->peers, id);
     return peer ? peer->match : 0;
 }

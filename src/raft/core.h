@@ -201,12 +201,17 @@ void raft_ack_durable(struct raft *raft); /* after PERSISTED */
 /* ---- result.c, send.c: the leader ---- */
 enum error_code raft_receive_append_result(struct raft *raft, const struct raft_message *message,
                                            struct error *error);
+void raft_matched(struct raft *raft, struct raft_peer *peer, raft_index match); /* durable there */
 void raft_replicate(struct raft *raft); /* sends what every peer may be sent */
 enum error_code raft_log_was_read(struct raft *raft, const struct raft_event *event,
                                   struct error *error);
 enum error_code raft_unreachable(struct raft *raft, const struct raft_event *event,
                                  struct error *error);
 void raft_speak_to_all(struct raft *raft); /* a heartbeat to everyone at the end of this step */
+
+/* ---- forgot.c: followers that lose what they acknowledged ---- */
+void raft_notice_loss(struct raft *raft, struct raft_peer *peer,
+                      const struct raft_append_result *result);
 
 /* ---- snapshot.c: those of one's own ---- */
 void raft_snapshots_load(struct raft *raft, const struct raft_snapshot_meta *meta); /* at START */

@@ -58,7 +58,7 @@ void raft_advance_handover(struct raft *raft)
     struct raft_handover *handover = &raft->handover;
     if (raft->role != RAFT_LEADER || !raft_handing_over(raft)) return;
     const struct raft_peer *peer = raft_peers_find(&raft->peers, &handover->target);
-    if (!peer || !raft_configuration_stays_voter(raft_effective(raft), &peer->id)) {
+    if (!peer || peer->forgot || !raft_configuration_stays_voter(raft_effective(raft), &peer->id)) {
         abandon(raft);
         return;
     }
@@ -121,6 +121,10 @@ static enum error_code choose(const struct raft *raft, const struct raft_id *wan
         if (!peer || !GUARD(TRANSFER_TO_LEARNER, voter)) {
             return error_set(error, ERROR_NOT_FOUND, "%s is no other voter", wanted->text);
         }
+        if (peer->forgot) {
+            return error_set(error, ERROR_UNAVAILABLE,
+                             "%s has lost entries that it acknowledged: remove it", wanted->text);
+        }
     }
     *target = peer->id;
     return ERROR_OK;
@@ -150,7 +154,9 @@ static bool better(const struct raft *raft, const struct raft_peer *a, const str
 
 static bool reachable(const struct raft *raft, const struct raft_peer *peer)
 {
-    if (!raft_configuration_stays_voter(raft_effective(raft), &peer->id)) return false;
+    if (peer->forgot || !raft_configuration_stays_voter(raft_effective(raft), &peer->id)) {
+        return false;
+    }
     return peer->contact_us != 0 &&
            raft->now_us - peer->contact_us < raft->settings.election_timeout_us;
 }

@@ -46,7 +46,7 @@ static uint64_t answered_word(void *context, const struct raft_id *id)
 {
     const struct raft *raft = context;
     if (raft_is_self(raft, id)) return raft->now_us;
-    const struct raft_peer *peer = raft_peers_find(&raft->peers, id);
+    const struct raft_peer *peer = raft_peers_counted(&raft->peers, id);
     return peer ? peer->lease_us : 0;
 }
 

@@ -71,6 +71,12 @@ struct raft_peer *raft_peers_find(const struct raft_peers *peers, const struct r
     return NULL;
 }
 
+const struct raft_peer *raft_peers_counted(const struct raft_peers *peers, const struct raft_id *id)
+{
+    const struct raft_peer *peer = raft_peers_find(peers, id);
+    return peer && !peer->forgot ? peer : NULL;
+}
+
 void raft_peers_reset(struct raft_peers *peers, raft_index next)
 {
     for (size_t i = 0; i < peers->count; i++) {
@@ -85,6 +91,7 @@ void raft_peers_reset(struct raft_peers *peers, raft_index next)
         peer->lease_us = 0;
         peer->catch_up = (struct raft_catch_up){0};
         peer->returning = false;
+        peer->forgot = false;
         raft_peer_probe(peer, next);
     }
 }

@@ -55,6 +55,9 @@ struct raft_peer {
 
     enum raft_progress progress;
     raft_index match; /* durable there, and ours */
+    uint64_t match_round; /* the newest heartbeat round when it last moved up */
+    bool forgot;    /* it has lost what it acknowledged in this term: counts for nothing (forgot.c) */
+    uint64_t forgot_us; /* when that was found out */
     raft_index next;  /* the next entry to send: above match */
     bool paused;    /* probing: an append is out, or nothing is to be sent before it speaks again */
     bool speak;     /* is sent a heartbeat at the end of this step */
@@ -91,6 +94,8 @@ void raft_peers_follow(struct raft_peers *peers, const struct raft_configuration
 void raft_peers_drop_departed(struct raft_peers *peers, uint64_t until_us); /* whose time is over */
 struct raft_peer *raft_peers_find(const struct raft_peers *peers,
                                   const struct raft_id *id);      /* null: none */
+/* The same of one whose word counts: null for one that forgot, too. */
+const struct raft_peer *raft_peers_counted(const struct raft_peers *peers, const struct raft_id *id);
 void raft_peers_reset(struct raft_peers *peers, raft_index next); /* a term of leadership begins */
 
 void raft_peer_probe(struct raft_peer *peer, raft_index next);

@@ -168,6 +168,8 @@ enum raft_effect_type {
                                   be earlier than the last: a TIMER may find nothing to do and name the next one */
     RAFT_EFFECT_TRANSFER_FAILED, /* the target did not take over within an election timeout: this server leads on. That
                                   it did is seen by ROLE */
+    RAFT_EFFECT_FORGOT,        /* a follower has lost entries that it acknowledged in this term: somebody must be told.
+                                  Once for each in a term; no answer */
     RAFT_EFFECT_CHUNK_READ,    /* answer with CHUNK_READ: at least one byte, at most max_bytes */
     RAFT_EFFECT_CHUNK_WRITE,   /* answer with CHUNK_WRITTEN or SNAPSHOT_FAILED. Without bytes: keep what is there of
                                   this snapshot, drop what is there of any other, and say how much it is. Else the
@@ -207,6 +209,11 @@ struct raft_effect {
         } configuration;
         uint64_t deadline_us;
         struct raft_id target; /* TRANSFER_FAILED */
+        struct {
+            struct raft_id peer;
+            raft_index acknowledged; /* it had said that it holds so much */
+            raft_index last;         /* and says that its log ends there */
+        } forgot;
         struct {
             uint64_t token;
             struct raft_snapshot_meta snapshot; /* its configuration, and the bytes: valid until the next step */
@@ -271,6 +278,7 @@ struct raft_peer_status {
     uint64_t round_us;         /* how long the last one took */
     bool caught_up;            /* it took less than an election timeout, and the peer is heard of */
     bool stuck;                /* it lacks entries, and has taken none for several election timeouts */
+    bool forgot;               /* it has lost entries that it acknowledged in this term: its word counts no more */
     raft_index snapshot_index; /* of the snapshot that is on its way there; 0: none */
     uint64_t snapshot_offset;  /* bytes of it that are there */
     uint64_t snapshot_size;

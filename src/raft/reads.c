@@ -120,7 +120,7 @@ static uint64_t echoed(void *context, const struct raft_id *id)
 {
     const struct raft *raft = context;
     if (raft_is_self(raft, id)) return raft->reads.round;
-    const struct raft_peer *peer = raft_peers_find(&raft->peers, id);
+    const struct raft_peer *peer = raft_peers_counted(&raft->peers, id);
     return peer ? peer->round : 0;
 }
 

@@ -25,6 +25,7 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
     if (!peer || result->match > raft->log.last_index || result->round > raft->reads.round) {
         return ERROR_OK;
     }
+    raft_notice_loss(raft, peer, result);
     peer->contact_us = raft->now_us;
     peer->round = raft_most(peer->round, result->round);
     raft_lease_answered(raft, peer, result->round);
@@ -40,16 +41,21 @@ enum error_code raft_receive_append_result(struct raft *raft, const struct raft_
     return ERROR_OK;
 }
 
+void raft_matched(struct raft *raft, struct raft_peer *peer, raft_index match)
+{
+    if (match <= peer->match) return;
+    peer->match = match;
+    peer->match_round = raft->reads.round;
+    raft_catch_up_moved(raft, peer);
+}
+
 /* A probe becomes replication once something that it brought is durable there, or there is nothing
  * to bring. Before that, a follower that takes no entries (its disk is full) gets one append for
  * each heartbeat it answers, not a window of them. */
 static void succeeded(struct raft *raft, struct raft_peer *peer,
                       const struct raft_append_result *result)
 {
-    if (result->match > peer->match) {
-        peer->match = result->match;
-        raft_catch_up_moved(raft, peer);
-    }
+    raft_matched(raft, peer, result->match);
     if (peer->progress == RAFT_SNAPSHOT) {
         /* It has what only the snapshot held, however it came by it. */
         if (peer->match >= raft->log.base.index) raft_transfer_done(peer);

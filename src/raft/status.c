@@ -78,6 +78,7 @@ static void fill_peer(const struct raft *raft, const struct raft_peer *peer,
         .round_us = peer->catch_up.round_us,
         .caught_up = raft_caught_up(raft, peer),
         .stuck = raft_stuck(raft, peer),
+        .forgot = peer->forgot,
     };
     if (peer->progress != RAFT_SNAPSHOT) return;
     status->snapshot_index = peer->transfer.index;

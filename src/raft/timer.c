@@ -126,8 +126,9 @@ static uint64_t contact_with(void *context, const struct raft_id *id)
     const struct raft *raft = context;
     if (raft_is_self(raft, id)) return raft->now_us;
     const struct raft_peer *peer = raft_peers_find(&raft->peers, id);
-    return peer && peer->contact_us > raft->leader_since_us ? peer->contact_us
-                                                            : raft->leader_since_us;
+    if (!peer) return raft->leader_since_us;
+    uint64_t contact_us = peer->forgot ? peer->forgot_us : peer->contact_us;
+    return contact_us > raft->leader_since_us ? contact_us : raft->leader_since_us;
 }
 
 /* 0: none, only an event from outside can change anything. */

@@ -242,10 +242,7 @@ static void wanted(struct raft_transfer *transfer, uint64_t offset)
 static void installed(struct raft *raft, struct raft_peer *peer, raft_index match)
 {
     if (peer->progress != RAFT_SNAPSHOT) return;
-    if (match > peer->match) {
-        peer->match = match;
-        raft_catch_up_moved(raft, peer);
-    }
+    raft_matched(raft, peer, match);
     if (peer->match < raft->log.base.index) return;
     raft_transfer_done(peer);
     raft_advance_commit(raft);

@@ -95,6 +95,7 @@ void agreement_check_end(struct sim *sim)
         bool member = !node->wiped && configuration_names(now, node);
         if (node->host) check_status(node, member);
         if (!member) continue;
+        once_check_end(node);
         struct buffer *out = reference ? &other : &first;
         buffer_clear(out);
         node->machine.inner.encode(node->machine.inner.context, out);

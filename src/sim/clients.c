@@ -4,6 +4,9 @@
  *
  * A request travels in an envelope with the operation's number, which the watched machine takes off: so every command
  * applied and every query run is known to belong to one operation, whatever the app, even where bodies are equal.
+ *
+ * Some clients have several requests under way and ask again (regulars.c). Then an operation is several attempts, each
+ * a request with a ticket of its own; what is known of the operation stands with the first one.
  */
 #include "sim/internal.h"
 
@@ -15,8 +18,14 @@
 #include <string.h>
 
 static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigned client,
-                             unsigned node);
+                             unsigned node, const struct sim_call *call);
+static void leave_out(struct sim *sim, uint64_t number);
+static void plain_turn(struct sim *sim, unsigned client, unsigned node);
+static struct slice proper(const struct sim_op *op);
+static struct sim_op *root_of(struct sim *sim, const struct sim_op *op);
+static void push_turn(struct sim *sim, unsigned client, uint64_t delay_us);
 static void submit_later(struct sim *sim, uint64_t number, uint64_t delay_us);
+static void lose(struct sim_node *node, uint64_t number);
 static bool serves(const struct sim_node *node);
 static void choose_node(struct sim *sim, unsigned client);
 static void next_later(struct sim *sim, unsigned client);
@@ -25,11 +34,13 @@ static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
 static void tell_workload(struct sim *sim, const struct sim_op *op, const struct reply *reply,
                           raft_index shown);
 static void count_outcome(struct sim *sim, const struct sim_op *op);
+static const char *kind_text(const struct sim_op *op);
 static void look_at_state(struct sim_node *node, raft_index index);
 static void record_op(struct sim *sim, enum sim_moment_kind kind, uint64_t number);
 
 void clients_begin(struct sim *sim)
 {
+    regulars_begin(sim);
     for (unsigned client = 0; client < sim->plan.clients; client++) {
         sim->clients.target[client] = (unsigned)draw(sim, STREAM_CLIENTS, sim->plan.founders);
         next_later(sim, client);
@@ -64,6 +75,8 @@ void clients_end(struct sim *sim)
 void clients_deinit(struct sim *sim)
 {
     for (unsigned key = 0; key < SIM_KEYS; key++) memory_free(sim->clients.history[key].items);
+    regulars_deinit(sim);
+    once_deinit(sim);
     memory_free(sim->clients.ops);
     buffer_deinit(&sim->clients.body);
     buffer_deinit(&sim->clients.state);
@@ -74,7 +87,7 @@ void clients_deinit(struct sim *sim)
 /* By hand: it arrives at once. */
 uint64_t clients_ask(struct sim *sim, unsigned node, const struct sim_ask *ask)
 {
-    op_new(sim, ask, 0, node);
+    op_new(sim, ask, 0, node, NULL);
     submit_later(sim, sim->clients.count, 0);
     return sim->clients.count;
 }
@@ -84,31 +97,74 @@ void clients_on_client(struct sim *sim, struct sim_event *event)
     struct sim_clients *clients = &sim->clients;
     unsigned client = (unsigned)event->number;
     clients->scheduled[client] = false;
-    if (clients->quiet || clients->waits_for[client]) return;
+    bool regular = regulars_has(sim, client);
+    if (clients->quiet || (clients->waits_for[client] && !regular)) return;
     if (sim->phase != PHASE_SAFETY && client >= 2)
         return; /* progress is asked for, not throughput */
     bool elsewhere = chance(sim, STREAM_CLIENTS, 300) ||
                      !serves(&sim->nodes[clients->target[client]]);
     if (elsewhere || !node_up(&sim->nodes[clients->target[client]])) choose_node(sim, client);
     struct sim_node *node = &sim->nodes[clients->target[client]];
+    uint64_t pause_us = 0;
+    bool up = node_up(node); /* else the connection is refused */
+    if (!regular && up) {
+        plain_turn(sim, client, node->number);
+        return;
+    }
+    /* A regular asks plainly, too, and so there is always progress; it goes on while it waits. */
+    bool plainly = regular && chance(sim, STREAM_ONCE, sim->phase == PHASE_SAFETY ? 200 : 700);
+    if (up && plainly && !clients->waits_for[client])
+        plain_turn(sim, client, node->number);
+    else if (up && !plainly)
+        pause_us = regulars_turn(sim, client, node->number);
+    if (pause_us > 0)
+        push_turn(sim, client, pause_us);
+    else
+        next_later(sim, client);
+}
+
+static void plain_turn(struct sim *sim, unsigned client, unsigned node)
+{
     struct sim_ask ask = {0};
-    if (!node_up(node) || !workload_next(sim, client, &ask)) { /* the connection is refused */
+    if (!workload_next(sim, client, &ask)) {
         next_later(sim, client);
         return;
     }
-    struct sim_op *op = op_new(sim, &ask, client, node->number);
+    sim->clients.waits_for[client] = clients_send(sim, &ask, client, node, NULL);
+    clients_dispatch(sim, sim->clients.waits_for[client]);
+}
+
+uint64_t clients_send(struct sim *sim, const struct sim_ask *ask, unsigned client, unsigned node,
+                      const struct sim_call *call)
+{
+    op_new(sim, ask, client, node, call);
+    return sim->clients.count;
+}
+
+/* Unless it is left out of the run. */
+void clients_dispatch(struct sim *sim, uint64_t number)
+{
     const struct sim_trim *trim = &sim->options.trim;
-    clients->waits_for[client] = clients->count;
-    if (sim->phase == PHASE_SAFETY && trim_leaves_out(trim->asks, trim->ask_count, trim->only_asks, clients->count)) {
-        op->outcome = OUTCOME_DEFINITE;
-        memory_free(op->body);
-        op->body = NULL;
-        clients->pending--;
-        clients->waits_for[client] = 0;
-        next_later(sim, client);
+    if (sim->phase == PHASE_SAFETY && trim_leaves_out(trim->asks, trim->ask_count, trim->only_asks, number))
+        leave_out(sim, number);
+    else
+        submit_later(sim, number, draw_between(sim, STREAM_CLIENTS, 10, 500));
+}
+
+static void leave_out(struct sim *sim, uint64_t number)
+{
+    struct sim_op *op = &sim->clients.ops[number - 1];
+    op->outcome = OUTCOME_DEFINITE;
+    root_of(sim, op)->hopeful--;
+    memory_free(op->body);
+    op->body = NULL;
+    sim->clients.pending--;
+    if (op->regular) {
+        regulars_settled(sim, number, OUTCOME_DEFINITE, NULL);
         return;
     }
-    submit_later(sim, clients->count, draw_between(sim, STREAM_CLIENTS, 10, 500));
+    sim->clients.waits_for[op->client] = 0;
+    next_later(sim, op->client);
 }
 
 void clients_on_submit(struct sim *sim, struct sim_event *event)
@@ -123,17 +179,22 @@ void clients_on_submit(struct sim *sim, struct sim_event *event)
     struct request request = {
         .kind = op->kind,
         .consistency = op->consistency,
+        .session = op->regular ? op->once.session : 0,
+        .sequence = op->regular ? op->once.sequence : 0,
         .timeout_ms = op->timeout_ms,
         .body = slice_of(op->body, op->body_size),
     };
     trace_event(sim, TRACE_SUBMIT, node->number, event->number, op->body_hash);
-    TRACE(sim, node, "client %u asks %" PRIu64 ": %s%s, floor %" PRIu64, op->client, event->number,
-          op->kind == REQUEST_COMMAND ? "command" : "query",
+    TRACE(sim, node, "client %u asks %" PRIu64 ": %s%s, floor %" PRIu64, op->client, event->number, kind_text(op),
           op->consistency == CONSISTENCY_STALE   ? ", stale"
           : op->consistency == CONSISTENCY_LEASE ? ", lease"
                                                  : "",
           op->floor);
-    op->submitted = true;
+    if (op->regular && op->once.session) {
+        TRACE(sim, node, "... operation %" PRIu32 " in session %" PRIx64 ", number %" PRIx64, op->first,
+              op->once.session, op->once.sequence);
+    }
+    op->submitted = root_of(sim, op)->submitted = true;
     record_op(sim, MOMENT_ask, event->number);
     uint64_t patience = (uint64_t)op->timeout_ms * 1100 + sim->plan.election_us + 100000;
     op->due_us = node_clock_us(node) + patience;
@@ -215,31 +276,38 @@ void clients_node_died(struct sim_node *node)
 {
     struct sim *sim = node->sim;
     size_t waiting = sim->options.manual ? sim->clients.count : sim->plan.clients;
+    once_look(node); /* what it applied in its last call others may be told of yet */
     for (size_t i = 0; i < waiting; i++) {
-        uint64_t number = sim->options.manual ? i + 1 : sim->clients.waits_for[i];
-        if (number == 0) continue;
-        const struct sim_op *op = &sim->clients.ops[number - 1];
-        if (op->node == node->number && op->outcome == OUTCOME_PENDING)
-            settle(sim, number, OUTCOME_UNKNOWN, NULL, 0);
+        lose(node, sim->options.manual ? i + 1 : sim->clients.waits_for[i]);
+        if (sim->options.manual || !regulars_has(sim, (unsigned)i)) continue;
+        for (unsigned place = 0; place < SIM_TICKETS; place++) lose(node, regulars_ticket(sim, (unsigned)i, place));
     }
 }
 
-void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body)
+static void lose(struct sim_node *node, uint64_t number)
+{
+    const struct sim_op *op = clients_find(node->sim, number);
+    if (op && op->node == node->number && op->outcome == OUTCOME_PENDING)
+        settle(node->sim, number, OUTCOME_UNKNOWN, NULL, 0);
+}
+
+void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body, bool lawful)
 {
     struct sim *sim = node->sim;
     struct sim_op *op = clients_find(sim, number);
-    if (!op || op->kind != REQUEST_COMMAND || !op->submitted ||
+    bool command = op && (op->kind == REQUEST_COMMAND || op->kind == REQUEST_KEYED) && op->first == number;
+    if (!command || !op->submitted ||
         op->body_hash != hash_bytes(body.data, body.size)) {
         violate(sim, NULL, "command_asked", "index %" PRIu64 " applies a command nobody asked for",
                 index);
         return;
     }
-    if (op->applied) {
+    if (op->applied && !(op->kind == REQUEST_KEYED && lawful)) { /* it may be once its key is forgotten */
         violate(sim, NULL, "command_once",
                 "command %" PRIu64 " is applied at %" PRIu64 " and at %" PRIu64, number,
                 op->applied, index);
     }
-    if (op->outcome == OUTCOME_DEFINITE) {
+    if (op->hopeful == 0) {
         violate(sim, NULL, "definite_means_never",
                 "command %" PRIu64 " is applied at %" PRIu64
                 "; its client was told it was not done",
@@ -272,8 +340,9 @@ void clients_check_end(struct sim *sim)
 {
     for (size_t i = 0; i < sim->clients.count; i++) {
         const struct sim_op *op = &sim->clients.ops[i];
-        if (op->kind != REQUEST_COMMAND || op->outcome != OUTCOME_ANSWERED) continue;
-        if (op->applied == 0 || sim->ledger.records[op->applied].number != i + 1) {
+        if ((op->kind != REQUEST_COMMAND && op->kind != REQUEST_KEYED) || op->outcome != OUTCOME_ANSWERED) continue;
+        raft_index applied = root_of(sim, op)->applied;
+        if (applied == 0 || sim->ledger.records[applied].number != op->first) {
             violate(sim, NULL, "nothing_lost",
                     "command %zu was acknowledged and is not in the state", i + 1);
         }
@@ -315,7 +384,7 @@ static void choose_node(struct sim *sim, unsigned client)
 }
 
 static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigned client,
-                             unsigned node)
+                             unsigned node, const struct sim_call *call)
 {
     struct sim_clients *clients = &sim->clients;
     if (clients->count == clients->capacity) {
@@ -325,24 +394,51 @@ static struct sim_op *op_new(struct sim *sim, const struct sim_ask *ask, unsigne
     uint64_t election_ms = sim->plan.election_us / 1000;
     uint64_t timeout_ms = draw_between(sim, STREAM_CLIENTS, election_ms, election_ms * 8);
     struct sim_op *op = &clients->ops[clients->count++];
+    size_t envelope = ask->kind == REQUEST_SESSION ? 0 : SIM_ENVELOPE; /* the host reads those itself */
+    uint64_t first = call && call->first ? call->first : clients->count;
     *op = (struct sim_op){
+        .first = (uint32_t)first,
+        .regular = call != NULL,
         .kind = ask->kind,
         .consistency = ask->kind == REQUEST_QUERY ? ask->consistency : CONSISTENCY_LINEARIZABLE,
         .node = node,
         .client = client,
         .lifetime = sim->nodes[node].lifetime,
-        .key = clients->drawn_key,
+        .key = first < clients->count ? clients->ops[first - 1].key : clients->drawn_key,
         .timeout_ms = ask->timeout_ms ? ask->timeout_ms : (uint32_t)timeout_ms,
         .invoked_us = sim->world.now_us,
-        .body = memory_alloc(SIM_ENVELOPE + ask->body.size),
-        .body_size = SIM_ENVELOPE + ask->body.size,
+        .body = memory_alloc(envelope + ask->body.size),
+        .body_size = envelope + ask->body.size,
         .body_hash = hash_bytes(ask->body.data, ask->body.size),
         .floor = clients->floor,
     };
-    put_u64(op->body, clients->count);
-    memcpy(op->body + SIM_ENVELOPE, ask->body.data, ask->body.size);
+    uint64_t acknowledged;
+    if (call) {
+        op->once.session = call->session;
+        op->once.sequence = call->sequence;
+        op->once.place = call->place;
+    }
+    if (envelope > 0)
+        put_u64(op->body, first);
+    else
+        session_body_read(ask->body, &op->once.action, &acknowledged);
+    memcpy(op->body + envelope, ask->body.data, ask->body.size);
+    clients->ops[first - 1].hopeful++;
     clients->pending++;
     return op;
+}
+
+/* The body proper. */
+static struct slice proper(const struct sim_op *op)
+{
+    size_t envelope = op->kind == REQUEST_SESSION ? 0 : SIM_ENVELOPE;
+    return slice_of(op->body + envelope, op->body_size - envelope);
+}
+
+/* Where what is known of its operation stands. */
+static struct sim_op *root_of(struct sim *sim, const struct sim_op *op)
+{
+    return &sim->clients.ops[op->first - 1];
 }
 
 static void submit_later(struct sim *sim, uint64_t number, uint64_t delay_us)
@@ -356,9 +452,13 @@ static void submit_later(struct sim *sim, uint64_t number, uint64_t delay_us)
 static void next_later(struct sim *sim, unsigned client)
 {
     if (sim->options.manual || sim->clients.scheduled[client]) return;
+    push_turn(sim, client, draw(sim, STREAM_CLIENTS, sim->plan.think_most_us + 1));
+}
+
+static void push_turn(struct sim *sim, unsigned client, uint64_t delay_us)
+{
     sim->clients.scheduled[client] = true;
-    uint64_t think = draw(sim, STREAM_CLIENTS, sim->plan.think_most_us + 1);
-    world_push(&sim->world, think, EVENT_CLIENT, 0)->number = client;
+    world_push(&sim->world, delay_us, EVENT_CLIENT, 0)->number = client;
 }
 
 static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
@@ -368,6 +468,7 @@ static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
     struct sim_op *op = &clients->ops[number - 1];
     assert(op->outcome == OUTCOME_PENDING && outcome != OUTCOME_PENDING);
     op->outcome = outcome;
+    if (outcome == OUTCOME_DEFINITE) root_of(sim, op)->hopeful--;
     clients->pending--;
     record_op(sim, MOMENT_settle, number);
     if (!sim->options.manual && clients->waits_for[op->client] == number) {
@@ -378,6 +479,7 @@ static void settle(struct sim *sim, uint64_t number, enum sim_outcome outcome,
     if (sim->options.workload) tell_workload(sim, op, reply, shown);
     memory_free(op->body);
     op->body = NULL;
+    if (op->regular) regulars_settled(sim, number, outcome, reply);
 }
 
 static void tell_workload(struct sim *sim, const struct sim_op *op, const struct reply *reply,
@@ -389,7 +491,7 @@ static void tell_workload(struct sim *sim, const struct sim_op *op, const struct
         .node = op->node,
         .kind = op->kind,
         .consistency = op->consistency,
-        .body = slice_of(op->body + SIM_ENVELOPE, op->body_size - SIM_ENVELOPE),
+        .body = proper(op),
         .outcome = op->outcome,
         .code = reply ? reply->code : ERROR_OK,
         .reply = reply ? reply->body : slice_of(NULL, 0),
@@ -403,8 +505,7 @@ static void tell_workload(struct sim *sim, const struct sim_op *op, const struct
 static void record_op(struct sim *sim, enum sim_moment_kind kind, uint64_t number)
 {
     const struct sim_op *op = &sim->clients.ops[number - 1];
-    struct slice body = slice_of(op->body + SIM_ENVELOPE, op->body_size - SIM_ENVELOPE);
-    record_request(&sim->nodes[op->node], kind, number, kind == MOMENT_ask ? body : (struct slice){0},
+    record_request(&sim->nodes[op->node], kind, number, kind == MOMENT_ask ? proper(op) : (struct slice){0},
                    &(struct sim_moment_request){.client = op->client,
                                                 .kind = op->kind,
                                                 .consistency = op->consistency,
@@ -419,6 +520,8 @@ static void count_outcome(struct sim *sim, const struct sim_op *op)
     if (op->kind == REQUEST_QUERY) {
         (*(answered ? &coverage->queries_ok : &coverage->queries_failed))++;
         if (answered && op->consistency == CONSISTENCY_LEASE) coverage->lease_reads++;
+    } else if (op->kind == REQUEST_SESSION) {
+        coverage->session_requests_ok += answered;
     } else {
         (*(answered                          ? &coverage->commands_ok
            : op->outcome == OUTCOME_DEFINITE ? &coverage->commands_failed
@@ -429,6 +532,14 @@ static void count_outcome(struct sim *sim, const struct sim_op *op)
                   (sim->options.workload && op->consistency != CONSISTENCY_STALE);
     if (answered && counts && op->invoked_us >= sim->clients.phase_us)
         sim->clients.ok_since_phase++;
+}
+
+static const char *kind_text(const struct sim_op *op)
+{
+    return op->kind == REQUEST_QUERY     ? "query"
+           : op->kind == REQUEST_SESSION ? "a session"
+           : op->kind == REQUEST_KEYED   ? "command under a key"
+                                         : "command";
 }
 
 static void look_at_state(struct sim_node *node, raft_index index)

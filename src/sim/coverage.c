@@ -45,7 +45,8 @@ enum {
     CELLS_SITUATION = CELLS_PROGRESS + PROGRESSES * WINDOWS,
     CELLS_FAULT = CELLS_SITUATION + (RAFT_LEADER + 1) * CONFIGURATIONS * LOGS,
     CELLS_ORDER = CELLS_FAULT + FAULTS * 2,
-    CELLS = CELLS_ORDER + ACTIONS * ORDER_OUTCOMES
+    CELLS_ONCE = CELLS_ORDER + ACTIONS * ORDER_OUTCOMES,
+    CELLS = CELLS_ONCE + 2 * ONCE_VERDICTS
 };
 _Static_assert(CELLS <= SIM_CELLS, "sim.h: SIM_CELLS");
 
@@ -91,6 +92,13 @@ void cover_order(struct sim *sim, const struct sim_order *order)
     sim->result->coverage.cells[CELLS_ORDER + order->action * ORDER_OUTCOMES + outcome]++;
 }
 
+void cover_once(struct sim *sim, bool keyed, enum once_verdict verdict)
+{
+    unsigned cell = CELLS_ONCE + verdict;
+    if (keyed) cell += ONCE_VERDICTS;
+    sim->result->coverage.cells[cell]++;
+}
+
 bool sim_cell_name(unsigned cell, char *name, size_t size, bool *expected)
 {
     static const char *const received[RECEIVED] = {
@@ -105,7 +113,16 @@ bool sim_cell_name(unsigned cell, char *name, size_t size, bool *expected)
                                                                "joint"};
     if (cell >= CELLS) return false;
     *expected = reachable(cell);
-    if (cell >= CELLS_ORDER) {
+    if (cell >= CELLS_ONCE) {
+        static const char *const verdicts[ONCE_VERDICTS] = {
+#define X(name, text) text,
+            ONCE_TABLE(X)
+#undef X
+        };
+        unsigned once = cell - CELLS_ONCE;
+        snprintf(name, size, "a command %s %s", once / ONCE_VERDICTS ? "under a key" : "in a session",
+                 verdicts[once % ONCE_VERDICTS]);
+    } else if (cell >= CELLS_ORDER) {
         static const char *const outcomes[ORDER_OUTCOMES] = {"is done", "is refused", "is not known to be done"};
         unsigned order = cell - CELLS_ORDER;
         snprintf(name, size, "an operator's %s %s", action_name((enum sim_action)(order / ORDER_OUTCOMES)),
@@ -179,6 +196,10 @@ static const char *role_text(unsigned role)
 
 static bool reachable(unsigned cell)
 {
+    if (cell >= CELLS_ONCE + ONCE_VERDICTS) { /* a key has no session, and does not say how old it is */
+        unsigned verdict = (cell - CELLS_ONCE) % ONCE_VERDICTS;
+        return verdict != ONCE_expired && verdict != ONCE_forgotten;
+    }
     if (cell >= CELLS_SITUATION) return true;
     if (cell >= CELLS_PROGRESS) { /* a probe is one message at a time, and not counted as under way; nor are chunks */
         unsigned peer = cell - CELLS_PROGRESS;

@@ -182,12 +182,17 @@ static void strike_clock_jump(struct sim *sim)
     says(sim, "%s by %.3f s", node->id.text, (double)node->wall_offset_ms / 1e3);
 }
 
-/* A monotonic clock never goes back, but how fast it goes is another matter: a quarter to four times. */
+/* A monotonic clock never goes back, but how fast it goes is another matter: a quarter to four times, or, where there
+ * are leases, anywhere within the bound that they are computed by. */
 static void strike_clock_rate(struct sim *sim)
 {
     struct sim_node *node = any_node(sim);
     uint64_t rate = draw_between(sim, STREAM_FAULTS, 250000, 1000000);
     if (chance(sim, STREAM_FAULTS, 500)) rate = 1000000000000 / rate;
+    if (sim->plan.settings.leases) {
+        uint64_t drift = sim->plan.settings.clock_drift_ppm;
+        rate = 1000000 - drift + draw(sim, STREAM_FAULTS, 2 * drift + 1);
+    }
     uint64_t length = elections(sim, 10);
     COVER(sim, clock_rates);
     says(sim, "%s goes %.2f times as fast for %.3f s", node->id.text, (double)rate / 1e6, (double)length / 1e6);

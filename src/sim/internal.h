@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "host/host.h"
+#include "sim/once.h"
 #include "sim/operators.h"
 #include "sim/record.h"
 #include "sim/sim.h"
@@ -64,6 +65,7 @@ enum sim_stream {
     STREAM_CLIENTS,
     STREAM_FAULTS,
     STREAM_SNAPSHOTS,
+    STREAM_ONCE, /* regulars and what they need */
     STREAMS
 };
 
@@ -180,6 +182,7 @@ struct sim_plan {
     unsigned queries, stale, lease, cancels; /* permille */
     size_t padding_most;
     unsigned large; /* permille of commands with a large padding */
+    struct sim_once_plan once; /* ... with sessions and keys */
     /* faults */
     uint64_t fault_least_us, fault_most_us;
     unsigned weight[FAULTS];
@@ -365,6 +368,7 @@ struct sim_machine {
     struct buffer image; /* of the C machine: bytes of a snapshot that is taken, or restored */
     size_t given;        /* of these, out */
     bool ended;          /* these are all */
+    size_t told_size;    /* of the reply given there */
     uint64_t time_ms;   /* its stamp */
 };
 
@@ -489,7 +493,9 @@ struct sim_showing {
 };
 #define SIM_SHOWINGS 4 /* the newest ones: a query is asked again when its leader is lost */
 
-struct sim_op { /* ticket and number are its place in the array + 1 */
+struct sim_op { /* an attempt: ticket and number are its place in the array + 1 */
+    uint32_t first;   /* the number of its operation, which is that of the first attempt */
+    uint32_t hopeful; /* of an operation: attempts that are not said to be certainly not done */
     enum request_kind kind;
     enum consistency consistency;
     enum sim_outcome outcome;
@@ -504,9 +510,13 @@ struct sim_op { /* ticket and number are its place in the array + 1 */
     uint64_t body_hash; /* of the body proper */
     raft_index floor;   /* everything acknowledged up to here happened before it */
     raft_index applied; /* a command: the index where it took effect; 0: nowhere yet */
-    struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
+    union {
+        struct sim_showing showings[SIM_SHOWINGS]; /* a query: a ring */
+        struct sim_regular_op once;                /* a regular's, which is none */
+    };
     unsigned showing;
-    bool submitted; /* it has reached its node */
+    bool submitted; /* it has reached its node; of an operation: one of its attempts has */
+    bool regular;   /* regulars.c is told what becomes of it */
 };
 
 struct sim_clients {
@@ -547,7 +557,8 @@ void clients_reply(struct sim_node *node, uint64_t ticket, const struct reply *r
 void clients_node_died(struct sim_node *node);
 void clients_check_end(struct sim *sim);
 /* A command takes effect at an index for the first time, on a node whose state is that after it. */
-void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body);
+void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body,
+                     bool lawful); /* by the rules of sessions and keys */
 /* A query is run for an operation. */
 void clients_queried(struct sim_node *node, uint64_t number, uint64_t reply_hash);
 struct sim_op *clients_find(struct sim *sim, uint64_t number); /* null: none */
@@ -589,7 +600,8 @@ struct sim_version { /* an entry seen at an index: one per term */
     uint64_t chain;
     uint64_t time_ms;
     uint8_t type;
-    uint32_t next; /* 0: none */
+    uint32_t next;  /* 0: none */
+    uint32_t claim; /* what it says of a session or key (once.c); 0: nothing */
 };
 
 struct sim_record {           /* all that is known of one index */
@@ -602,6 +614,8 @@ struct sim_record {           /* all that is known of one index */
     uint64_t state_hash, reply_hash, time_ms;
     uint64_t host_chain; /* host_applied's; 0: not seen */
     uint64_t host_state; /* ... and its hash of the state, where host_chain was seen */
+    bool skipped; /* a command that was not run: its session or key has answered it */
+    bool lawful;  /* one that was to be run */
 };
 
 struct sim_taken { /* a snapshot as somebody took it: everybody's of that index is the same */
@@ -643,7 +657,8 @@ struct sim_ballot *ledger_ballot(struct sim_ledger *ledger, unsigned node, raft_
 /* The one chain an entry of this index and term has; 0: not seen. */
 const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_index index,
                                          raft_term term);
-void ledger_add_version(struct sim_ledger *ledger, const struct raft_entry *entry);
+struct sim_version *ledger_add_version(struct sim_ledger *ledger,
+                                       const struct raft_entry *entry); /* until the next one is added */
 /* The term at an index of a core's log, or under what it has compacted away: that was committed. 0: not there. */
 raft_term ledger_term_of(const struct sim_ledger *ledger, const struct raft *raft, raft_index index);
 void ledger_set_log(const struct sim_ledger *ledger, struct sim_reign *reign, const struct raft *raft,
@@ -708,6 +723,8 @@ struct sim {
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_clients clients;
     struct sim_operators operators;
+    struct sim_once once;
+    struct sim_regular regulars[SIM_CLIENTS_MAX];
     struct sim_ledger ledger;
     struct sim_recorder recorder;
     struct buffer bundle;

@@ -342,6 +342,7 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
                 status->commit_index, node->disk.log.count);
     }
     node->watch.applied = applied.index;
+    if (sim->once.index < applied.index) once_look(node);
     struct sim_record *record = ledger_record(&sim->ledger, applied.index);
     if (record->host_chain == 0) {
         record->host_chain = applied.chain;
@@ -443,10 +444,12 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
                 "applies index %" PRIu64 " at %" PRIu64 " ms after %" PRIu64 " at %" PRIu64 " ms",
                 entry->index, entry->time_ms, node->machine.applied, node->machine.time_ms);
     }
+    once_look(node); /* which says what was not to be run */
+    record = ledger_record(&sim->ledger, entry->index);
     for (raft_index index = node->machine.applied + 1; index <= entry->index; index++) {
         const struct sim_version *version =
             ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index));
-        bool command = version && version->type == RAFT_COMMAND;
+        bool command = version && version->type == RAFT_COMMAND && !sim->ledger.records[index].skipped;
         if (!version || command != (index == entry->index)) {
             violate(sim, node, "apply_gapless",
                     "applies %" PRIu64 " behind %" PRIu64 "; index %" PRIu64 " is %sa command",
@@ -466,7 +469,9 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
         record->reply_hash = reply_hash;
         record->time_ms = entry->time_ms;
         if (entry->index > sim->ledger.applied) sim->ledger.applied = entry->index;
-        clients_applied(node, entry->index, number, body);
+        bool lawful = once_run(node, entry->index, node->machine.told_size);
+        clients_applied(node, entry->index, number, body, lawful);
+        record = ledger_record(&sim->ledger, entry->index);
     }
     if (record->applied_term != entry->term || record->number != number ||
         record->state_hash != state_hash || record->reply_hash != reply_hash ||

@@ -6,6 +6,9 @@
  * needed: an answered command must stand in that history with that very reply, a query's answer must be what the
  * machine gave on some node for that operation, and both must lie at or behind everything that any request finished
  * earlier has shown (its `floor`). What is said to be certainly not done must never stand in it.
+ *
+ * An operation that is asked again is one command from its first attempt on: every answer to any attempt is the one
+ * reply, and it is certainly not done once each attempt is said not to be.
  */
 #include "sim/internal.h"
 
@@ -41,10 +44,15 @@ enum sim_outcome judge_reply(struct sim_node *node, struct sim_op *op, uint64_t 
         judge_error(node, op, reply);
         return error_is_definite(reply->code) ? OUTCOME_DEFINITE : OUTCOME_UNKNOWN;
     }
+    if (op->kind == REQUEST_SESSION) {
+        once_judge_session(node, op, number, reply);
+        return OUTCOME_ANSWERED;
+    }
     uint64_t hash = machine_reply_hash(reply->code, reply->body);
-    bool sound = op->kind == REQUEST_COMMAND ? judge_command(node, op, number, hash, shown)
-                                             : judge_query(node, op, number, hash, shown);
-    if (sound && !node->sim->options.workload) workload_judge(node, op, number, reply, *shown);
+    const struct sim_op *root = &node->sim->clients.ops[op->first - 1];
+    bool sound = op->kind == REQUEST_QUERY ? judge_query(node, op, number, hash, shown)
+                                           : judge_command(node, root, op->first, hash, shown);
+    if (sound && !node->sim->options.workload) workload_judge(node, root, op->first, reply, *shown);
     return OUTCOME_ANSWERED;
 }
 
@@ -116,13 +124,19 @@ static void judge_error(struct sim_node *node, const struct sim_op *op, const st
     case ERROR_WIPED:
     case ERROR_IO:
         break;
+    case ERROR_SESSION_EXPIRED:
+    case ERROR_FORGOTTEN:
+    case ERROR_REUSED:
+        once_judge_refusal(node, op, reply);
+        break;
     default:
         violate(sim, node, "reply_sound", "a sound request is answered %s",
                 error_name(reply->code));
     }
-    if (error_is_definite(reply->code) && op->applied) {
+    const struct sim_op *root = &sim->clients.ops[op->first - 1];
+    if (error_is_definite(reply->code) && root->applied && root->hopeful == 1) { /* which is this attempt */
         violate(sim, node, "definite_means_never",
-                "a command applied at %" PRIu64 " is answered %s", op->applied,
+                "a command applied at %" PRIu64 " is answered %s", root->applied,
                 error_name(reply->code));
     }
 }

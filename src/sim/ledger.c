@@ -56,7 +56,7 @@ const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_i
     return at == 0 ? NULL : &ledger->versions[at - 1];
 }
 
-void ledger_add_version(struct sim_ledger *ledger, const struct raft_entry *entry)
+struct sim_version *ledger_add_version(struct sim_ledger *ledger, const struct raft_entry *entry)
 {
     struct sim_record *record = ledger_record(ledger, entry->index);
     ledger->versions = grow(ledger->versions, &ledger->version_count, &ledger->version_capacity,
@@ -67,6 +67,7 @@ void ledger_add_version(struct sim_ledger *ledger, const struct raft_entry *entr
                                                                        .type = entry->type,
                                                                        .next = record->versions};
     record->versions = (uint32_t)ledger->version_count;
+    return &ledger->versions[ledger->version_count - 1];
 }
 
 /* A core knows the terms of its log and of the entry before it. */

@@ -60,6 +60,7 @@ static enum error_code watch_apply(void *context, const struct machine_entry *en
     enum error_code code = machine->inner.apply(machine->inner.context, entry, body, reply);
     if (machine->fsm && fsm_exhausted(machine->fsm)) return code; /* no result: the host must stop the node */
     struct slice told = slice_of(reply->data + before, reply->size - before);
+    machine->told_size = told.size;
     check_apply(machine->node, entry, number, body, machine_reply_hash(code, told),
                 machine->inner.hash(machine->inner.context));
     machine->applied = entry->index;

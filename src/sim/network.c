@@ -403,7 +403,7 @@ static void trace_packet(struct sim *sim, const struct sim_packet *packet, bool 
     TRACE(sim, sent ? from : to, "%s %s %s ticket %" PRIu64 ": %s",
           sent ? "sends to" : "receives from", sent ? to->id.text : from->id.text,
           forward ? "forward" : "reply", packet->ticket,
-          forward ? (packet->request.kind == REQUEST_COMMAND ? "command" : "query")
+          forward ? (packet->request.kind == REQUEST_QUERY ? "query" : "command")
                   : error_name(packet->reply.code));
 }
 

@@ -18,14 +18,16 @@ static void draw_disk_and_nodes(struct sim *sim);
 static void draw_leases(struct sim *sim);
 static void draw_clients(struct sim *sim);
 static void draw_faults(struct sim *sim, bool operated);
+static void draw_once(struct sim *sim);
 static void (*const calms[SIM_CALMS])(struct sim_plan *plan);
 static uint64_t one_of(struct sim *sim, enum sim_stream stream, const uint64_t *choices, size_t count);
-#define ONE_FROM(sim, stream, ...)                           \
+#define ONE_OF_STREAM(sim, stream, ...)                      \
     one_of((sim), (stream), (const uint64_t[]){__VA_ARGS__}, \
            sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
-#define ONE_OF(sim, ...) ONE_FROM((sim), STREAM_PLAN, __VA_ARGS__)
+#define ONE_OF(sim, ...) ONE_OF_STREAM(sim, STREAM_PLAN, __VA_ARGS__)
 
 #define OPERATED 600 /* permille of the seeds: operators are at work */
+#define REGULARS 450 /* permille of the seeds: some clients have sessions or use keys */
 
 /* How often a fault is part of a seed (permille), and its weight at most when it is. */
 static const struct {
@@ -102,6 +104,7 @@ void plan_draw(struct sim *sim)
     plan->safety_us =
         plan->election_us * draw_between(sim, STREAM_PLAN, 20, ONE_OF(sim, 60, 150, 500));
     if (sim->options.safety_us) plan->safety_us = sim->options.safety_us;
+    draw_once(sim);
     for (unsigned calm = 0; calm < SIM_CALMS; calm++) {
         if (sim->options.trim.calm >> calm & 1) calms[calm](plan);
     }
@@ -148,13 +151,13 @@ static void draw_snapshots(struct sim *sim)
 {
     struct settings *settings = &sim->plan.settings;
     bool app = sim->options.bundle.size > 0;
-    settings->snapshot_log_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 500, 2000, 2000, 10000, 50000, NEVER, NEVER);
-    settings->trailing_entries = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 0, 1, 5, 20, 1000);
-    settings->trailing_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 0, 300, 2000, 67108864, 67108864);
-    settings->snapshot_chunk_bytes = ONE_FROM(sim, STREAM_SNAPSHOTS, 16, 100, 400, 262144) * (app ? 20 : 1);
-    sim->plan.snapshot_block = (uint32_t)ONE_FROM(sim, STREAM_SNAPSHOTS, 50, 300, 65536);
-    sim->plan.snapshot_step = (size_t)ONE_FROM(sim, STREAM_SNAPSHOTS, 8, 64, 64, 64, 1000);
-    settings->snapshot_window = ONE_FROM(sim, STREAM_SNAPSHOTS, 1, 2, 8);
+    settings->snapshot_log_bytes = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 1, 500, 2000, 2000, 10000, 50000, NEVER, NEVER);
+    settings->trailing_entries = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 0, 0, 1, 5, 20, 1000);
+    settings->trailing_bytes = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 0, 300, 2000, 67108864, 67108864);
+    settings->snapshot_chunk_bytes = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 16, 100, 400, 262144) * (app ? 20 : 1);
+    sim->plan.snapshot_block = (uint32_t)ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 50, 300, 65536);
+    sim->plan.snapshot_step = (size_t)ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 8, 64, 64, 64, 1000);
+    settings->snapshot_window = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 1, 2, 8);
 }
 
 static void draw_network(struct sim *sim)
@@ -214,6 +217,43 @@ static void draw_clients(struct sim *sim)
     plan->cancels = (unsigned)ONE_OF(sim, 0, 0, 20);
     plan->padding_most = (size_t)ONE_OF(sim, 0, 40, 200);
     plan->large = (unsigned)ONE_OF(sim, 0, 0, 30);
+}
+
+/* The limits of sessions and keys are shrunken to the least that INIT may say. A key has to live for much longer than a
+ * request may be late: what is asked again after it is forgotten is done again. An app's workload asks as it likes. */
+#define DRAW(sim, ...) ONE_OF_STREAM(sim, STREAM_ONCE, __VA_ARGS__)
+
+static void draw_once(struct sim *sim)
+{
+    struct sim_plan *plan = &sim->plan;
+    struct settings limits = plan->settings;
+    uint64_t election_ms = plan->election_us / 1000;
+    bool some = chance(sim, STREAM_ONCE, REGULARS) && !sim->options.workload && !sim->options.manual;
+    plan->once.regulars = (unsigned)DRAW(sim, 400, 800, 1000);
+    plan->once.by_key = (unsigned)DRAW(sim, 0, 300, 300, 1000);
+    plan->once.swallows = (unsigned)DRAW(sim, 0, 30, 150);
+    plan->once.pauses = (unsigned)DRAW(sim, 0, 10);
+    plan->once.calls_most = (unsigned)DRAW(sim, 1, 3, SIM_CALLS);
+    uint64_t lives_ms = election_ms * DRAW(sim, 10, 20, 60);
+    bool short_lived = DRAW(sim, 0, 1, 1);
+    if (short_lived) limits.session_timeout_ms = lives_ms > 1000 ? lives_ms : 1000;
+    limits.session_window = DRAW(sim, 1, 3, 8, limits.session_window);
+    limits.sessions_max = DRAW(sim, 2, limits.sessions_max, limits.sessions_max);
+    limits.session_bytes_max = DRAW(sim, 65536, limits.session_bytes_max);
+    uint64_t kept_ms = election_ms * DRAW(sim, 80, 160);
+    limits.idempotency_timeout_ms = DRAW(sim, limits.idempotency_timeout_ms, kept_ms > 1000 ? kept_ms : 1000);
+    limits.idempotency_keys_max = DRAW(sim, 10, 60, limits.idempotency_keys_max, limits.idempotency_keys_max);
+    limits.idempotency_bytes_max = DRAW(sim, 65536, limits.idempotency_bytes_max);
+    if (chance(sim, STREAM_ONCE, 100)) { /* some fill what there is room for with sessions */
+        plan->once.hoards = 600;
+        limits.session_bytes_max = 65536;
+        limits.sessions_max = plan->settings.sessions_max;
+    }
+    if (some)
+        plan->settings = limits;
+    else
+        plan->once.regulars = 0;
+    if (!short_lived) plan->once.pauses = 0;
 }
 
 static void draw_faults(struct sim *sim, bool operated)
@@ -283,6 +323,11 @@ static void calm_drift(struct sim_plan *plan)
 static void calm_cancels(struct sim_plan *plan)
 {
     plan->cancels = 0;
+}
+
+static void calm_regulars(struct sim_plan *plan)
+{
+    plan->once.regulars = 0;
 }
 
 /* The timeouts stay: they set the pace of the run. */

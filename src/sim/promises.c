@@ -13,6 +13,20 @@ static void check_request_vote(struct sim_node *node, const struct raft_message 
 static void check_vote(struct sim_node *node, const struct raft_message *message);
 static void check_append(struct sim_node *node, const struct raft_message *message);
 static void check_append_result(struct sim_node *node, const struct raft_message *message);
+static void check_echo(struct sim_node *node, const struct raft_message *message);
+/* Rounds begin anew with each of a leader's lives. What is echoed of a former one would confirm what this one has not
+ * asked yet. */
+static void check_echo(struct sim_node *node, const struct raft_message *message)
+{
+    const struct sim_node *leader = node_find(node->sim, &message->to);
+    const struct sim_watch *watch = &leader->watch;
+    if (!node_up(leader) || watch->role != RAFT_LEADER || watch->term != message->term) return;
+    if (message->append_result.round > watch->round) {
+        breach(node->sim, node, "echo_heard", "echoes round %" PRIu64 " to %s, which has begun %" PRIu64,
+               message->append_result.round, leader->id.text, watch->round);
+    }
+}
+
 static void promise(struct sim_node *node, raft_term term, const struct sim_node *candidate);
 static void check_pre_voted(struct sim_node *node, raft_term term);
 static bool is_quorum(struct sim_node *node, uint32_t bits);
@@ -76,7 +90,8 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
     const struct sim_version *version = ledger_version(&sim->ledger, entry->index, entry->term);
     if (!version) {
         check_role(node, RAFT_LEADER, entry->term);
-        ledger_add_version(&sim->ledger, entry);
+        struct sim_version *added = ledger_add_version(&sim->ledger, entry);
+        added->claim = once_claim(sim, entry);
         if (entry->type == RAFT_CONFIGURATION) configuration_seen(sim, entry);
         return;
     }
@@ -183,6 +198,7 @@ static void check_append_result(struct sim_node *node, const struct raft_message
 {
     struct sim *sim = node->sim;
     const struct raft_append_result *result = &message->append_result;
+    check_echo(node, message);
     if (!result->success) {
         COVER(sim, append_conflicts);
         return;

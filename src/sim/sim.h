@@ -90,7 +90,7 @@ struct sim_trim {
     X(drops) X(duplicates) X(late) X(resets) X(jitter) /* network: lost, doubled, late, cut in the hello, uneven */ \
     X(slow_writes) X(slow_reports) X(slow_turns)       /* disk and loop */ \
     X(drift)                                           /* clocks */ \
-    X(cancels)                                         /* clients */ \
+    X(cancels) X(regulars)                             /* clients: those that give up, those that do not */ \
     X(limits)                                          /* shrunken settings: the defaults instead */
 /* clang-format on */
 
@@ -158,6 +158,10 @@ struct sim_options {
     X(snapshot_offers) X(chunks) X(chunks_lost) X(snapshots_resumed) /* some of it was there */ X(compactions) \
     X(lost_tails) X(rots) X(rots_read) /* noticed by a running node */ X(wrecks) /* nodes that stay down for it */ \
     X(clock_rates) \
+    X(retries) X(retries_answered) X(retries_past_leader) /* who led at the first attempt has died */ \
+    X(kept_replies)     /* answered without being done again */ \
+    X(swallowed) X(told_expired) X(told_forgotten) X(told_reused) \
+    X(session_requests_ok) X(sessions_opened) X(sessions_expired) X(sessions_closed) X(keys) X(keys_forgotten) \
     /* of the real store only */ \
     X(store_crashes)       /* in the middle of a write or a checkpoint */ \
     X(store_failed_opens)  /* by a crash or an I/O error within */ \
@@ -170,8 +174,8 @@ struct sim_options {
 
 /* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers'
  * progress, role by configuration by log, faults by whether there was a leader, operators' orders by what
- * they were told. */
-#define SIM_CELLS 320
+ * they were told, commands in sessions and under keys by what their entries came to. */
+#define SIM_CELLS 340
 
 struct sim_coverage {
 #define X(name) uint64_t name;

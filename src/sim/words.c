@@ -18,18 +18,19 @@ static void write_items(struct mp_reader *reader, struct buffer *out, const stru
 static void write_string(struct slice string, struct buffer *out);
 static bool plain(struct slice string);
 
-/* [name, arguments] reads as a call: the name, then the arguments without their braces. */
+/* [name, arguments] reads as a call: the name, then the arguments without their braces. Of a session's requests some
+ * are a name alone. */
 void sim_body_text(struct slice body, struct buffer *out)
 {
     struct mp_reader reader = mp_reader_of(body), call = reader;
     uint32_t count;
     struct slice name;
-    bool is_call = mp_read_array(&call, &count) && count == 2 && mp_read_string(&call, &name);
+    bool is_call = mp_read_array(&call, &count) && (count == 1 || count == 2) && mp_read_string(&call, &name);
     struct buffer text = {0};
     if (is_call) {
         write_string(name, &text);
         buffer_append_byte(&text, ' ');
-        write_value(&call, &text, 0, true);
+        if (count == 2) write_value(&call, &text, 0, true);
         if (text.data[text.size - 1] == ' ') text.size--;
     } else if (body.size > 0) {
         write_value(&reader, &text, 0, true);

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 static void own_next(struct sim *sim, struct sim_ask *ask);
+static void own_ask(struct sim *sim, struct sim_ask *ask, bool query);
 static void judge_append(struct sim_node *node, const struct sim_op *op, uint64_t number,
                          struct slice body, raft_index shown);
 static void judge_get(struct sim_node *node, const struct sim_op *op, struct slice body);
@@ -29,8 +30,17 @@ bool workload_next(struct sim *sim, unsigned client, struct sim_ask *ask)
 /* The values are the operations' numbers: each is unique. */
 static void own_next(struct sim *sim, struct sim_ask *ask)
 {
+    own_ask(sim, ask, chance(sim, STREAM_CLIENTS, sim->plan.queries) || operators_hush(sim));
+}
+
+void workload_command(struct sim *sim, struct sim_ask *ask)
+{
+    own_ask(sim, ask, false);
+}
+
+static void own_ask(struct sim *sim, struct sim_ask *ask, bool query)
+{
     struct sim_clients *clients = &sim->clients;
-    bool query = chance(sim, STREAM_CLIENTS, sim->plan.queries) || operators_hush(sim);
     bool stale = chance(sim, STREAM_CLIENTS, sim->plan.stale);
     bool lease = chance(sim, STREAM_CLIENTS, sim->plan.lease);
     bool large = chance(sim, STREAM_CLIENTS, sim->plan.large);
@@ -67,7 +77,7 @@ void workload_judge(struct sim_node *node, const struct sim_op *op, uint64_t num
     if (reply->code != ERROR_OK) {
         violate(node->sim, node, "reply_sound", "a sound request is answered %s",
                 error_name(reply->code));
-    } else if (op->kind == REQUEST_COMMAND) {
+    } else if (op->kind != REQUEST_QUERY) {
         judge_append(node, op, number, reply->body, shown);
     } else {
         judge_get(node, op, reply->body);

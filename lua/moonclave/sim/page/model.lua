@@ -55,7 +55,8 @@ function read(i) {
       break;
     case "R":
       fields.client = row[j++];
-      fields.query = row[j++] === 1;
+      fields.asks = row[j++];
+      fields.query = fields.asks === 1;
       fields.consistency = row[j++];
       fields.outcome = row[j++];
       fields.invoked = row[j++];
@@ -144,7 +145,7 @@ const takers = {
   ask(i, t, fields) {
     clients = Math.max(clients, fields.client + 1);
     requests.set(fields.number, { number: fields.number, client: fields.client, node: fields.node, query: fields.query,
-      consistency: fields.consistency, text: fields.body || "", t0: fields.invoked, asked: t, t1: Infinity, outcome: 0,
+      asks: fields.asks, consistency: fields.consistency, text: fields.body || "", t0: fields.invoked, asked: t, t1: Infinity, outcome: 0,
       code: "", reply: "", i, end: -1 });
   },
   reply(i, t, fields) {

@@ -43,7 +43,8 @@ function way(fields) {
   const message = messages.get(fields.number);
   return message ? messageWords(message.fields) : "sent before this record begins";
 }
-const asked = (fields) => (fields.query ? (CONSISTENCY[fields.consistency] + " query").trim() : "command");
+const ASKS = ["command", "query", "request about a session", "command under a key"];
+const asked = (fields) => (fields.query ? (CONSISTENCY[fields.consistency] + " query").trim() : ASKS[fields.asks]);
 const SETTLED = { pending: "is pending", answered: "is answered", definite: "is certainly not done",
   unknown: "has an unknown outcome" };
 

@@ -1,6 +1,26 @@
--- Bugs of leadership transfer that happened to systems in production, told as stories (see bugs_membership_spec.lua).
+-- Bugs of leadership transfer, and of leases in it (see all.lua).
+local assert = require "luassert"
 local Cluster = require "support.raft_cluster"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
+
+local function played(options)
+  options = options or {}
+  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
+  return Cluster.new(options)
+end
+
+-- A leader whose NOOP is committed, with b and c played.
+local function leader(options)
+  local c = played(options)
+  c:crown "a"
+  c.a:persist()
+  local last = c.a:status().last_index
+  c:ack("b", "a", last)
+  c:ack("c", "a", last)
+  c:take "b"
+  c:take "c"
+  return c
+end
 
 local function led(settings)
   local c = Cluster.new { ids = { "a", "b", "c" }, settings = settings }
@@ -23,8 +43,9 @@ local function overtake(c)
   assert.equal("leader", c.a:role())
 end
 
-describe("bugs of transfer", function()
-  it("5: the order to campaign may come after the transfer was given up, so there is no lease in that term", function()
+return function(bug)
+  bug(5, "the order to campaign may come after the transfer was given up, so there is no lease in that term",
+    { "lease_after_transfer" }, function()
     local c = led { leases = true }
     c.a:read(1, "lease")
     assert.equal(1, c.a.reads[1])
@@ -49,7 +70,7 @@ describe("bugs of transfer", function()
     assert.equal(0, c.a:status().lease_until_us)
   end)
 
-  it("5: an order to campaign of an older term is not followed", function()
+  bug(5, "an order to campaign of an older term is not followed", { "old_timeout_now" }, function()
     local c = led()
     c.b:receive { type = "timeout_now", from = "a", term = 0 }
     assert.same({ "follower", 1 }, { c.b:role(), c.b:status().term })
@@ -57,7 +78,7 @@ describe("bugs of transfer", function()
     assert.same({ "follower", 1 }, { c.b:role(), c.b:status().term })
   end)
 
-  it("6: while leadership is handed over no lease answers", function()
+  bug(6, "while leadership is handed over no lease answers", { "lease_in_transfer" }, function()
     local c = led { leases = true }
     assert.equal("ok", (c.a:transfer "b"))
     c:deliver(is_order)
@@ -66,14 +87,29 @@ describe("bugs of transfer", function()
     assert.is_nil(c.a.reads[1])
   end)
 
-  it("7: what is proposed to one who leads no more is refused, in whatever term", function()
+  bug(7, "the term moved on between reading it and appending; here a step is whole",
+    { "proposed_too_late" }, function()
+    local c = leader()
+    c:append("b", "a", 2, c.a.disk.log, 1, 0) -- the term is b's now
+    local code = c.a:propose "x"
+    assert.same({ "not_leader", 1 }, { code, c.a:status().last_index })
+    c:crown "a"
+    local entries
+    code, entries = c.a:propose "y"
+    assert.same({ "ok", 3, 3 }, { code, entries[1].index, entries[1].term })
+    assert.same({ 1, 3, 3 }, { c.a.core:entry(1).term, c.a.core:entry(2).term, c.a.core:entry(3).term })
+  end)
+
+  bug(7, "what is proposed to one who leads no more is refused, in whatever term",
+    { "proposed_too_late" }, function()
     local c = led()
     c.a:receive { type = "append_result", from = "b", term = 5, success = false, prev_index = 1 }
     local code = c.a:propose "in which term would this be?"
     assert.same({ "not_leader", 1, 5 }, { code, c.a:status().last_index, c.a:status().term })
   end)
 
-  it("8: a transfer ends with leadership: its leader, elected again, takes proposals at once", function()
+  bug(8, "a transfer ends with leadership: its leader, elected again, takes proposals at once",
+    { "transfer_outlives" }, function()
     local c = Cluster.new { ids = { "a", "b", "c" }, run = { "a" } }
     c:crown "a"
     assert.equal("ok", (c.a:transfer "b"))
@@ -85,7 +121,8 @@ describe("bugs of transfer", function()
     assert.is_nil(c.a.transfer_failed) -- somebody else led meanwhile: it is ROLE that tells
   end)
 
-  it("32: a transfer under load ends: proposals are refused, definitely, until it has", function()
+  bug(32, "a transfer under load ends: proposals are refused, definitely, until it has",
+    { "transfer_under_load" }, function()
     local c = led()
     local codes = {}
     c.a:propose "x"
@@ -101,7 +138,7 @@ describe("bugs of transfer", function()
     assert.is_nil(codes.ok)
   end)
 
-  it("learner: leadership is never handed to one who cannot lead", function()
+  bug(nil, "learner: leadership is never handed to one who cannot lead", { "transfer_to_learner" }, function()
     local c = Cluster.new { ids = { "a", "b", "c" }, members = { voters = { "a", "b" }, learners = { "c" } } }
     c:elect "a"
     for _, target in ipairs { "c", "z", "a" } do
@@ -114,4 +151,4 @@ describe("bugs of transfer", function()
     c:advance(T)
     assert.equal("leader", c.b:role())
   end)
-end)
+end
