@@ -93,7 +93,8 @@ void check_snapshot_bytes(struct sim_node *node, raft_index index, uint64_t offs
 void check_installed(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes)
 {
     const struct sim_taken *taken = ledger_taken(&node->sim->ledger, meta->index);
-    if (taken && raft_snapshot_meta_equal(&taken->meta, meta) && slice_equal(buffer_slice(&taken->bytes), bytes)) return;
+    if (taken && raft_snapshot_meta_equal(&taken->meta, meta) && slice_equal(buffer_slice(&taken->bytes), bytes))
+        return;
     violate(node->sim, node, "snapshot_agrees", "installs a snapshot at %" PRIu64 " that nobody has taken",
             meta->index);
 }
