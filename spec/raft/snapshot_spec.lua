@@ -177,6 +177,24 @@ describe("a leader, of a follower that needs what was compacted,", function()
     assert.equal(1, #c:take("b", "install_snapshot"))
   end)
 
+  it("waits longer for each answer that has not come, so that one that is slow still counts", function()
+    local c = leader(9)
+    local offers, sent = { ask(c) }, { 0 }
+    for beat = 1, 40 do
+      c.now_us = c.now_us + HEARTBEAT
+      c:ack("c", "a", 10)
+      c.a:timer()
+      for _, offer in ipairs(c:take("b", "install_snapshot")) do
+        offers[#offers + 1], sent[#sent + 1] = offer, beat
+      end
+      if #offers > 0 and sent[#sent] + 5 == beat then want(c, offers[#offers], 4) end -- five heartbeats on the way
+      if #c.a.chunk_reads > 0 then break end
+    end
+    assert.same({ 0, 2, 6 }, sent)
+    read_all(c)
+    assert.equal(4, c:take("b", "install_snapshot")[1].offset)
+  end)
+
   it("sends into the dark nothing but offers, and goes on with the same snapshot when it is heard", function()
     local c = leader(9)
     local offer = ask(c)

@@ -58,7 +58,8 @@ describe("a broken store", function()
     pending "dies within 300 seeds (no build with mutants: MOONCLAVE_MUTANTS_BUILD)"
     return
   end
-  for _, mutant in ipairs { "store_unsynced", "store_unscanned", "store_unadopted", "store_unmarked" } do
+  for _, mutant in ipairs { "store_unsynced", "store_unscanned", "store_unadopted", "store_unmarked",
+    "unsynced_snapshot" } do
     it(mutant .. " dies within 300 seeds", function()
       local found = search.seeds { first = 1, last = 300, cpath = cpath, mutant = mutant, disk = "sqlite", stop = true }
       local first = assert(found.violations[1], mutant .. " survives 300 seeds")

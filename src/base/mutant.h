@@ -82,6 +82,11 @@
     X(REJECTED_BELOW_SNAPSHOT, "rejected_below_snapshot", "25: an append below the snapshot is not known to match") \
     X(OLDER_SNAPSHOT_INSTALLED, "older_snapshot_installed", "28: a snapshot older than the log replaces it") \
     X(TRANSFER_OUTLIVES_TERM, "transfer_outlives_term", "31: a snapshot transfer of a former term is alive at re-election") \
+    X(RESTORE_SKIPPED, "restore_skipped", "a start goes on without the state of the snapshot it starts from") \
+    X(COMPACTED_PAST_SNAPSHOT, "compacted_past_snapshot", "the log is given up further than a snapshot covers it") \
+    X(SENT_SNAPSHOT_FORGOTTEN, "sent_snapshot_forgotten", "32: a snapshot is deleted while it is being sent") \
+    X(INSTALL_OVERTAKES, "install_overtakes", "a snapshot replaces a log that writes are still on their way to") \
+    X(LOG_MOVES, "log_moves", "a log that is being replaced takes entries") \
     X(UNSYNCED_SNAPSHOT, "unsynced_snapshot", "29: a snapshot is made the node's own before its bytes are synced") \
     X(RETRY_RUN_AGAIN, "retry_run_again", "a session's kept reply is not looked for: a retry is done again") \
     X(FLOOR_NOT_KEPT, "floor_not_kept", "a session does not remember what it has let go of: that is done again") \

@@ -5,6 +5,7 @@
  */
 #include "host/internal.h"
 
+#include "base/mutant.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
@@ -62,7 +63,7 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
     event.start.seed = random_next(&host->random);
     event.start.incarnation = host->identity.incarnation;
     members_remember(host, durable);
-    if (durable->snapshot.index > 0) restore_begin(host, &durable->snapshot);
+    if (durable->snapshot.index > 0 && !FAULT(RESTORE_SKIPPED)) restore_begin(host, &durable->snapshot);
     host_step(host, &event);
     assert(host->dead || host->member_count > 0); /* the core has told the configuration */
 }

@@ -124,7 +124,8 @@ enum error_code raft_snapshot_failed(struct raft *raft, const struct raft_event 
 void raft_install(struct raft *raft)
 {
     struct raft_incoming *incoming = &raft->incoming;
-    if (!incoming->complete || incoming->token != 0 || !raft_gate_log_still(raft)) return;
+    if (!incoming->complete || incoming->token != 0) return;
+    if (!GUARD(INSTALL_OVERTAKES, raft_gate_log_still(raft))) return;
     assert(raft->told.applied == raft->commit_index);
     incoming->token = ++raft->snapshots.token;
     struct raft_effect *effect = raft_emit(raft, RAFT_EFFECT_SNAPSHOT_INSTALL);
@@ -134,7 +135,7 @@ void raft_install(struct raft *raft)
 
 bool raft_log_stands(const struct raft *raft)
 {
-    return raft->incoming.complete;
+    return raft->incoming.complete && !FAULT(LOG_MOVES);
 }
 
 void raft_incoming_deinit(struct raft_incoming *incoming)

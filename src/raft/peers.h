@@ -38,10 +38,12 @@ struct raft_transfer {
     uint64_t attempt;    /* the present one: chunks carry it, answers echo it */
     bool offered;        /* nothing else goes out until it is answered, or found lost */
     bool offer_due;      /* at the end of this step */
+    bool broken_off;     /* it has failed otherwise than by silence */
     uint64_t acked;      /* bytes that are there */
     uint64_t next;       /* the next byte to be read and sent */
     uint64_t read_token; /* of its outstanding CHUNK_READ; 0: none */
     uint64_t heard_us;   /* the last that was heard of it, or the offer */
+    uint64_t patience_us; /* how long silence may last before a new attempt: what answers take, and what they took */
 };
 
 struct raft_peer {

@@ -11,6 +11,7 @@
 #include "raft/snapshot_meta.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "raft/core.h"
 
 #include <assert.h>
@@ -106,11 +107,12 @@ void raft_compact(struct raft *raft)
         struct raft_peer *peer = &raft->peers.peers[i];
         if (peer->progress == RAFT_SNAPSHOT) {
             up_to = raft_least(up_to, peer->transfer.index);
-            from = raft_least(from, peer->transfer.index);
+            if (!FAULT(SENT_SNAPSHOT_FORGOTTEN)) from = raft_least(from, peer->transfer.index);
         }
         if (peer->match >= newest->index || raft_peer_gone(raft, peer)) peer->returning = false;
         if (peer->returning) up_to = raft_least(up_to, peer->match);
     }
+    if (FAULT(COMPACTED_PAST_SNAPSHOT)) up_to = raft->told.applied;
     bool shorter = up_to > raft->log.base.index;
     if (shorter) raft_log_compact(&raft->log, up_to);
     if (!shorter && from <= raft->told.snapshot_from) return;

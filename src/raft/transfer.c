@@ -5,7 +5,9 @@
  * it wants the snapshot, which is behind what an earlier attempt, leader or life has left there. Then
  * chunks follow each other, each read from the disk only when it is due, as many as the window holds
  * beyond what the follower says it has written. Whatever is lost shows as an answer that brings nothing
- * new, or as silence: a new attempt begins, and answers to the old one say nothing any more.
+ * new, or as silence: a new attempt begins, and answers to the old one say nothing any more. So silence must
+ * not be called what is a slow disk or line, or no answer would ever count: each attempt that fails makes the
+ * next one more patient, and answers say how long they take.
  *
  * One transfer at a time to each peer, and always of the same snapshot, as long as some of it has
  * arrived. It ends when the follower's log reaches ours (by this snapshot or otherwise), with the
@@ -20,6 +22,7 @@
 #include <assert.h>
 
 #define PATIENCE_HEARTBEATS 2 /* without an answer: an attempt has failed */
+#define PATIENCE_TIMEOUTS   2 /* election timeouts: but no more than that */
 #define GIVEN_UP_TIMEOUTS   10 /* election timeouts of silence: the follower is thought gone */
 
 static void begin(struct raft *raft, struct raft_peer *peer);
@@ -28,6 +31,7 @@ static void offer(struct raft *raft, struct raft_peer *peer);
 static void read_next(struct raft *raft, struct raft_peer *peer);
 static void send_chunk(struct raft *raft, const struct raft_peer *peer,
                        const struct raft_payload *chunk);
+static void learn_patience(const struct raft *raft, struct raft_transfer *transfer);
 static void wanted(struct raft_transfer *transfer, uint64_t offset);
 static void installed(struct raft *raft, struct raft_peer *peer, raft_index match);
 static struct raft_peer *reader_of(struct raft *raft, uint64_t token);
@@ -50,7 +54,7 @@ void raft_transfer(struct raft *raft, struct raft_peer *peer)
 void raft_transfer_interrupted(struct raft *raft, struct raft_peer *peer)
 {
     struct raft_transfer *transfer = &peer->transfer;
-    transfer->offered = true;
+    transfer->offered = transfer->broken_off = true;
     transfer->offer_due = false;
     transfer->read_token = 0;
     transfer->heard_us = raft->now_us;
@@ -119,6 +123,7 @@ enum error_code raft_receive_snapshot_result(struct raft *raft, const struct raf
     if (result->status == RAFT_SNAPSHOT_REFUSED) {
         raft_transfer_interrupted(raft, peer);
     } else {
+        learn_patience(raft, transfer);
         transfer->heard_us = raft->now_us;
         wanted(transfer, result->offset);
     }
@@ -133,7 +138,8 @@ static void begin(struct raft *raft, struct raft_peer *peer)
     assert(newest && newest->index >= raft->log.base.index);
     assert(raft->settings.snapshot_chunk_bytes > 0 && raft->settings.snapshot_window > 0);
     raft_peer_snapshot(peer, newest->index);
-    peer->transfer.begun_us = raft->now_us;
+    peer->transfer.begun_us = peer->transfer.heard_us = raft->now_us;
+    peer->transfer.patience_us = PATIENCE_HEARTBEATS * raft->settings.heartbeat_us;
     peer->transfer.offer_due = true;
 }
 
@@ -141,9 +147,12 @@ static void drive(struct raft *raft, struct raft_peer *peer)
 {
     struct raft_transfer *transfer = &peer->transfer;
     const struct raft_snapshot_meta *meta = raft_snapshots_find(raft, transfer->index);
-    uint64_t patience_us = PATIENCE_HEARTBEATS * raft->settings.heartbeat_us;
-    bool quiet = raft->now_us - transfer->heard_us >= patience_us;
-    if (transfer->offer_due || (quiet && transfer->read_token == 0)) {
+    bool quiet = raft->now_us - transfer->heard_us >= transfer->patience_us && transfer->read_token == 0;
+    if (quiet && !transfer->broken_off) {
+        uint64_t most_us = PATIENCE_TIMEOUTS * raft->settings.election_timeout_us;
+        transfer->patience_us = raft_least(2 * transfer->patience_us, most_us);
+    }
+    if (transfer->offer_due || quiet) {
         offer(raft, peer);
     } else if (!transfer->offered && transfer->read_token == 0 && transfer->next < meta->size) {
         read_next(raft, peer);
@@ -161,7 +170,7 @@ static void offer(struct raft *raft, struct raft_peer *peer)
     }
     transfer->attempt = ++raft->snapshots.attempt;
     transfer->offered = true;
-    transfer->offer_due = false;
+    transfer->offer_due = transfer->broken_off = false;
     transfer->next = 0;
     transfer->heard_us = raft->now_us;
     send_chunk(raft, peer, &nothing);
@@ -205,6 +214,16 @@ static void send_chunk(struct raft *raft, const struct raft_peer *peer,
 }
 
 /* ---- inward ---- */
+
+/* Twice what an answer has taken, or a little less than before. */
+static void learn_patience(const struct raft *raft, struct raft_transfer *transfer)
+{
+    uint64_t twice_us = 2 * (raft->now_us - transfer->heard_us);
+    uint64_t least_us = PATIENCE_HEARTBEATS * raft->settings.heartbeat_us;
+    uint64_t most_us = PATIENCE_TIMEOUTS * raft->settings.election_timeout_us;
+    uint64_t less_us = transfer->patience_us - transfer->patience_us / 8;
+    transfer->patience_us = raft_least(raft_most(raft_most(twice_us, least_us), less_us), most_us);
+}
 
 /* Each chunk in its order moves the answer on. One that does not was about a gap, or came twice. */
 static void wanted(struct raft_transfer *transfer, uint64_t offset)

@@ -52,7 +52,8 @@ struct raft_entry {
     uint16_t flags;      /* RAFT_ENTRY_* */
     raft_term term;
     raft_index index;
-    uint64_t time_ms;    /* the leader's stamp, never less than the one before */
+    uint64_t time_ms;    /* the leader's stamp, never less than the one before; but for the first of a leader whose log
+                            was empty behind its snapshot, so whoever applies goes by the greatest so far */
     uint64_t seed;       /* stamped */
     uint64_t session;    /* 0: none */
     uint64_t sequence;

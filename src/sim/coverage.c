@@ -200,15 +200,12 @@ static bool reachable(unsigned cell)
         unsigned verdict = (cell - CELLS_ONCE) % ONCE_VERDICTS;
         return verdict != ONCE_expired && verdict != ONCE_forgotten;
     }
-    if (cell >= CELLS_FAULT) return true;
-    /* Compacted logs wait for snapshots. */
-    if (cell >= CELLS_SITUATION) return (cell - CELLS_SITUATION) % LOGS == LOG_WHOLE;
-    if (cell >= CELLS_PROGRESS) { /* a probe is one message at a time, and not counted as under way */
+    if (cell >= CELLS_SITUATION) return true;
+    if (cell >= CELLS_PROGRESS) { /* a probe is one message at a time, and not counted as under way; nor are chunks */
         unsigned peer = cell - CELLS_PROGRESS;
-        return peer / WINDOWS == PROGRESS_REPLICATE || peer == PROGRESS_PROBE * WINDOWS;
+        return peer / WINDOWS == PROGRESS_REPLICATE || peer % WINDOWS == WINDOW_EMPTY;
     }
     unsigned what = cell % RECEIVED;
-    if (what == GETS_CHUNK || what == GETS_CHUNK_RESULT) return false; /* none are sent here yet */
     return cell / RECEIVED != ROLE_BLANK || what == GETS_PRE_VOTE_REQUEST ||
            what == GETS_VOTE_REQUEST || what == GETS_ENTRIES || what == GETS_HEARTBEAT;
 }

@@ -32,7 +32,9 @@ static void report(struct sim_node *node, struct disk_report *told);
 static void read_log(struct sim_node *node, const struct sim_disk_op *op, struct disk_report *told);
 static void intend_durable(struct sim_disk *disk);
 static uint64_t seal_of(const struct raft_persist *persist);
-static void log_cut(struct sim_log *log, size_t count);
+static void intend_log(struct sim_disk *disk);
+static bool is_switch(enum sim_disk_op_kind kind);
+static void op_free(struct sim_disk_op *op);
 static void forget_ops(struct sim_disk *disk);
 
 void disk_init(struct sim *sim, struct sim_disk *disk, uint64_t incarnation)
@@ -44,11 +46,12 @@ void disk_init(struct sim *sim, struct sim_disk *disk, uint64_t incarnation)
 void disk_deinit(struct sim_disk *disk)
 {
     forget_ops(disk);
-    log_cut(&disk->log, 0);
+    disk_log_cut(&disk->log, 0);
     memory_free(disk->log.entries);
     memory_free(disk->ops);
     memory_free(disk->intended);
     blob_drop(disk->configuration);
+    snapshots_deinit(&disk->snapshots);
     real_free(disk->real);
     *disk = (struct sim_disk){0};
 }
@@ -57,12 +60,16 @@ bool disk_begin(struct sim_node *node)
 {
     struct sim_disk *disk = &node->disk;
     assert(disk->count == 0);
-    if (disk->real) {
+    if (disk->snapshots.lost) { /* it has said so, and an operator has seen it */
+        disk_wreck(node);
+        return false;
+    } else if (disk->real) {
         if (!real_begin(node, node->sim->phase == PHASE_SAFETY && !node->sim->options.manual)) return false;
-    } else if (disk->rotten) {
+    } else if (disk->rotten && disk->snapshots.rot_index == 0) {
         disk_wreck(node); /* the checksums say so: it is never cut off, whatever it is */
         return false;
     }
+    snapshots_begin(node);
     disk->batch = 0;
     disk->refusing = false;
     disk->retries = false;
@@ -91,7 +98,8 @@ void disk_wreck(struct sim_node *node)
     COVER(node->sim, wrecks);
     TRACE(node->sim, node, "its data is damaged: it stays down");
     trace_event(node->sim, TRACE_ROT, node->number, 1, node->disk.rot_index);
-    node->disk.rotten = false;
+    node->disk.rotten = node->disk.snapshots.lost = false;
+    node->disk.snapshots.rot_index = 0;
     node->wrecked = node->wiped = true;
 }
 
@@ -105,7 +113,10 @@ void disk_crash(struct sim_node *node)
     if (kind == 2) keep = disk->count;
     if (kind == 3) keep = draw(sim, STREAM_DISK, disk->count + 1);
     if (disk->refusing) keep = 0;
-    if (disk->real) real_crash(node, keep);
+    if (disk->real) {
+        snapshots_crash(node);
+        real_crash(node, keep);
+    }
     for (size_t i = 0; i < disk->count; i++) {
         const struct sim_disk_op *op = &disk->ops[disk->head + i];
         if (op->kind == DISK_READ || disk->real) continue;
@@ -116,6 +127,7 @@ void disk_crash(struct sim_node *node)
         COVER(sim, kept_writes);
         disk_carry_out(node, op);
     }
+    if (!disk->real) snapshots_crash(node); /* else before what is open was let go */
     record_node(node, MOMENT_kept, 0, keep, disk->count - keep, NULL);
     trace_event(sim, TRACE_DISK_CRASH, node->number, keep, disk->log.count);
     forget_ops(disk);
@@ -175,6 +187,12 @@ void disk_note_read(struct sim_node *node, uint64_t token, raft_index first, raf
     kick(node);
 }
 
+void disk_note_switch(struct sim_node *node, enum sim_disk_op_kind kind, struct host_snapshot_job *job)
+{
+    note(&node->disk, kind)->job = job;
+    kick(node);
+}
+
 /* ---- carrying out ---- */
 
 void disk_on_done(struct sim *sim, struct sim_event *event)
@@ -194,13 +212,19 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     trace_event(sim, TRACE_DISK_REPORT, node->number, told->number,
                 (uint64_t)told->kind << 32 | (uint64_t)told->code);
     TRACE(sim, node, "disk: %s %" PRIu64 " %s, log %zu",
-          told->kind == DISK_READ ? "read" : "persisted", told->number, error_name(told->code),
+          told->kind == DISK_READ   ? "read"
+          : told->kind >= DISK_ADOPT ? snapshot_job_name(told->job)
+                                     : "persisted",
+          told->number, error_name(told->code),
           node->disk.log.count);
     record_node(node, MOMENT_reported, told->number, told->kind, node->disk.log.count, error_name(told->code));
+    if (told->kind == DISK_INSTALL) node->disk.snapshots.switching = false;
     node_enter(node);
-    if (told->kind == DISK_TIDY) {
+    bool of_job = told->kind == DISK_FILE || told->kind == DISK_ADOPT || told->kind == DISK_INSTALL;
+    if (of_job && told->code != ERROR_OK && told->job <= HOST_SNAPSHOT_FINISH) node->disk.snapshots.taking = false;
+    if (told->kind == DISK_TIDY || told->kind == DISK_COMPACT) {
         node->dying = true; /* as src/node does it: the end of the process, whatever the host thinks */
-    } else if (told->code == ERROR_DISK_FULL) {
+    } else if (told->code == ERROR_DISK_FULL && (told->kind == DISK_PERSIST || told->kind == DISK_BOOTSTRAP)) {
         node->disk.refusing = false;
         node->disk.retries = true;
         intend_durable(&node->disk);
@@ -212,6 +236,10 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     } else if (told->kind == DISK_READ) {
         host_log_read(node->host, told->number, told->entries.entries, told->entries.count,
                       told->code, &error);
+    } else if (of_job) {
+        const struct host_snapshot_report done = {told->job,    told->number, told->code,
+                                                  &error,       told->offset, told->bytes};
+        host_snapshot_done(node->host, &done);
     }
     node_leave(node);
     disk_report_free(told);
@@ -220,8 +248,9 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
 void disk_report_free(void *memory)
 {
     struct disk_report *told = memory;
-    log_cut(&told->entries, 0);
+    disk_log_cut(&told->entries, 0);
     memory_free(told->entries.entries);
+    blob_drop(told->bytes.blob);
     memory_free(told);
 }
 
@@ -233,7 +262,9 @@ void disk_durable(const struct sim_disk *disk, struct raft_durable *durable)
     struct raft_term_run *runs = NULL;
     struct raft_entry *configurations = NULL;
     size_t run_count = 0, configuration_count = 0;
-    for (size_t i = 0; i < log->count; i++) {
+    const struct sim_snapshots *snapshots = &disk->snapshots;
+    raft_index base = snapshots->base;
+    for (size_t i = base; i < log->count; i++) {
         const struct raft_entry *entry = &log->entries[i];
         if (run_count == 0 || runs[run_count - 1].term != entry->term) {
             runs = memory_resize(runs, run_count + 1, sizeof *runs);
@@ -251,13 +282,17 @@ void disk_durable(const struct sim_disk *disk, struct raft_durable *durable)
         .snapshot = {.format_level = FORMAT_LEVEL},
         .last_index = log->count,
         .last_chain = last ? last->chain : 0,
-        .last_time_ms = last ? last->time_ms : 0,
+        .last_time_ms = log->count > base ? last->time_ms : 0,
         .runs = runs,
         .run_count = run_count,
         .configurations = configurations,
         .configuration_count = configuration_count,
     };
-    if (disk->configuration) {
+    if (base > 0)
+        durable->base = (struct raft_log_base){base, log->entries[base - 1].term, log->entries[base - 1].chain};
+    if (snapshots->meta.index > 0) {
+        durable->snapshot = snapshots->meta;
+    } else if (disk->configuration) {
         durable->snapshot.configuration =
             slice_of(disk->configuration->data, disk->configuration->size);
     }
@@ -309,19 +344,33 @@ static void take_batch(struct sim_node *node)
     struct sim_disk *disk = &node->disk;
     struct sim_disk_op *first = &disk->ops[disk->head];
     struct disk_report *told = memory_zero(1, sizeof *told);
-    bool writes = first->kind != DISK_READ;
+    bool writes = first->kind == DISK_PERSIST || first->kind == DISK_BOOTSTRAP;
     told->kind = first->kind;
     told->number = first->kind == DISK_READ ? first->token : first->persist.sequence;
+    if (first->job) told->job = first->job->kind;
+    if (first->job) told->number = first->job->token;
     size_t done = disk->real ? real_batch(node, told) : model_batch(node, told);
     for (size_t i = 0; i < done; i++) finish(node, &disk->ops[disk->head + i], told);
-    for (size_t i = 0; i < disk->batch; i++) blob_drop(disk->ops[disk->head + i].configuration);
+    struct host_snapshot_job *files = NULL;
+    if (first->kind == DISK_COMPACT) {
+        files = first->job;
+        first->job = NULL;
+    }
+    for (size_t i = 0; i < disk->batch; i++) op_free(&disk->ops[disk->head + i]);
     disk->head += disk->batch;
     disk->count -= disk->batch;
     if (disk->count == 0) disk->head = 0;
     disk->batch = 0;
     if (writes && told->code != ERROR_OK) drop_writes(disk);
-    if (disk->real && writes && told->code == ERROR_OK) real_said(node);
-    report(node, told);
+    if (disk->real && told->kind != DISK_READ && told->code == ERROR_OK) real_said(node);
+    bool full = told->code == ERROR_DISK_FULL;
+    if (files && (told->code == ERROR_OK || full)) { /* of a full disk the log keeps its beginning, for now */
+        disk_report_free(told);
+        snapshot_files_next(node, files);
+    } else {
+        snapshot_job_free(files);
+        report(node, told);
+    }
     if (disk->real) tidy(node);
     if (disk->real && real_dead(disk->real)) node_crash(node);
 }
@@ -372,6 +421,8 @@ static void finish(struct sim_node *node, const struct sim_disk_op *op, struct d
         return;
     }
     disk_carry_out(node, op);
+    if (op->kind == DISK_ADOPT || op->kind == DISK_INSTALL) told->offset = op->job->meta.size;
+    if (op->kind == DISK_INSTALL) intend_log(&node->disk);
     if (op->kind != DISK_PERSIST) return;
     if (told->code == ERROR_OK) told->number = op->persist.sequence;
     if (op->seal == seal_of(&op->persist)) return;
@@ -387,6 +438,8 @@ void disk_carry_out(struct sim_node *node, const struct sim_disk_op *op)
     } else if (op->kind == DISK_BOOTSTRAP) {
         node->disk.configuration = blob_take(op->configuration);
         node->disk.cluster = op->cluster;
+    } else if (is_switch(op->kind)) {
+        snapshot_switch(node, op);
     }
 }
 
@@ -396,9 +449,9 @@ static void carry_out(struct sim_node *node, const struct raft_persist *persist)
     check_before_durable(node, persist);
     if (persist->has_hard_state) disk->hard_state = persist->hard_state;
     if (persist->truncate_from > 0 && persist->truncate_from <= disk->log.count) {
-        log_cut(&disk->log, persist->truncate_from - 1);
+        disk_log_cut(&disk->log, persist->truncate_from - 1);
     }
-    if (!disk->real && disk->rotten) { /* what is written anew is sound again */
+    if (!disk->real && disk->rotten && disk->snapshots.rot_index == 0) { /* what is written anew is sound again */
         bool anew = disk->rot_index == 0 ? persist->has_hard_state : disk->rot_index > disk->log.count;
         disk->rotten = !anew;
     }
@@ -421,11 +474,16 @@ static void drop_writes(struct sim_disk *disk)
 
 static void report(struct sim_node *node, struct disk_report *told)
 {
+    disk_tell(node, told, STREAM_DISK, &node->disk.report_us);
+}
+
+void disk_tell(struct sim_node *node, struct disk_report *told, enum sim_stream stream, uint64_t *last_us)
+{
     struct sim *sim = node->sim;
     record_node(node, MOMENT_written, told->number, told->kind, node->disk.log.count, error_name(told->code));
-    uint64_t at = sim->world.now_us + draw(sim, STREAM_DISK, sim->plan.report_most_us + 1);
-    if (at < node->disk.report_us) at = node->disk.report_us;
-    node->disk.report_us = at;
+    uint64_t at = sim->world.now_us + draw(sim, stream, sim->plan.report_most_us + 1);
+    if (at < *last_us) at = *last_us;
+    *last_us = at;
     struct sim_event *event =
         world_push(&sim->world, at - sim->world.now_us, EVENT_DISK_REPORT, node->number);
     event->lifetime = node->lifetime;
@@ -436,6 +494,7 @@ static void read_log(struct sim_node *node, const struct sim_disk_op *op, struct
 {
     const struct sim_log *log = &node->disk.log;
     size_t bytes = 0;
+    if (op->first <= node->disk.snapshots.base) return; /* compacted away */
     for (raft_index i = op->first; i <= op->last && i <= log->count; i++) {
         const struct raft_entry *entry = &log->entries[i - 1];
         bytes += 72 + entry->payload.bytes.size; /* entry.h: header and payload */
@@ -447,6 +506,11 @@ static void read_log(struct sim_node *node, const struct sim_disk_op *op, struct
 static void intend_durable(struct sim_disk *disk)
 {
     disk->intended_hard_state = disk->hard_state;
+    intend_log(disk);
+}
+
+static void intend_log(struct sim_disk *disk)
+{
     disk->intended_count = disk->log.count;
     if (disk->intended_capacity < disk->log.count) {
         disk->intended_capacity = disk->log.count;
@@ -481,14 +545,25 @@ void disk_log_push(struct sim_log *log, const struct raft_entry *entry)
     log->entries[log->count++] = *entry;
 }
 
-static void log_cut(struct sim_log *log, size_t count)
+void disk_log_cut(struct sim_log *log, size_t count)
 {
     while (log->count > count) raft_entry_drop(&log->entries[--log->count]);
 }
 
 static void forget_ops(struct sim_disk *disk)
 {
-    for (size_t i = 0; i < disk->count; i++) blob_drop(disk->ops[disk->head + i].configuration);
+    for (size_t i = 0; i < disk->count; i++) op_free(&disk->ops[disk->head + i]);
     disk->count = 0;
     disk->head = 0;
+}
+
+static void op_free(struct sim_disk_op *op)
+{
+    blob_drop(op->configuration);
+    snapshot_job_free(op->job);
+}
+
+static bool is_switch(enum sim_disk_op_kind kind)
+{
+    return kind == DISK_ADOPT || kind == DISK_INSTALL || kind == DISK_COMPACT;
 }

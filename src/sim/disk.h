@@ -9,6 +9,7 @@
 #define MOONCLAVE_SIM_DISK_H
 
 #include "sim/internal.h"
+#include "store/snapshot.h"
 #include "store/store.h"
 #include "store/vfs_lossy.h"
 
@@ -17,14 +18,37 @@ struct disk_report {
     enum error_code code;
     uint64_t number; /* sequence, or token */
     struct sim_log entries;
+    enum host_snapshot_kind job; /* of snapshots' files, or of what they change of the log */
+    uint64_t offset;
+    struct raft_payload bytes; /* owned */
 };
 
 /* ---- disk.c ---- */
 
 void disk_carry_out(struct sim_node *node, const struct sim_disk_op *op); /* a write is durable, in the model */
 void disk_log_push(struct sim_log *log, const struct raft_entry *entry);  /* takes a reference */
+void disk_log_cut(struct sim_log *log, size_t count);
+void disk_note_switch(struct sim_node *node, enum sim_disk_op_kind kind, struct host_snapshot_job *job); /* takes it */
+/* The node learns of it a little later; reports of one kind keep their order, which *last_us remembers. */
+void disk_tell(struct sim_node *node, struct disk_report *told, enum sim_stream stream, uint64_t *last_us);
 /* Its data is lost for good: it stays down, as an operator leaves a node whose store refuses to open. */
 void disk_wreck(struct sim_node *node);
+
+/* ---- disk_snapshot.c ---- */
+
+const char *snapshot_job_name(enum host_snapshot_kind kind);
+struct host_snapshot_job *snapshot_job_copy(const struct host_snapshot_job *job);
+void snapshot_job_free(struct host_snapshot_job *job);
+void snapshot_files_next(struct sim_node *node, struct host_snapshot_job *job); /* of a COMPACT; takes it */
+/* May it be carried out? Else that is a violation. */
+bool snapshot_switch_sound(struct sim_node *node, const struct sim_disk_op *op);
+void snapshot_switch(struct sim_node *node, const struct sim_disk_op *op); /* durable, in the model */
+void snapshots_begin(struct sim_node *node); /* a lifetime: what is there of files */
+void snapshots_crash(struct sim_node *node);
+void snapshots_deinit(struct sim_snapshots *snapshots);
+bool snapshots_rot(struct sim_node *node);
+struct sim_file *snapshot_file(struct sim_snapshots *snapshots, enum sim_file_use use); /* the first; null: none */
+struct sim_file *snapshot_file_at(struct sim_snapshots *snapshots, raft_index index);   /* complete; null: none */
 
 /* ---- disk_wal.c: a WAL's bytes, read by nobody's code but our own ---- */
 
@@ -51,6 +75,8 @@ struct sim_print {
     uint64_t cluster;
     raft_index last;
     uint64_t chain;
+    raft_index snapshot, base;
+    uint64_t meta; /* hash of the snapshot's meta; 0: none */
 };
 
 #define SIM_PRINTS 64
@@ -93,6 +119,13 @@ bool real_begin(struct sim_node *node, bool faults);
 const struct raft_durable *real_durable(const struct sim_node *node);
 /* Carries out the batch. How many of its writes are done; for a read the report has the entries. */
 size_t real_batch(struct sim_node *node, struct disk_report *told);
+/* Before a call: room as there is, and the fault that is due. */
+void real_prepare(struct sim_node *node, bool reading);
+/* What is not OK needs a reason, and but for a full disk it is the end of the process. Returns the code. */
+enum error_code real_failing(struct sim_node *node, enum error_code code, const struct error *error);
+bool real_own_snapshot(struct sim_node *node); /* disk_real_snapshot.c, as the next */
+/* One job on snapshots' files; *told gets bytes and offset. */
+enum error_code real_file_job(struct sim_node *node, const struct host_snapshot_job *job, struct disk_report *told);
 void real_said(struct sim_node *node); /* the model has followed: what is durable now has been said */
 enum error_code real_tidy(struct sim_node *node);
 bool real_dead(const struct sim_real *real); /* the machine has died in the middle of a call */

@@ -11,7 +11,9 @@
  */
 #include "sim/disk.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
+#include "raft/snapshot_meta.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -24,13 +26,14 @@ static bool judge(struct sim_node *node);
 static bool came_up(struct sim_node *node, enum error_code code, const struct error *error);
 static struct sim_print print_found(const struct sim_real *real);
 static struct sim_print print_model(const struct sim_disk *disk);
+static void print_switch(struct sim_print *print, const struct sim_disk_op *op, uint64_t *chains);
+static uint64_t print_meta(const struct raft_snapshot_meta *meta);
 static struct sim_print print_doubt(const struct sim_disk *disk);
 static bool rest_agrees(const struct sim_node *node);
 static void follow_doubt(struct sim_node *node);
 static void drop_doubt(struct sim_real *real);
 static void keep_doubt(struct sim_real *real, const struct sim_disk_op *ops, size_t count);
 static enum error_code give(struct sim_node *node, const struct sim_disk_op *ops, size_t count);
-static enum error_code failing(struct sim_node *node, enum error_code code, const struct error *error);
 static enum error_code read_entries(struct sim_node *node, const struct sim_disk_op *op, struct disk_report *told);
 static bool carry_on(struct sim_node *node, size_t keep);
 static void die_midway(struct sim_node *node, size_t from);
@@ -81,6 +84,7 @@ bool real_begin(struct sim_node *node, bool faults)
         .incarnation = node->disk.incarnation,
         .page_size = sim->plan.page_size,
         .checkpoint_pages = sim->plan.checkpoint_pages,
+        .snapshot_block = sim->plan.snapshot_block,
     };
     limit(node);
     if (faults && chance(sim, STREAM_DISK, sim->plan.open_fails)) {
@@ -155,9 +159,14 @@ static bool judge(struct sim_node *node)
     if (!rest_agrees(node)) {
         violate(sim, node, "store_contract", "its store opens with another identity or first configuration");
     }
-    if (disk->rotten) COVER(sim, store_rots_harmless);
-    disk->rotten = false; /* every row has been read: what is damaged means nothing */
-    real->damage.kind = DAMAGE_NONE;
+    if (!real_own_snapshot(node)) {
+        violate(sim, node, "store_contract", "the snapshot that it starts from is not the one that was taken");
+    }
+    if (!disk->snapshots.lost) {
+        if (disk->rotten) COVER(sim, store_rots_harmless);
+        disk->rotten = false; /* every row has been read: what is damaged means nothing */
+        real->damage.kind = DAMAGE_NONE;
+    }
     drop_doubt(real);
     real_said(node);
     return true;
@@ -166,14 +175,39 @@ static bool judge(struct sim_node *node)
 static struct sim_print print_found(const struct sim_real *real)
 {
     const struct raft_durable *durable = store_durable(real->open);
-    return (struct sim_print){durable->hard_state, store_identity(real->open)->cluster, durable->last_index,
-                              durable->last_chain};
+    return (struct sim_print){
+        .hard_state = durable->hard_state,
+        .cluster = store_identity(real->open)->cluster,
+        .last = durable->last_index,
+        .chain = durable->last_chain,
+        .snapshot = durable->snapshot.index,
+        .base = durable->base.index,
+        .meta = print_meta(&durable->snapshot),
+    };
 }
 
 static struct sim_print print_model(const struct sim_disk *disk)
 {
     size_t count = disk->log.count;
-    return (struct sim_print){disk->hard_state, disk->cluster, count, count ? disk->log.entries[count - 1].chain : 0};
+    return (struct sim_print){
+        .hard_state = disk->hard_state,
+        .cluster = disk->cluster,
+        .last = count,
+        .chain = count ? disk->log.entries[count - 1].chain : 0,
+        .snapshot = disk->snapshots.meta.index,
+        .base = disk->snapshots.base,
+        .meta = print_meta(&disk->snapshots.meta),
+    };
+}
+
+static uint64_t print_meta(const struct raft_snapshot_meta *meta)
+{
+    if (meta->index == 0) return 0;
+    struct buffer bytes = {0};
+    raft_snapshot_meta_encode(meta, &bytes);
+    uint64_t hash = hash_bytes(bytes.data, bytes.size);
+    buffer_deinit(&bytes);
+    return hash;
 }
 
 /* The model with what is in doubt. */
@@ -182,13 +216,18 @@ static struct sim_print print_doubt(const struct sim_disk *disk)
     const struct sim_real *real = disk->real;
     struct sim_print print = print_model(disk);
     size_t most = disk->log.count;
-    for (size_t i = 0; i < real->doubt_count; i++) most += real->doubt[i].persist.entry_count;
+    for (size_t i = 0; i < real->doubt_count; i++) {
+        const struct sim_disk_op *op = &real->doubt[i];
+        most += op->persist.entry_count;
+        if (op->kind == DISK_INSTALL && op->job->meta.index > most) most = op->job->meta.index;
+    }
     uint64_t *chains = memory_zero(most + 1, sizeof *chains);
     for (size_t i = 0; i < disk->log.count; i++) chains[i + 1] = disk->log.entries[i].chain;
     for (size_t i = 0; i < real->doubt_count; i++) {
         const struct sim_disk_op *op = &real->doubt[i];
         const struct raft_persist *persist = &op->persist;
         if (op->kind == DISK_BOOTSTRAP) print.cluster = op->cluster;
+        if (op->job) print_switch(&print, op, chains);
         if (persist->has_hard_state) print.hard_state = persist->hard_state;
         if (persist->truncate_from && persist->truncate_from <= print.last) print.last = persist->truncate_from - 1;
         for (size_t j = 0; j < persist->entry_count; j++) chains[++print.last] = persist->entries[j].chain;
@@ -198,10 +237,25 @@ static struct sim_print print_doubt(const struct sim_disk *disk)
     return print;
 }
 
+static void print_switch(struct sim_print *print, const struct sim_disk_op *op, uint64_t *chains)
+{
+    const struct raft_snapshot_meta *meta = &op->job->meta;
+    if (op->kind == DISK_COMPACT) {
+        if (op->job->up_to > print->base) print->base = op->job->up_to;
+        return;
+    }
+    print->snapshot = meta->index;
+    print->meta = print_meta(meta);
+    if (op->kind == DISK_ADOPT) return;
+    print->last = print->base = meta->index;
+    chains[meta->index] = meta->chain;
+}
+
 bool print_equal(const struct sim_print *a, const struct sim_print *b)
 {
     return a->hard_state.term == b->hard_state.term && raft_id_equal(&a->hard_state.vote, &b->hard_state.vote) &&
-           a->cluster == b->cluster && a->last == b->last && a->chain == b->chain;
+           a->cluster == b->cluster && a->last == b->last && a->chain == b->chain && a->snapshot == b->snapshot &&
+           a->base == b->base && a->meta == b->meta;
 }
 
 static bool rest_agrees(const struct sim_node *node)
@@ -211,9 +265,10 @@ static bool rest_agrees(const struct sim_node *node)
     const struct identity *identity = store_identity(disk->real->open);
     struct slice configuration = {0};
     if (disk->configuration) configuration = slice_of(disk->configuration->data, disk->configuration->size);
-    uint64_t time_ms = disk->log.count ? disk->log.entries[disk->log.count - 1].time_ms : 0;
+    bool empty = disk->log.count == disk->snapshots.base;
+    uint64_t time_ms = empty ? 0 : disk->log.entries[disk->log.count - 1].time_ms;
     return identity->incarnation == disk->incarnation && strcmp(identity->id, node->id.text) == 0 &&
-           slice_equal(durable->snapshot.configuration, configuration) && durable->last_time_ms == time_ms;
+           slice_equal(store_first_configuration(disk->real->open), configuration) && durable->last_time_ms == time_ms;
 }
 
 /* ---- what is in doubt ---- */
@@ -231,6 +286,7 @@ static void drop_doubt(struct sim_real *real)
         for (size_t j = 0; j < op->persist.entry_count; j++) raft_entry_drop(&op->persist.entries[j]);
         memory_free((void *)(uintptr_t)op->persist.entries);
         blob_drop(op->configuration);
+        snapshot_job_free(op->job);
     }
     memory_free(real->doubt);
     real->doubt = NULL;
@@ -246,6 +302,7 @@ static void keep_doubt(struct sim_real *real, const struct sim_disk_op *ops, siz
         struct sim_disk_op *op = &real->doubt[i];
         *op = ops[i];
         op->configuration = blob_take(op->configuration);
+        if (op->job) op->job = snapshot_job_copy(op->job);
         op->persist.entries = NULL;
         if (op->persist.entry_count == 0) continue;
         struct raft_entry *entries = memory_zero(op->persist.entry_count, sizeof *entries);
@@ -260,25 +317,30 @@ static void keep_doubt(struct sim_real *real, const struct sim_disk_op *ops, siz
 
 size_t real_batch(struct sim_node *node, struct disk_report *told)
 {
-    struct sim *sim = node->sim;
     struct sim_disk *disk = &node->disk;
-    struct sim_real *real = disk->real;
     const struct sim_disk_op *ops = &disk->ops[disk->head];
-    limit(node);
-    if (disk->fail_next) {
-        disk->fail_next = false;
-        bool reading = told->kind == DISK_READ || chance(sim, STREAM_DISK, 200);
-        arm(real, reading ? VFS_LOSSY_READ_ERROR : VFS_LOSSY_ERROR, 1 + draw(sim, STREAM_DISK, 12));
-    }
-    if (sim->phase == PHASE_SAFETY && !real->armed && chance(sim, STREAM_DISK, sim->plan.store_dies)) {
-        arm(real, VFS_LOSSY_CRASH, 1 + draw(sim, STREAM_DISK, 12));
-    }
+    real_prepare(node, told->kind == DISK_READ);
     if (told->kind == DISK_READ) {
         told->code = read_entries(node, ops, told);
         return 0;
     }
     told->code = give(node, ops, disk->batch);
     return told->code == ERROR_OK ? disk->batch : 0;
+}
+
+void real_prepare(struct sim_node *node, bool reading)
+{
+    struct sim *sim = node->sim;
+    struct sim_real *real = node->disk.real;
+    limit(node);
+    if (node->disk.fail_next) {
+        node->disk.fail_next = false;
+        reading = reading || chance(sim, STREAM_DISK, 200);
+        arm(real, reading ? VFS_LOSSY_READ_ERROR : VFS_LOSSY_ERROR, 1 + draw(sim, STREAM_DISK, 12));
+    }
+    if (sim->phase == PHASE_SAFETY && !real->armed && chance(sim, STREAM_DISK, sim->plan.store_dies)) {
+        arm(real, VFS_LOSSY_CRASH, 1 + draw(sim, STREAM_DISK, 12));
+    }
 }
 
 /* Remembers what is durable, where that is news. */
@@ -294,7 +356,7 @@ void real_said(struct sim_node *node)
     real->prints[real->print_count++] = print;
 }
 
-/* One transaction: writes together, or one bootstrap. */
+/* One transaction: writes together, or one bootstrap, or one switch to a snapshot or away from what it covers. */
 static enum error_code give(struct sim_node *node, const struct sim_disk_op *ops, size_t count)
 {
     struct sim_real *real = node->disk.real;
@@ -305,19 +367,24 @@ static enum error_code give(struct sim_node *node, const struct sim_disk_op *ops
     if (ops->kind == DISK_BOOTSTRAP) {
         struct slice configuration = slice_of(ops->configuration->data, ops->configuration->size);
         code = store_bootstrap(real->open, configuration, ops->cluster, &error);
+    } else if (ops->job) {
+        const struct raft_snapshot_meta *meta = &ops->job->meta;
+        if (!snapshot_switch_sound(node, ops)) return ERROR_OK; /* the store would not go on */
+        code = ops->kind == DISK_ADOPT     ? store_adopt(real->open, meta, &error)
+               : ops->kind == DISK_INSTALL ? store_install(real->open, meta, &error)
+                                           : store_compact(real->open, ops->job->up_to, &error);
     } else {
         const struct raft_persist **writes = memory_zero(count, sizeof *writes);
         for (size_t i = 0; i < count; i++) writes[i] = &ops[i].persist;
         code = store_persist(real->open, writes, count, &error);
         memory_free(writes);
     }
-    code = failing(node, code, &error);
+    code = real_failing(node, code, &error);
     if (code != ERROR_OK && code != ERROR_DISK_FULL && !had_failed) keep_doubt(real, ops, count);
     return code;
 }
 
-/* What is not OK needs a reason, and but for a full disk it is the end of the process. */
-static enum error_code failing(struct sim_node *node, enum error_code code, const struct error *error)
+enum error_code real_failing(struct sim_node *node, enum error_code code, const struct error *error)
 {
     struct sim *sim = node->sim;
     struct sim_real *real = node->disk.real;
@@ -342,7 +409,7 @@ static enum error_code read_entries(struct sim_node *node, const struct sim_disk
     struct error error;
     vfs_lossy_chance(real->vfs);
     enum error_code code = store_read(real->open, op->first, op->last, op->bytes_max, &found, &error);
-    code = failing(node, code, &error);
+    code = real_failing(node, code, &error);
     if (code != ERROR_OK) return code;
     bool same = found.count > 0 || op->first > log->count || op->first > op->last;
     for (size_t i = 0; i < found.count; i++) {
@@ -365,7 +432,7 @@ enum error_code real_tidy(struct sim_node *node)
     if (real->failed) return ERROR_OK; /* that has been reported */
     uint64_t before = store_counters(real->open).checkpoints;
     vfs_lossy_chance(real->vfs);
-    enum error_code code = failing(node, store_tidy(real->open, &error), &error);
+    enum error_code code = real_failing(node, store_tidy(real->open, &error), &error);
     node->sim->result->coverage.store_checkpoints += store_counters(real->open).checkpoints - before;
     return code;
 }
@@ -437,8 +504,7 @@ static size_t writes_from(const struct sim_disk *disk, size_t at, size_t most)
 {
     size_t count = 0;
     while (at + count < most && disk->ops[disk->head + at + count].kind == DISK_PERSIST) count++;
-    if (count == 0 && at < most && disk->ops[disk->head + at].kind == DISK_BOOTSTRAP) return 1;
-    return count;
+    return count == 0 && at < most && disk->ops[disk->head + at].kind != DISK_READ ? 1 : count;
 }
 
 /* The process has died, or all of the machine; then what it had open is let go, which writes nothing any more. */

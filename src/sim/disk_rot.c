@@ -19,6 +19,7 @@
 #define MARK     "/data/acknowledged"
 
 static bool damage_file(struct sim_node *node);
+static const char *any_snapshot(struct sim_node *node);
 static bool draw_damage(struct sim_node *node, struct slice content, struct sim_damage *damage);
 static bool untold_in_wal(const struct sim_node *node, const struct sim_print *found);
 static unsigned untold_tail(const struct sim_real *real, struct slice bad);
@@ -31,9 +32,12 @@ bool disk_rot(struct sim_node *node)
     struct sim_disk *disk = &node->disk;
     if (disk->real) {
         if (!damage_file(node)) return false;
+    } else if (disk->snapshots.meta.index > 0 && chance(sim, STREAM_SNAPSHOTS, 400) && snapshots_rot(node)) {
+        disk->rot_index = 0;
     } else {
-        bool hard_state = disk->log.count == 0 || chance(sim, STREAM_FAULTS, 200);
-        disk->rot_index = hard_state ? 0 : 1 + draw(sim, STREAM_FAULTS, disk->log.count);
+        size_t base = disk->snapshots.base;
+        bool hard_state = disk->log.count == base || chance(sim, STREAM_FAULTS, 200);
+        disk->rot_index = hard_state ? 0 : base + 1 + draw(sim, STREAM_FAULTS, disk->log.count - base);
         TRACE(sim, node, "its disk rots: entry %" PRIu64 " (0: the hard state)", disk->rot_index);
     }
     disk->rotten = true;
@@ -62,7 +66,7 @@ bool disk_lose_tail(struct sim_node *node)
         buffer_deinit(&left);
         real->damage = damage;
         TRACE(sim, node, "its disk loses the last %u frames of the WAL", lost);
-    } else if (disk->log.count == 0) {
+    } else if (disk->log.count == disk->snapshots.base) {
         return false;
     }
     disk->rotten = true;
@@ -81,6 +85,7 @@ void disk_settle(struct sim_node *node)
         disk_wreck(node);
     } else if (real_begin(node, false)) {
         real_crash(node, 0);
+        if (disk->snapshots.lost) disk_wreck(node);
     }
 }
 
@@ -94,6 +99,8 @@ static bool damage_file(struct sim_node *node)
     static const char *const files[] = {DATABASE, DATABASE, WAL, WAL, WAL, MARK};
     damage.file = files[draw(sim, STREAM_FAULTS, sizeof files / sizeof *files)];
     struct slice content;
+    const char *snapshot = any_snapshot(node);
+    if (snapshot && chance(sim, STREAM_SNAPSHOTS, 300)) damage.file = snapshot;
     if (!vfs_lossy_file_read(real->vfs, damage.file, &content)) return false;
     if (strcmp(damage.file, WAL) == 0) wal_read(content, &damage.wal);
     if (!draw_damage(node, content, &damage)) return false;
@@ -103,6 +110,22 @@ static bool damage_file(struct sim_node *node)
     TRACE(sim, node, "its disk rots: %s, %zu bytes at %" PRIu64 " (kind %d)", damage.file, damage.size, damage.at,
           (int)damage.kind);
     return true;
+}
+
+/* Whatever a snapshot's file holds, its own, one that comes in or one that nobody needs. Null: there is none. */
+static const char *any_snapshot(struct sim_node *node)
+{
+    static const char *const files[SIM_FILES] = {
+        "/data/snapshot-0", "/data/snapshot-1", "/data/snapshot-2", "/data/snapshot-3",
+        "/data/snapshot-4", "/data/snapshot-5", "/data/snapshot-6", "/data/snapshot-7",
+    };
+    const char *there[SIM_FILES];
+    size_t count = 0;
+    struct slice content;
+    for (size_t i = 0; i < SIM_FILES; i++) {
+        if (vfs_lossy_file_read(node->disk.real->vfs, files[i], &content) && content.size > 0) there[count++] = files[i];
+    }
+    return count > 0 ? there[draw(node->sim, STREAM_SNAPSHOTS, count)] : NULL;
 }
 
 /* false: there is nothing, or it would stay as it is. */

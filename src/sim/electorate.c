@@ -91,7 +91,7 @@ const struct sim_configuration *configuration_before(const struct sim *sim, cons
     const struct sim_configuration *newest = NULL;
     for (size_t i = 0; i < sim->ledger.configuration_count; i++) {
         const struct sim_configuration *it = &sim->ledger.configurations[i];
-        bool in_log = it->index == 0 || raft_log_term(raft, it->index) == it->term;
+        bool in_log = it->index == 0 || ledger_term_of(&sim->ledger, raft, it->index) == it->term;
         if (it->index < index && in_log && (!newest || it->index > newest->index)) newest = it;
     }
     return newest;
@@ -203,6 +203,7 @@ static struct sim_electorate after(const struct sim_order *order, struct sim_ele
     case ACTION_ADD:
     case ACTION_TRANSFER:
     case ACTION_PRIORITY:
+    case ACTION_SNAPSHOT:
     case ACTIONS:
         break;
     }

@@ -37,6 +37,7 @@ enum sim_event_kind {
     EVENT_PEER_LOST,   /* a node notices a broken connection */
     EVENT_DISK_DONE,   /* a batch of writes, or a read, has reached the disk */
     EVENT_DISK_REPORT, /* the node learns of it */
+    EVENT_FILE_DONE,   /* a piece of work on snapshots' files is done */
     EVENT_CLIENT,      /* a client does its next thing */
     EVENT_SUBMIT,      /* a request arrives at its node */
     EVENT_OVERDUE,     /* a request should have been answered by now */
@@ -63,6 +64,7 @@ enum sim_stream {
     STREAM_DISK,
     STREAM_CLIENTS,
     STREAM_FAULTS,
+    STREAM_SNAPSHOTS,
     STREAM_ONCE, /* regulars and what they need */
     STREAMS
 };
@@ -117,6 +119,9 @@ enum sim_trace {
     TRACE_PHASE,
     TRACE_STORE,
     TRACE_ROT,
+    TRACE_SNAPSHOT,
+    TRACE_FILE_DONE,
+    TRACE_RESTORED,
 };
 
 void trace_mix(struct sim *sim, uint64_t value);
@@ -135,7 +140,8 @@ void trace_line(struct sim *sim, const struct sim_node *node, const char *format
     X(bridge) X(isolate_leader) X(strand_leader) \
     X(reset) X(disk_full) X(disk_slow) X(disk_error) X(clock_jump) X(wipe) \
     X(bit_rot) X(lost_tail) X(clock_rate) X(no_memory) \
-    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority) X(forget)
+    X(join) X(rejoin) X(remove) X(promote) X(demote) X(replace) X(transfer) X(priority) X(forget) \
+    X(snapshot)
 /* clang-format on */
 
 enum sim_fault {
@@ -163,7 +169,8 @@ struct sim_plan {
     unsigned slow_write; /* permille */
     unsigned store_dies; /* permille of writes, in the middle of which the machine dies */
     unsigned open_fails; /* permille: dies, or meets an I/O error, while it opens its store */
-    uint32_t page_size, checkpoint_pages;
+    uint32_t page_size, checkpoint_pages, snapshot_block;
+    size_t snapshot_step; /* bytes of the C machine's state written at a time */
     /* nodes */
     uint64_t turn_most_us;     /* between a completion and the end of the turn; 0: at once */
     uint64_t reading_clock_us; /* what reading the clock may take: makes slices end */
@@ -199,9 +206,51 @@ struct sim_mark { /* an index as it will be once every write noted is done */
     uint64_t time_ms;
 };
 
-enum sim_disk_op_kind { DISK_PERSIST, DISK_BOOTSTRAP, DISK_READ, DISK_TIDY /* of the disk itself */ };
+enum sim_disk_op_kind {
+    DISK_PERSIST,
+    DISK_BOOTSTRAP,
+    DISK_READ,
+    DISK_TIDY,    /* of the disk itself */
+    DISK_ADOPT,   /* what a finished snapshot leaves to the log's order: see disk_snapshot.c */
+    DISK_INSTALL,
+    DISK_COMPACT,
+    DISK_FILE,    /* reports only: work on snapshots' files */
+};
 
 struct sim_real;
+
+/* ---- disk_snapshot.c: snapshots' files, and what the log leaves to them ---- */
+
+enum sim_file_use { FILE_FREE, FILE_TAKING, FILE_INCOMING, FILE_COMPLETE };
+
+struct sim_file { /* of one snapshot */
+    enum sim_file_use use;
+    bool came_in;
+    bool looked; /* incoming: how much of it is there has been asked in this lifetime */
+    struct raft_snapshot_meta meta; /* its configuration is owned */
+    struct buffer bytes;
+};
+#define SIM_FILES 8 /* as many as the store has */
+
+struct sim_snapshots {
+    /* durable */
+    struct raft_snapshot_meta meta; /* what the node starts from; index 0: none. Its configuration is owned */
+    raft_index base; /* the log begins behind it; what the log array has up to there only tells what was there */
+    struct sim_file files[SIM_FILES];
+    /* of this lifetime: a queue beside the log's */
+    struct host_snapshot_job **jobs; /* owned, with what they point to: head ... head + count */
+    size_t head, count, capacity;
+    bool busy;
+    bool switching; /* an install is done, and its node does not know it yet */
+    uint64_t report_us;
+    raft_index finishing;  /* the newest of its own that it has called complete */
+    raft_index installing; /* the newest it has said is to be installed */
+    bool taking;           /* one of its own has been begun, and neither finished nor given up */
+    /* faults */
+    raft_index rot_index; /* of the model: the snapshot that has a damaged byte; 0: none */
+    uint64_t rot_at;
+    bool lost; /* the damage has been met: at the next start it is known to be beyond repair */
+};
 
 struct sim_disk_op {
     enum sim_disk_op_kind kind;
@@ -212,6 +261,7 @@ struct sim_disk_op {
     uint64_t token; /* READ */
     raft_index first, last;
     size_t bytes_max;
+    struct host_snapshot_job *job; /* ADOPT, INSTALL, COMPACT; owned */
 };
 
 struct sim_disk {
@@ -220,6 +270,7 @@ struct sim_disk {
     struct blob *configuration; /* at index 0; null: blank */
     struct raft_hard_state hard_state;
     struct sim_log log;
+    struct sim_snapshots snapshots;
     /* of this lifetime */
     struct sim_disk_op *ops; /* a queue: head ... head + count */
     size_t head, count, capacity;
@@ -255,13 +306,16 @@ void disk_note_persist(struct sim_node *node, const struct raft_persist *persist
 void disk_note_bootstrap(struct sim_node *node, struct slice configuration, uint64_t cluster);
 void disk_note_read(struct sim_node *node, uint64_t token, raft_index first, raft_index last,
                     size_t bytes_max);
+void disk_note_snapshot(struct sim_node *node, const struct host_snapshot_job *job); /* copies */
 void disk_on_done(struct sim *sim, struct sim_event *event);
+void disk_on_file_done(struct sim *sim, struct sim_event *event);
 void disk_on_report(struct sim *sim, struct sim_event *event);
 void disk_report_free(void *report);
 /* Fills what START needs from the model; the arrays belong to the caller (memory_free on runs and configurations). */
 void disk_durable(const struct sim_disk *disk, struct raft_durable *durable);
 const struct raft_durable *disk_found(const struct sim_node *node); /* what the real store says; null: the model */
-raft_term disk_term(const struct sim_disk *disk, raft_index index); /* durable; 0: not there */
+/* Durable, in the log or under the snapshot; 0: not there. */
+raft_term disk_term(const struct sim_disk *disk, raft_index index);
 
 /* ---- network.c ---- */
 
@@ -309,8 +363,12 @@ struct sim_machine {
     uint64_t version; /* index of the last command that changed the state */
     struct sim_register registers[SIM_KEYS];
     uint64_t hash;
-    raft_index applied; /* last index given to apply, by this lifetime */
-    size_t told_size;   /* of the reply given there */
+    raft_index applied; /* last index given to apply, by this lifetime; or of what was restored */
+    bool restoring;
+    struct buffer image; /* of the C machine: bytes of a snapshot that is taken, or restored */
+    size_t given;        /* of these, out */
+    bool ended;          /* these are all */
+    size_t told_size;    /* of the reply given there */
     uint64_t time_ms;   /* its stamp */
 };
 
@@ -553,16 +611,23 @@ struct sim_record {           /* all that is known of one index */
     raft_term announced_in; /* the term of whoever announced the commit first */
     raft_term applied_term; /* 0: not applied yet */
     uint64_t number;        /* the command applied there; 0: none */
-    uint64_t state_hash, reply_hash;
+    uint64_t state_hash, reply_hash, time_ms;
     uint64_t host_chain; /* host_applied's; 0: not seen */
+    uint64_t host_state; /* ... and its hash of the state, where host_chain was seen */
     bool skipped; /* a command that was not run: its session or key has answered it */
     bool lawful;  /* one that was to be run */
+};
+
+struct sim_taken { /* a snapshot as somebody took it: everybody's of that index is the same */
+    struct raft_snapshot_meta meta; /* its configuration is owned */
+    struct buffer bytes;
 };
 
 struct sim_reign {   /* one term */
     uint32_t leader; /* its node; NOBODY: none seen */
     uint32_t lifetime;
     raft_index last; /* of its log when it was elected: what follows is of its term */
+    bool lost_time;  /* that log was empty behind its snapshot: nobody has told it the last stamp */
     struct raft_term_run *runs;
     size_t run_count;
 };
@@ -581,6 +646,8 @@ struct sim_ledger {
     struct sim_configuration *configurations; /* all that were seen, the first one first */
     size_t configuration_count, configuration_capacity;
     size_t configuration_committed; /* the place of the newest that is */
+    struct sim_taken *taken; /* by index, ascending */
+    size_t taken_count, taken_capacity;
 };
 
 void ledger_deinit(struct sim_ledger *ledger);
@@ -590,14 +657,32 @@ struct sim_ballot *ledger_ballot(struct sim_ledger *ledger, unsigned node, raft_
 /* The one chain an entry of this index and term has; 0: not seen. */
 const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_index index,
                                          raft_term term);
-struct sim_version *ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
-                                       uint8_t type); /* until the next one is added */
-void ledger_set_log(struct sim_reign *reign, const struct raft *raft, raft_index last);
+struct sim_version *ledger_add_version(struct sim_ledger *ledger,
+                                       const struct raft_entry *entry); /* until the next one is added */
+/* The term at an index of a core's log, or under what it has compacted away: that was committed. 0: not there. */
+raft_term ledger_term_of(const struct sim_ledger *ledger, const struct raft *raft, raft_index index);
+void ledger_set_log(const struct sim_ledger *ledger, struct sim_reign *reign, const struct raft *raft,
+                    raft_index last);
 /* The term at an index in the log of a term's leader; 0: not known or not there. */
 raft_term ledger_leader_term_at(const struct sim_ledger *ledger, raft_term term, raft_index index);
 /* The longest prefix of that log that a durable log has. */
 raft_index ledger_match(const struct sim_ledger *ledger, raft_term term,
                         const struct sim_disk *disk);
+
+/* ---- snapshots.c: what must hold of snapshots ---- */
+
+void check_snapshot_job(struct sim_node *node, const struct host_snapshot_job *job); /* before it is noted */
+void check_finished(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes);
+/* What was read of the snapshot at `index`. */
+void check_snapshot_bytes(struct sim_node *node, raft_index index, uint64_t offset, struct slice bytes);
+void check_installed(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes);
+void check_chunk(struct sim_node *node, const struct raft_message *message);
+void check_chunk_result(struct sim_node *node, const struct raft_message *message);
+void check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash);
+const struct sim_taken *ledger_taken(const struct sim_ledger *ledger, raft_index index); /* null: none was */
+void snapshots_forget_taken(struct sim_ledger *ledger); /* frees them */
+struct raft_snapshot_meta meta_copy(const struct raft_snapshot_meta *meta);
+void meta_free(struct raft_snapshot_meta *meta);
 
 void check_bootstrap(struct sim_node *node, struct slice configuration);
 void check_persist(struct sim_node *node,

@@ -146,10 +146,11 @@ void check_role(struct sim_node *node, enum raft_role role, raft_term term)
     struct raft_status status;
     raft_status(raft, &status);
     raft_index last = status.last_index;
-    while (last > 0 && raft_log_term(raft, last) == term) last--;
+    while (last > 0 && ledger_term_of(&sim->ledger, raft, last) == term) last--;
     reign->leader = node->number;
     reign->lifetime = node->lifetime;
-    ledger_set_log(reign, raft, last);
+    reign->lost_time = last > 0 && last < status.first_index;
+    ledger_set_log(&sim->ledger, reign, raft, last);
     if (ledger_ballot(&sim->ledger, node->number, term)->durable != node->number + 1) {
         breach(sim, node, "leader_voted",
                "leads term %" PRIu64 " without a durable vote for itself", term);
@@ -166,7 +167,7 @@ static void check_complete(struct sim_node *node, const struct raft *raft, raft_
     raft_index index = sim->ledger.committed;
     while (index > 0 && sim->ledger.records[index].announced_in >= term) index--;
     if (index == 0) return;
-    raft_term held = raft_log_term(raft, index);
+    raft_term held = ledger_term_of(&sim->ledger, raft, index);
     if (held == sim->ledger.records[index].committed_term) return;
     violate(sim, node, "leader_complete",
             "leads term %" PRIu64 " with term %" PRIu64 " at index %" PRIu64 ", where term %" PRIu64
@@ -237,7 +238,7 @@ static void check_commit(struct sim_node *node, const struct raft *raft,
     }
     raft_index newest = 0;
     for (raft_index index = node->watch.commit + 1; index <= status->commit_index; index++) {
-        raft_term term = raft_log_term(raft, index);
+        raft_term term = ledger_term_of(ledger, raft, index);
         const struct sim_version *version = ledger_version(ledger, index, term);
         struct sim_record *record = ledger_record(ledger, index);
         if (!version) {
@@ -282,6 +283,7 @@ static void check_durable_index(struct sim_node *node, const struct raft *raft,
     raft_index index = status->durable_index;
     if (index == 0 || (index == node->watch.durable && status->last_index == node->watch.last))
         return;
+    if (node->disk.snapshots.switching) return; /* it will hear of another log presently */
     if (disk_term(&node->disk, index) != raft_log_term(raft, index)) {
         breach(node->sim, node, "durable_index",
                "believes %" PRIu64 " of term %" PRIu64 " durable; the disk has term %" PRIu64
@@ -324,6 +326,7 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
 {
     struct sim *sim = node->sim;
     struct host_applied applied = host_applied(node->host);
+    if (applied.index < status->snapshot_index) return; /* what it covers is yet to be restored */
     if (status->applied_index != applied.index && !node->stopping) {
         breach(sim, node, "applied_told", "has applied %" PRIu64 "; its core was told of %" PRIu64,
                applied.index, status->applied_index);
@@ -341,8 +344,11 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
     node->watch.applied = applied.index;
     if (sim->once.index < applied.index) once_look(node);
     struct sim_record *record = ledger_record(&sim->ledger, applied.index);
-    if (record->host_chain == 0) record->host_chain = applied.chain;
-    if (record->host_chain != applied.chain) {
+    if (record->host_chain == 0) {
+        record->host_chain = applied.chain;
+        record->host_state = applied.state_hash;
+    }
+    if (record->host_chain != applied.chain || record->host_state != applied.state_hash) {
         violate(sim, node, "state_agrees",
                 "the chain of results and states differs at index %" PRIu64, applied.index);
     }
@@ -364,13 +370,12 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
     watch->configuration = status->configuration_index;
     watch->stays_voter = check_stays_voter(status->configuration, node);
     raft_index index = status->last_index;
-    while (index >= status->first_index && !is_configuration(sim, raft, index)) {
-        bool seen = ledger_version(&sim->ledger, index, raft_log_term(raft, index)) != NULL;
+    while (index > 0 && !is_configuration(sim, raft, index)) {
+        bool seen = ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index)) != NULL;
         if (!seen) watch->configuration_known = false;
         if (!seen) return;
         index--;
     }
-    if (index < status->first_index) index = 0;
     if (index != status->configuration_index) {
         violate(sim, node, "configuration_recomputed",
                 "goes by the configuration of index %" PRIu64 "; its log's newest is at %" PRIu64,
@@ -380,8 +385,10 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
     struct slice stored = {0};
     if (index == 0 && node->disk.configuration)
         stored = slice_of(node->disk.configuration->data, node->disk.configuration->size);
-    else if (index > 0 && disk_term(&node->disk, index) == raft_log_term(raft, index))
+    else if (index > 0 && disk_term(&node->disk, index) == ledger_term_of(&sim->ledger, raft, index))
         stored = node->disk.log.entries[index - 1].payload.bytes;
+    if (index > 0 && index == node->disk.snapshots.meta.configuration_index)
+        stored = node->disk.snapshots.meta.configuration; /* the entry may be gone */
     if (stored.size == 0) return; /* not durable yet */
     struct buffer encoded = {0};
     raft_configuration_encode(status->configuration, &encoded);
@@ -395,7 +402,7 @@ static void check_configuration(struct sim_node *node, const struct raft *raft,
 static bool is_configuration(const struct sim *sim, const struct raft *raft, raft_index index)
 {
     const struct sim_version *version =
-        ledger_version(&sim->ledger, index, raft_log_term(raft, index));
+        ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index));
     return version && version->type == RAFT_CONFIGURATION;
 }
 
@@ -441,7 +448,7 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
     record = ledger_record(&sim->ledger, entry->index);
     for (raft_index index = node->machine.applied + 1; index <= entry->index; index++) {
         const struct sim_version *version =
-            ledger_version(&sim->ledger, index, raft_log_term(raft, index));
+            ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index));
         bool command = version && version->type == RAFT_COMMAND && !sim->ledger.records[index].skipped;
         if (!version || command != (index == entry->index)) {
             violate(sim, node, "apply_gapless",
@@ -460,16 +467,18 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
         record->number = number;
         record->state_hash = state_hash;
         record->reply_hash = reply_hash;
+        record->time_ms = entry->time_ms;
         if (entry->index > sim->ledger.applied) sim->ledger.applied = entry->index;
         bool lawful = once_run(node, entry->index, node->machine.told_size);
         clients_applied(node, entry->index, number, body, lawful);
         record = ledger_record(&sim->ledger, entry->index);
     }
     if (record->applied_term != entry->term || record->number != number ||
-        record->state_hash != state_hash || record->reply_hash != reply_hash) {
+        record->state_hash != state_hash || record->reply_hash != reply_hash ||
+        record->time_ms != entry->time_ms) {
         violate(sim, node, "state_agrees",
                 "index %" PRIu64 " of term %" PRIu64
-                " gives another command, reply or state than elsewhere",
+                " gives another command, time, reply or state than elsewhere",
                 entry->index, entry->term);
     }
 }
@@ -527,8 +536,9 @@ static void check_entries(struct sim_node *node, const struct raft_persist *pers
                     "writes index %" PRIu64 " where %" PRIu64 " is next", entry->index, last);
             return;
         }
+        bool begins = entry->term > previous.term && ledger_reign(&sim->ledger, entry->term)->lost_time;
         if (entry->term < previous.term || entry->term > term ||
-            entry->time_ms < previous.time_ms) {
+            (entry->time_ms < previous.time_ms && !begins)) {
             violate(sim, node, "log_ascends",
                     "index %" PRIu64 ": term %" PRIu64 " time %" PRIu64 " behind term %" PRIu64
                     " time %" PRIu64 ", in term %" PRIu64,

@@ -19,6 +19,7 @@ void ledger_deinit(struct sim_ledger *ledger)
     memory_free(ledger->records);
     memory_free(ledger->versions);
     configurations_deinit(ledger);
+    snapshots_forget_taken(ledger);
     *ledger = (struct sim_ledger){0};
 }
 
@@ -55,25 +56,38 @@ const struct sim_version *ledger_version(const struct sim_ledger *ledger, raft_i
     return at == 0 ? NULL : &ledger->versions[at - 1];
 }
 
-struct sim_version *ledger_add_version(struct sim_ledger *ledger, raft_index index, raft_term term, uint64_t chain,
-                                       uint8_t type)
+struct sim_version *ledger_add_version(struct sim_ledger *ledger, const struct raft_entry *entry)
 {
-    struct sim_record *record = ledger_record(ledger, index);
+    struct sim_record *record = ledger_record(ledger, entry->index);
     ledger->versions = grow(ledger->versions, &ledger->version_count, &ledger->version_capacity,
                             ledger->version_count + 1, sizeof *ledger->versions);
-    ledger->versions[ledger->version_count - 1] =
-        (struct sim_version){.term = term, .chain = chain, .type = type, .next = record->versions};
+    ledger->versions[ledger->version_count - 1] = (struct sim_version){.term = entry->term,
+                                                                       .chain = entry->chain,
+                                                                       .time_ms = entry->time_ms,
+                                                                       .type = entry->type,
+                                                                       .next = record->versions};
     record->versions = (uint32_t)ledger->version_count;
     return &ledger->versions[ledger->version_count - 1];
 }
 
+/* A core knows the terms of its log and of the entry before it. */
+raft_term ledger_term_of(const struct sim_ledger *ledger, const struct raft *raft, raft_index index)
+{
+    raft_term term = raft_log_term(raft, index);
+    if (term > 0 || index == 0 || index >= ledger->record_count) return term;
+    struct raft_status status;
+    raft_status(raft, &status);
+    return index < status.first_index ? ledger->records[index].committed_term : 0;
+}
+
 /* A new leader's log up to `last`, as runs of terms. */
-void ledger_set_log(struct sim_reign *reign, const struct raft *raft, raft_index last)
+void ledger_set_log(const struct sim_ledger *ledger, struct sim_reign *reign, const struct raft *raft,
+                    raft_index last)
 {
     reign->last = last;
     size_t capacity = 0;
     for (raft_index index = 1; index <= last; index++) {
-        raft_term term = raft_log_term(raft, index);
+        raft_term term = ledger_term_of(ledger, raft, index);
         if (reign->run_count > 0 && reign->runs[reign->run_count - 1].term == term) continue;
         if (reign->run_count == capacity) {
             capacity = capacity ? capacity * 2 : 8;

@@ -99,6 +99,68 @@ static uint64_t take_envelope(struct slice *body)
     return number;
 }
 
+/* ---- snapshots ---- */
+
+static uint64_t watch_snapshot_begin(void *context)
+{
+    struct sim_machine *machine = context;
+    uint64_t hash = machine->inner.hash(machine->inner.context);
+    if (machine->inner.snapshot_begin(machine->inner.context) != hash)
+        violate(machine->node->sim, machine->node, "state_agrees", "begins a snapshot of another state than it has");
+    return hash;
+}
+
+static bool watch_snapshot_step(void *context, size_t work_max, struct buffer *out)
+{
+    struct sim_machine *machine = context;
+    return machine->inner.snapshot_step(machine->inner.context, work_max, out);
+}
+
+static void watch_snapshot_end(void *context)
+{
+    struct sim_machine *machine = context;
+    machine->inner.snapshot_end(machine->inner.context);
+}
+
+static enum error_code watch_restore_begin(void *context, const struct machine_entry *entry,
+                                           struct slice bundle, struct error *error)
+{
+    struct sim_machine *machine = context;
+    if (!slice_equal(bundle, buffer_slice(&machine->node->sim->bundle))) {
+        violate(machine->node->sim, machine->node, "init_bundle",
+                "a snapshot carries other bytes than the nodes were started with");
+    }
+    machine->restoring = true;
+    machine->loaded = false;
+    return machine->inner.restore_begin(machine->inner.context, entry, bundle, error);
+}
+
+static enum error_code watch_restore_feed(void *context, struct slice bytes, size_t *used, struct error *error)
+{
+    struct sim_machine *machine = context;
+    return machine->inner.restore_feed(machine->inner.context, bytes, used, error);
+}
+
+static enum error_code watch_restore_finish(void *context, const struct machine_entry *entry, uint64_t hash,
+                                            struct error *error)
+{
+    struct sim_machine *machine = context;
+    struct sim *sim = machine->node->sim;
+    enum error_code code = machine->inner.restore_finish(machine->inner.context, entry, hash, error);
+    machine->restoring = false;
+    if (code != ERROR_OK) return code;
+    machine->loaded = true;
+    COVER(sim, snapshots_restored);
+    if (machine->node->disk.snapshots.installing == 0) COVER(sim, starts_restored);
+    trace_event(sim, TRACE_RESTORED, machine->node->number, entry->index, hash);
+    TRACE(sim, machine->node, "is restored at %llu, state %016llx", (unsigned long long)entry->index,
+          (unsigned long long)hash);
+    check_restored(machine->node, entry, machine->inner.hash(machine->inner.context));
+    machine->applied = entry->index;
+    machine->time_ms = entry->time_ms;
+    return code;
+}
+
 static uint64_t watch_hash(void *context)
 {
     struct sim_machine *machine = context;
@@ -129,12 +191,19 @@ void machine_begin(struct sim_machine *machine, struct sim_node *node, struct ma
         .query = watch_query,
         .hash = watch_hash,
         .encode = watch_encode,
+        .snapshot_begin = watch_snapshot_begin,
+        .snapshot_step = watch_snapshot_step,
+        .snapshot_end = watch_snapshot_end,
+        .restore_begin = watch_restore_begin,
+        .restore_feed = watch_restore_feed,
+        .restore_finish = watch_restore_finish,
     };
 }
 
 void machine_end(struct sim_machine *machine)
 {
     if (machine->fsm) fsm_free(machine->fsm);
+    buffer_deinit(&machine->image);
     *machine = (struct sim_machine){0};
 }
 
@@ -254,8 +323,88 @@ static uint64_t own_hash(void *context)
 static void own_encode(void *context, struct buffer *out)
 {
     const struct sim_machine *machine = context;
-    mp_write_array(out, SIM_KEYS);
-    for (unsigned key = 0; key < SIM_KEYS; key++) mp_write_u64(out, machine->registers[key].chain);
+    mp_write_array(out, 3 * SIM_KEYS + 1);
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        mp_write_u64(out, machine->registers[key].chain);
+        mp_write_u64(out, machine->registers[key].count);
+        mp_write_u64(out, machine->registers[key].last);
+    }
+    mp_write_u64(out, machine->version);
+}
+
+/* The state is small: it is written down at once, and given out piece by piece. */
+static uint64_t own_snapshot_begin(void *context)
+{
+    struct sim_machine *machine = context;
+    buffer_clear(&machine->image);
+    own_encode(machine, &machine->image);
+    machine->given = 0;
+    return machine->hash;
+}
+
+static bool own_snapshot_step(void *context, size_t work_max, struct buffer *out)
+{
+    struct sim_machine *machine = context;
+    size_t left = machine->image.size - machine->given, size = work_max < left ? work_max : left;
+    size_t most = machine->node->sim->plan.snapshot_step; /* others come in between */
+    if (size > most) size = most;
+    buffer_append(out, machine->image.data + machine->given, size);
+    machine->given += size;
+    return machine->given < machine->image.size;
+}
+
+static void own_snapshot_end(void *context)
+{
+    struct sim_machine *machine = context;
+    buffer_clear(&machine->image);
+}
+
+static enum error_code own_restore_begin(void *context, const struct machine_entry *entry,
+                                         struct slice bundle, struct error *error)
+{
+    struct sim_machine *machine = context;
+    (void)entry, (void)bundle, (void)error;
+    memset(machine->registers, 0, sizeof machine->registers);
+    machine->version = 0;
+    machine->hash = 0;
+    machine->ended = false;
+    buffer_clear(&machine->image);
+    return ERROR_OK;
+}
+
+/* Bytes belong to it up to the end of the one value that the state is. */
+static enum error_code own_restore_feed(void *context, struct slice bytes, size_t *used, struct error *error)
+{
+    struct sim_machine *machine = context;
+    (void)error;
+    *used = 0;
+    while (!machine->ended && *used < bytes.size) {
+        buffer_append_byte(&machine->image, bytes.data[(*used)++]);
+        struct mp_reader reader = mp_reader_of(buffer_slice(&machine->image));
+        machine->ended = mp_skip(&reader, NULL);
+    }
+    return ERROR_OK;
+}
+
+static enum error_code own_restore_finish(void *context, const struct machine_entry *entry, uint64_t hash,
+                                          struct error *error)
+{
+    struct sim_machine *machine = context;
+    struct mp_reader reader = mp_reader_of(buffer_slice(&machine->image));
+    uint32_t count;
+    (void)entry;
+    bool sound = mp_read_array(&reader, &count) && count == 3 * SIM_KEYS + 1;
+    for (unsigned key = 0; sound && key < SIM_KEYS; key++) {
+        struct sim_register *slot = &machine->registers[key];
+        sound = mp_read_u64(&reader, &slot->chain) && mp_read_u64(&reader, &slot->count) &&
+                mp_read_u64(&reader, &slot->last);
+        machine->hash += register_hash(key, slot);
+    }
+    sound = sound && mp_read_u64(&reader, &machine->version);
+    machine->hash += machine->version;
+    buffer_clear(&machine->image);
+    if (sound && machine->hash == hash) return ERROR_OK;
+    return error_set(error, ERROR_CORRUPT, "the registers are not those of the snapshot");
 }
 
 static const struct machine own_machine = {
@@ -264,6 +413,12 @@ static const struct machine own_machine = {
     .query = own_query,
     .hash = own_hash,
     .encode = own_encode,
+    .snapshot_begin = own_snapshot_begin,
+    .snapshot_step = own_snapshot_step,
+    .snapshot_end = own_snapshot_end,
+    .restore_begin = own_restore_begin,
+    .restore_feed = own_restore_feed,
+    .restore_finish = own_restore_finish,
 };
 
 static uint64_t register_hash(uint64_t key, const struct sim_register *entry)

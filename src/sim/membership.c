@@ -71,7 +71,7 @@ static bool durable_by(struct sim *sim, const struct raft *raft, raft_index inde
                        const struct raft_configuration *configuration)
 {
     const struct question question = {
-        .sim = sim, .configuration = configuration, .index = index, .term = raft_log_term(raft, index)};
+        .sim = sim, .configuration = configuration, .index = index, .term = ledger_term_of(&sim->ledger, raft, index)};
     return majority(&question, durable_there);
 }
 

@@ -40,6 +40,8 @@ static struct sim_link *link_of(struct sim *sim, unsigned a, unsigned b);
 static bool connected(struct sim *sim, unsigned a, unsigned b);
 static struct sim_packet *packet_new(struct sim_node *from, unsigned to, enum packet_kind kind,
                                      size_t entries);
+static void keep_chunk(struct sim_packet *packet);
+static bool has_chunk(const struct sim_packet *packet);
 static void dispatch(struct sim *sim, struct sim_packet *packet);
 static void push_packet(struct sim *sim, struct sim_packet *packet, bool calm);
 static bool strands(const struct sim *sim, const struct sim_packet *packet);
@@ -76,6 +78,7 @@ void network_send(struct sim_node *node, const struct raft_message *message)
         raft_entry_take(&packet->entries[i]);
     }
     if (message->type == RAFT_APPEND) packet->message.append.entries = packet->entries;
+    if (message->type == RAFT_INSTALL_SNAPSHOT) keep_chunk(packet);
     dispatch(sim, packet);
 }
 
@@ -151,6 +154,7 @@ void network_on_deliver(struct sim *sim, struct sim_event *event)
     }
     if (!receivable(sim, packet)) {
         COVER(sim, dropped);
+        if (has_chunk(packet)) COVER(sim, chunks_lost);
         record_way(sim, packet, MOMENT_lost, "not taken in");
         network_packet_drop(packet);
         return;
@@ -230,6 +234,8 @@ void network_packet_drop(void *memory)
     if (--packet->references > 0) return;
     size_t count = packet->message.type == RAFT_APPEND ? packet->message.append.entry_count : 0;
     for (size_t i = 0; i < count; i++) raft_entry_drop(&packet->entries[i]);
+    if (packet->kind == PACKET_MESSAGE && packet->message.type == RAFT_INSTALL_SNAPSHOT)
+        blob_drop(packet->message.install_snapshot.chunk.blob);
     buffer_deinit(&packet->body);
     memory_free(packet);
 }
@@ -311,6 +317,27 @@ static struct sim_packet *packet_new(struct sim_node *from, unsigned to, enum pa
     return packet;
 }
 
+/* The meta's configuration is the core's, a chunk a reader's: the one is copied, the other shared. */
+static void keep_chunk(struct sim_packet *packet)
+{
+    struct raft_install_snapshot *install = &packet->message.install_snapshot;
+    buffer_append_slice(&packet->body, install->meta.configuration);
+    install->meta.configuration = buffer_slice(&packet->body);
+    struct raft_payload *chunk = &install->chunk;
+    if (chunk->blob) {
+        blob_take(chunk->blob);
+    } else if (chunk->bytes.size > 0) {
+        chunk->blob = blob_new(chunk->bytes.data, chunk->bytes.size);
+        chunk->bytes = slice_of(chunk->blob->data, chunk->bytes.size);
+    }
+}
+
+static bool has_chunk(const struct sim_packet *packet)
+{
+    return packet->kind == PACKET_MESSAGE && packet->message.type == RAFT_INSTALL_SNAPSHOT &&
+           packet->message.install_snapshot.chunk.bytes.size > 0;
+}
+
 /* Takes the caller's reference. */
 static void dispatch(struct sim *sim, struct sim_packet *packet)
 {
@@ -320,6 +347,7 @@ static void dispatch(struct sim *sim, struct sim_packet *packet)
     if (sim->network.blocked[packet->from][packet->to] ||
         (!calm && chance(sim, STREAM_NETWORK, sim->plan.drop))) {
         COVER(sim, dropped);
+        if (has_chunk(packet)) COVER(sim, chunks_lost);
         record_way(sim, packet, MOMENT_lost,
                    sim->network.blocked[packet->from][packet->to] ? "cut off" : "dropped");
         network_packet_drop(packet);

@@ -86,6 +86,9 @@ void node_on_start(struct sim *sim, struct sim_event *event)
         .join_count = door_count,
         .bundle = buffer_slice(&sim->bundle),
         .config = slice_of(empty_map, sizeof empty_map),
+        .first_configuration = node->disk.configuration
+                                   ? slice_of(node->disk.configuration->data, node->disk.configuration->size)
+                                   : (struct slice){0},
         .lua_release = sim->options.lua_release ? sim->options.lua_release : "5.4.4",
         .seed = random_next(&sim->world.random[STREAM_NODES]),
         .apply_slice_us = (size_t)sim->plan.apply_slice_us,
@@ -348,6 +351,16 @@ static void port_log_read(void *context, uint64_t token, raft_index first, raft_
     if (node) disk_note_read(node, token, first, last, max_bytes);
 }
 
+static void port_snapshot(void *context, const struct host_snapshot_job *job)
+{
+    struct sim_node *node = port(context);
+    if (!node) return;
+    trace_event(node->sim, TRACE_SNAPSHOT, node->number, (uint64_t)job->kind << 32 | job->token, job->meta.index);
+    trace_mix(node->sim, job->offset ^ job->up_to << 20);
+    check_snapshot_job(node, job);
+    disk_note_snapshot(node, job);
+}
+
 static void port_send(void *context, const struct raft_message *message)
 {
     struct sim_node *node = port(context);
@@ -432,7 +445,8 @@ static void port_stopped(void *context)
     if (!node) return;
     size_t writes = 0;
     for (size_t i = 0; i < node->disk.count; i++) {
-        if (node->disk.ops[node->disk.head + i].kind != DISK_READ) writes++;
+        enum sim_disk_op_kind kind = node->disk.ops[node->disk.head + i].kind;
+        if (kind == DISK_PERSIST || kind == DISK_BOOTSTRAP) writes++;
     }
     trace_event(node->sim, TRACE_STOP, node->number, writes, 0);
     if (!node->stopping) check_removed(node);
@@ -477,6 +491,7 @@ static void make_ports(struct sim_node *node, struct host_ports *ports)
         .persist = port_persist,
         .bootstrap = port_bootstrap,
         .log_read = port_log_read,
+        .snapshot = port_snapshot,
         .send = port_send,
         .forward = port_forward,
         .forward_reply = port_forward_reply,

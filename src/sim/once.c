@@ -87,7 +87,7 @@ bool once_run(struct sim_node *node, raft_index index, size_t reply_size)
 static void follow(struct sim_node *node, raft_index index, size_t reply_size)
 {
     struct sim *sim = node->sim;
-    raft_term term = raft_log_term(host_raft(node->host), index);
+    raft_term term = ledger_term_of(&sim->ledger, host_raft(node->host), index);
     const struct sim_version *version = ledger_version(&sim->ledger, index, term);
     sim->once.index = index;
     if (!version) return; /* which another check complains of */

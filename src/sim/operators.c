@@ -176,6 +176,12 @@ void strike_priority(struct sim *sim)
     order(sim, (struct sim_order){.action = ACTION_PRIORITY, .subject = subject, .priority = priority});
 }
 
+/* Of any node, by hand. */
+void strike_snapshot(struct sim *sim)
+{
+    order(sim, (struct sim_order){.action = ACTION_SNAPSHOT, .subject = NOBODY});
+}
+
 /* Who is told to campaign is held up, perhaps until the leader that told it has given up and trusts its lease again. */
 void operators_handover(struct sim_node *to)
 {

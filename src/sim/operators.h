@@ -90,6 +90,7 @@ enum sim_action {
     ACTION_SET,
     ACTION_TRANSFER,
     ACTION_PRIORITY,
+    ACTION_SNAPSHOT,
     ACTIONS
 };
 const char *action_name(enum sim_action action);
@@ -133,6 +134,7 @@ void strike_replace(struct sim *sim);
 void strike_transfer(struct sim *sim);
 void strike_priority(struct sim *sim);
 void strike_forget(struct sim *sim);
+void strike_snapshot(struct sim *sim);
 void operators_asks(struct sim_node *candidate); /* for a pre-vote */
 bool operators_spare(struct sim *sim, const struct sim_node *node); /* may it lose its disk? */
 bool operators_hush(const struct sim *sim); /* clients ask, and order nothing, for a while */

@@ -17,13 +17,15 @@ static const struct {
 } actions[ACTIONS] = {
     [ACTION_ADD] = {"add"},           [ACTION_REMOVE] = {"remove"}, [ACTION_PROMOTE] = {"promote"},
     [ACTION_DEMOTE] = {"demote"},     [ACTION_SET] = {"set"},       [ACTION_TRANSFER] = {"transfer"},
-    [ACTION_PRIORITY] = {"priority"},
+    [ACTION_PRIORITY] = {"priority"}, [ACTION_SNAPSHOT] = {"snapshot"},
 };
 
 static struct sim_order *find(struct sim *sim, uint64_t ticket);
 static void settle(struct sim *sim, struct sim_order *order, enum sim_outcome outcome);
 static void write_body(const struct sim *sim, const struct sim_order *order, struct buffer *out);
 static void judge(struct sim_node *node, struct sim_order *order, const struct reply *reply);
+static void judge_snapshot(struct sim_node *node, const struct reply *reply);
+static bool told_number(const struct reply *reply, const char *key, uint64_t *value);
 static void judge_error(struct sim_node *node, const struct sim_order *order, const struct reply *reply);
 static bool done(const struct sim *sim, const struct sim_order *order,
                  const struct raft_configuration *configuration);
@@ -154,15 +156,16 @@ static void write_body(const struct sim *sim, const struct sim_order *order, str
     const struct sim_node *subject = order->subject == NOBODY ? NULL : &sim->nodes[order->subject];
     bool adds = order->action == ACTION_ADD, sets = order->action == ACTION_SET;
     bool prefers = order->action == ACTION_PRIORITY;
+    bool expects = order->expects && order->action != ACTION_SNAPSHOT;
     mp_write_array(out, 2);
     mp_write_text(out, actions[order->action].name);
-    mp_write_map(out, (uint32_t)adds + order->expects + order->forced + (subject != NULL) +
+    mp_write_map(out, (uint32_t)adds + expects + order->forced + (subject != NULL) +
                           (adds && order->learner) + prefers + sets);
     if (adds) {
         mp_write_text(out, "address");
         mp_write_text(out, subject->address);
     }
-    if (order->expects) {
+    if (expects) {
         mp_write_text(out, "expected");
         mp_write_u64(out, order->expected);
     }
@@ -194,6 +197,10 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
         judge_error(node, order, reply);
         return;
     }
+    if (order->action == ACTION_SNAPSHOT) {
+        judge_snapshot(node, reply);
+        return;
+    }
     if (order->action == ACTION_TRANSFER) {
         struct slice text = {0};
         bool led = false;
@@ -207,8 +214,7 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
         return;
     }
     uint64_t index = 0;
-    bool told = mp_map_get(reply->body, "index", &found) &&
-                mp_read_u64(&(struct mp_reader){found.data, found.data + found.size}, &index);
+    bool told = told_number(reply, "index", &index);
     bool there = false;
     for (size_t i = 0; told && i < sim->ledger.configuration_count; i++) {
         const struct sim_configuration *it = &sim->ledger.configurations[i];
@@ -220,6 +226,24 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
     if (there) return;
     violate(sim, node, "order_true", "%s is said to be done at %" PRIu64 "; no configuration there says so",
             actions[order->action].name, index);
+}
+
+/* It is there, durable on that very node, unless a newer one is. */
+static void judge_snapshot(struct sim_node *node, const struct reply *reply)
+{
+    uint64_t index = 0, size = 0;
+    bool told = told_number(reply, "index", &index) && told_number(reply, "size", &size);
+    const struct sim_taken *taken = told ? ledger_taken(&node->sim->ledger, index) : NULL;
+    if (taken && taken->bytes.size == size && node->disk.snapshots.meta.index >= index) return;
+    violate(node->sim, node, "order_true", "a snapshot is said to be taken at %" PRIu64 ", of %" PRIu64
+            " bytes; its disk has one at %" PRIu64, index, size, node->disk.snapshots.meta.index);
+}
+
+static bool told_number(const struct reply *reply, const char *key, uint64_t *value)
+{
+    struct slice found;
+    return mp_map_get(reply->body, key, &found) &&
+           mp_read_u64(&(struct mp_reader){found.data, found.data + found.size}, value);
 }
 
 /* What was told, often in the very call in which it was committed, by one who may have died in it, was decided. */
@@ -257,6 +281,7 @@ static bool done(const struct sim *sim, const struct sim_order *order,
     case ACTION_PRIORITY:
         return server && server->priority == order->priority;
     case ACTION_TRANSFER:
+    case ACTION_SNAPSHOT:
     case ACTIONS:
         break;
     }

@@ -9,8 +9,10 @@
 #include <assert.h>
 
 #define APP_ELECTION_FACTOR 5
+#define NEVER               (UINT64_C(1) << 40) /* bytes of log, before a snapshot is taken */
 
 static void draw_settings(struct sim *sim);
+static void draw_snapshots(struct sim *sim);
 static void draw_network(struct sim *sim);
 static void draw_disk_and_nodes(struct sim *sim);
 static void draw_leases(struct sim *sim);
@@ -63,6 +65,7 @@ static const struct {
     [FAULT_transfer] = {"transfer", 800, 10},
     [FAULT_priority] = {"priority", 200, 3},
     [FAULT_forget] = {"forget", 400, 4},
+    [FAULT_snapshot] = {"snapshot", 400, 6},
 };
 
 const char *sim_fault_name(unsigned fault)
@@ -91,6 +94,7 @@ void plan_draw(struct sim *sim)
     plan->nodes = plan->founders + (operated ? spares : 0);
     if (plan->nodes > SIM_NODES_MAX) plan->nodes = SIM_NODES_MAX;
     draw_settings(sim);
+    draw_snapshots(sim);
     draw_network(sim);
     draw_disk_and_nodes(sim);
     draw_clients(sim);
@@ -139,6 +143,21 @@ static void draw_settings(struct sim *sim)
     settings->request_timeout_ms = election_ms * 5;
     settings->stop_timeout_ms = election_ms * 5;
     settings->waiting_max = ONE_OF(sim, 2, 100000, 100000);
+}
+
+/* From a snapshot every few entries to none at all. An app's state is larger than the C machine's, and so are the
+ * pieces it is sent in, or a transfer would outlast the run. */
+static void draw_snapshots(struct sim *sim)
+{
+    struct settings *settings = &sim->plan.settings;
+    bool app = sim->options.bundle.size > 0;
+    settings->snapshot_log_bytes = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 1, 500, 2000, 2000, 10000, 50000, NEVER, NEVER);
+    settings->trailing_entries = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 0, 0, 1, 5, 20, 1000);
+    settings->trailing_bytes = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 0, 300, 2000, 67108864, 67108864);
+    settings->snapshot_chunk_bytes = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 16, 100, 400, 262144) * (app ? 20 : 1);
+    sim->plan.snapshot_block = (uint32_t)ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 50, 300, 65536);
+    sim->plan.snapshot_step = (size_t)ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 8, 64, 64, 64, 1000);
+    settings->snapshot_window = ONE_OF_STREAM(sim, STREAM_SNAPSHOTS, 1, 2, 8);
 }
 
 static void draw_network(struct sim *sim)
@@ -243,8 +262,9 @@ static void draw_faults(struct sim *sim, bool operated)
     plan->fault_least_us = plan->election_us / 8;
     plan->fault_most_us = plan->election_us * draw_between(sim, STREAM_PLAN, 1, 5);
     for (unsigned i = 0; i < FAULTS; i++) {
-        bool in = chance(sim, STREAM_PLAN, faults[i].in_seed);
-        uint64_t weight = draw_between(sim, STREAM_PLAN, 1, faults[i].weight_most);
+        enum sim_stream stream = i == FAULT_snapshot ? STREAM_SNAPSHOTS : STREAM_PLAN;
+        bool in = chance(sim, stream, faults[i].in_seed);
+        uint64_t weight = draw_between(sim, stream, 1, faults[i].weight_most);
         bool by_operators = i >= FAULT_join && i <= FAULT_priority;
         plan->weight[i] = in && (operated || !by_operators) ? (unsigned)weight : 0;
         plan->weights += plan->weight[i];

@@ -70,9 +70,14 @@ void check_send(struct sim_node *node, const struct raft_message *message)
             check_role(node, RAFT_LEADER, message->term);
         }
         break;
-    case RAFT_READ_INDEX:
-    case RAFT_INSTALL_SNAPSHOT: /* none are taken in the simulator yet */
+    case RAFT_INSTALL_SNAPSHOT:
+        check_role(node, RAFT_LEADER, message->term);
+        check_chunk(node, message);
+        break;
     case RAFT_SNAPSHOT_RESULT:
+        check_chunk_result(node, message);
+        break;
+    case RAFT_READ_INDEX:
         break;
     }
 }
@@ -85,9 +90,7 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
     const struct sim_version *version = ledger_version(&sim->ledger, entry->index, entry->term);
     if (!version) {
         check_role(node, RAFT_LEADER, entry->term);
-        struct sim_version *added =
-            ledger_add_version(&sim->ledger, entry->index, entry->term, entry->chain, entry->type);
-        added->time_ms = entry->time_ms;
+        struct sim_version *added = ledger_add_version(&sim->ledger, entry);
         added->claim = once_claim(sim, entry);
         if (entry->type == RAFT_CONFIGURATION) configuration_seen(sim, entry);
         return;
@@ -238,6 +241,7 @@ void check_receiving(struct sim_node *node, const struct raft_message *message,
     before->clock_us = node_clock_us(node);
     uint64_t now_us = node->sim->world.now_us;
     before->quiet = node->disk.count == 0 && node->disk.report_us < now_us &&
+                    node->disk.snapshots.count == 0 && node->disk.snapshots.report_us < now_us &&
                     node->paused_until_us < now_us && /* or a report may wait behind this message */
                     !node->turn_scheduled;
     if (!raft) return;
@@ -367,7 +371,8 @@ static void check_result(struct sim_node *node, const struct raft_message *messa
     }
     bool replicated = strcmp(was->progress, "replicate") == 0;
     bool stray = replicated ? result->prev_index <= was->match : result->prev_index != was->next - 1;
-    bool moved = strcmp(was->progress, is->progress) != 0 || is->next < was->next;
+    bool offered = strcmp(is->progress, "snapshot") == 0; /* to whoever speaks, and lacks what is compacted away */
+    bool moved = (strcmp(was->progress, is->progress) != 0 && !offered) || is->next < was->next;
     if (!result->success && stray && moved) {
         breach(sim, node, "stray_refusal",
                "a refusal of what follows %" PRIu64 " is old news: %s has %" PRIu64

@@ -209,6 +209,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_PEER_LOST] = {network_on_peer_lost, true},
         [EVENT_DISK_DONE] = {disk_on_done, false},
         [EVENT_DISK_REPORT] = {disk_on_report, true},
+        [EVENT_FILE_DONE] = {disk_on_file_done, false},
         [EVENT_CLIENT] = {clients_on_client, false},
         [EVENT_SUBMIT] = {clients_on_submit, true},
         [EVENT_OVERDUE] = {clients_on_overdue, true},
@@ -386,7 +387,12 @@ static uint64_t patience_us(const struct sim *sim)
         if (sim->nodes[n].disk.intended_count > longest)
             longest = sim->nodes[n].disk.intended_count;
     }
-    return 60 * plan->election_us + 2 * plan->late_most_us + 2 * trip * (longest + 20);
+    uint64_t state = 0; /* a snapshot may have to travel, piece by piece */
+    for (size_t i = 0; i < sim->ledger.taken_count; i++) {
+        if (sim->ledger.taken[i].bytes.size > state) state = sim->ledger.taken[i].bytes.size;
+    }
+    uint64_t pieces = state / plan->settings.snapshot_chunk_bytes + (state > 0 ? 10 : 0);
+    return 60 * plan->election_us + 2 * plan->late_most_us + 2 * trip * (longest + 20 + 2 * pieces);
 }
 
 static void poll_again(struct sim *sim)

@@ -153,6 +153,9 @@ struct sim_options {
     X(starts) X(crashes) X(crashes_midway) X(crashes_all) X(stops) X(pauses) X(wipes) X(clock_jumps) \
     X(partitions) X(one_way_partitions) X(bridges) X(stranded) X(slow_disks) X(full_disks) \
     X(joins) X(rejoins) X(retirements) X(lease_reads) \
+    X(snapshots_taken) X(snapshots_abandoned) /* its own, begun and given up */ X(snapshots_installed) \
+    X(snapshots_restored) /* into a machine, at a start or after an install */ X(starts_restored) \
+    X(snapshot_offers) X(chunks) X(chunks_lost) X(snapshots_resumed) /* some of it was there */ X(compactions) \
     X(lost_tails) X(rots) X(rots_read) /* noticed by a running node */ X(wrecks) /* nodes that stay down for it */ \
     X(clock_rates) \
     X(retries) X(retries_answered) X(retries_past_leader) /* who led at the first attempt has died */ \
