@@ -23,7 +23,8 @@ return {
   ["host/admin.c promote_one never: host->learner_count == 0"] = SPEED,
   ["host/admin.c has_caught_up bound: i < host->status.peer_count"] =
     "behind the last peer is nobody, or one who was a peer once: the core judges by itself who has caught up",
-  ["host/admin.c read_address remove: raft_address_split(out, host, &port)"] = "where there is no address no port is read",
+  ["host/admin.c read_address remove: raft_address_split(out, host, &port)"] =
+    "where there is no address no port is read",
   ["host/apply.c make_room never: apply->held_at > apply->held_capacity / 2"] = MEMORY,
   ["host/apply.c let_go never: apply->held_count == 0"] = MEMORY,
   ["host/apply.c answer_index never: host->waiters.lists[WAITER_PROPOSED].count == 0"] = SPEED,
@@ -33,6 +34,8 @@ return {
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
   ["host/apply.c apply_entry bound: entry->type >= RAFT_ENTRY_TYPES"] =
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
+  ["host/bootstrap.c bootstrap_init never: count == 0"] =
+    "bootstrap_begin refuses an empty list in its own words; a member's is never looked at",
   ["host/bootstrap.c follow_leader remove: !raft_address_split(address, name, &port)"] =
     "where there is no address no port is read",
   ["host/forward.c remaining_ms bound: waiter->deadline_us > host->now_us"] = EQUAL,

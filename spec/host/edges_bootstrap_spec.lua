@@ -1,5 +1,5 @@
--- Edges of joining: whom a blank node asks to be let in, what it makes of the answers, and when it gives up. Most were a
--- guard that nothing else missed (scripts/mutants).
+-- Edges of joining: whom a blank node asks to be let in, what it makes of the answers, and when it gives up. Most were
+-- a guard that nothing else missed (scripts/mutants).
 local base = require "moonclave.base"
 local world = require "host.world"
 
@@ -241,7 +241,7 @@ describe("a node that joins", function()
     assert.equal(w.n2.host:hello().configuration, w.n4.writes[1].configuration)
   end)
 
-  it("belongs to the cluster of whoever it meets first: another one's members are refused, also while it stores", function()
+  it("belongs to the cluster of whoever it meets first: others are refused, also while it stores", function()
     local w <close> = joiner()
     local other <close> = cluster()
     assert(says_hello(w, "n2"))

@@ -328,8 +328,9 @@ describe("a node that is removed", function()
     }
     local n2 = { id = "n2", incarnation = w.n2.disk.incarnation, cluster = w.n2.disk.cluster }
     for i = 3, 4 do
-      n4.host:receive(n2, append("n2", "n4", { term = 2, prev_index = i - 1, prev_term = has[i - 1].term, commit = i - 1,
-        entries = { has[i] } }))
+      n4.host:receive(n2, append("n2", "n4", {
+        term = 2, prev_index = i - 1, prev_term = has[i - 1].term, commit = i - 1, entries = { has[i] },
+      }))
       w:settle()
       assert.same({ 0, i == 3 and 0 or 4, i - 1 },
         { n4.stopped, n4.host:status().configuration_index, n4.host:status().applied_index })

@@ -385,6 +385,19 @@ describe("a round of queries", function()
     assert.equal("ok answer 0 r", w.n1:answer(r))
   end)
 
+  it("is over once it is answered: the last of thousands costs what the first did", function()
+    local w <close> = world.new { nodes = 1 }
+    w.n1:start()
+    w:settle()
+    local before = w.n1:counters().read_rounds
+    for _ = 1, 3000 do -- were they kept, millions would be looked at: the runner of mutants counts that
+      local q = w.n1:query "q"
+      w.n1.host:turn()
+      assert.equal("ok answer 0 q", w.n1:answer(q))
+    end
+    assert.equal(before + 3000, w.n1:counters().read_rounds)
+  end)
+
   it("is not run on a machine that has failed in the same turn", function()
     for _, body in ipairs { "exhaust in a command", "exhaust in a query" } do
       local w <close> = world.new { nodes = 1 }

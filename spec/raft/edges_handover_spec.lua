@@ -231,3 +231,26 @@ describe("an offer to one that is preferred", function()
     assert.same({ "", 0 }, { target(c), orders(c, "c") })
   end)
 end)
+
+describe("a voter", function()
+  it("waits for those that are preferred: a least timeout for one, two for more", function()
+    for count = 0, 3 do
+      local priorities = {}
+      for _, id in ipairs({ table.unpack({ "b", "c", "d" }, 1, count) }) do priorities[id] = 1 end
+      local waits = math.min(count, 2)
+      for seed = 1, 5 do
+        local c = Cluster.new { ids = { "a", "b", "c", "d" }, run = { "a" }, seed = 10 * seed,
+          members = { voters = { "a", "b", "c", "d" }, priorities = priorities } }
+        local began_us = c.now_us
+        c.now_us = began_us + (1 + waits) * T - 1
+        c.a:timer()
+        assert.same({ count, "follower" }, { count, c.a:role() })
+        c.now_us = began_us + (2 + waits) * T
+        c.a:timer()
+        assert.same({ count, "pre-candidate" }, { count, c.a:role() })
+        assert.equal(c.now_us + HEARTBEAT, c.a.deadline_us) -- when it asks again
+        c:close()
+      end
+    end
+  end)
+end)

@@ -39,7 +39,7 @@ static void hand_over(struct host *host)
     stop->again_us = retry_at(host);
 }
 
-/* When this has to be looked at again; 0: there is nothing to wait for. One that hands over wakes for its heartbeats. */
+/* When this has to be looked at again; 0: there is nothing to wait for. Who hands over wakes for its heartbeats. */
 uint64_t stop_wakes_us(const struct host *host)
 {
     return host->stop.deadline_us;

@@ -27,7 +27,7 @@ static uint64_t one_of(struct sim *sim, enum sim_stream stream, const uint64_t *
 #define ONE_OF(sim, ...) ONE_OF_STREAM(sim, STREAM_PLAN, __VA_ARGS__)
 
 #define OPERATED 600 /* permille of the seeds: operators are at work */
-#define REGULARS 450 /* permille of the seeds: some clients have sessions or use keys */
+#define REGULARS 300 /* permille of the seeds: some clients have sessions or use keys */
 
 /* How often a fault is part of a seed (permille), and its weight at most when it is. */
 static const struct {
@@ -244,7 +244,7 @@ static void draw_once(struct sim *sim)
     limits.idempotency_timeout_ms = DRAW(sim, limits.idempotency_timeout_ms, kept_ms > 1000 ? kept_ms : 1000);
     limits.idempotency_keys_max = DRAW(sim, 10, 60, limits.idempotency_keys_max, limits.idempotency_keys_max);
     limits.idempotency_bytes_max = DRAW(sim, 65536, limits.idempotency_bytes_max);
-    if (chance(sim, STREAM_ONCE, 100)) { /* some fill what there is room for with sessions */
+    if (chance(sim, STREAM_ONCE, 40)) { /* some fill what there is room for with sessions */
         plan->once.hoards = 600;
         limits.session_bytes_max = 65536;
         limits.sessions_max = plan->settings.sessions_max;
