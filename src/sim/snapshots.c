@@ -130,7 +130,7 @@ void check_chunk_result(struct sim_node *node, const struct raft_message *messag
            result->index, result->match, message->term, node->disk.hard_state.term, held);
 }
 
-void check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash)
+raft_index check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash)
 {
     struct sim *sim = node->sim;
     raft_index index = node->disk.snapshots.meta.index, last = index;
@@ -140,14 +140,15 @@ void check_restored(struct sim_node *node, const struct machine_entry *entry, ui
         violate(sim, node, "restores_own",
                 "restores its machine as after command %" PRIu64 "; its snapshot at %" PRIu64 " is behind %" PRIu64,
                 entry->index, index, last);
-        return;
+        return last;
     }
     uint64_t time_ms = last > 0 ? ledger_record(&sim->ledger, last)->time_ms : entry->time_ms;
-    if (hash == taken->meta.state_hash && entry->time_ms == time_ms) return;
+    if (hash == taken->meta.state_hash && entry->time_ms == time_ms) return last;
     violate(sim, node, "state_agrees",
             "restored at %" PRIu64 " its state is %016" PRIx64 " at %" PRIu64 " ms; it was %016" PRIx64
             " at %" PRIu64 " ms",
             index, hash, entry->time_ms, taken->meta.state_hash, time_ms);
+    return last;
 }
 
 /* ---- jobs ---- */

@@ -56,7 +56,8 @@ void check_snapshot_bytes(struct sim_node *node, raft_index index, uint64_t offs
 void check_installed(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes);
 void check_chunk(struct sim_node *node, const struct raft_message *message);
 void check_chunk_result(struct sim_node *node, const struct raft_message *message);
-void check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash);
+/* Answers the index of the last command that the state has seen; 0: none. */
+raft_index check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash);
 const struct sim_taken *ledger_taken(const struct sim_ledger *ledger, raft_index index); /* null: none was */
 void snapshots_forget_taken(struct sim_ledger *ledger); /* frees them */
 struct raft_snapshot_meta meta_copy(const struct raft_snapshot_meta *meta);
