@@ -538,8 +538,10 @@ void real_heal(struct sim_node *node)
     limit(node);
 }
 
+/* What has struck may be told by the next call only: it stays the reason. */
 static void arm(struct sim_real *real, enum vfs_lossy_fault fault, uint64_t nth)
 {
+    if (struck(real)) return;
     vfs_lossy_fail(real->vfs, fault, nth);
     real->armed = true;
     real->fault = fault;

@@ -31,6 +31,7 @@ static void follow(struct sim_node *node, struct host_snapshot_job *job, struct 
 static void follow_failure(struct sim_node *node, const struct host_snapshot_job *job, enum error_code code);
 static void receive(struct sim_node *node, const struct host_snapshot_job *job, struct disk_report *told);
 static void begin_incoming(struct sim_node *node, const struct host_snapshot_job *job, struct disk_report *told);
+static void bring_back(struct sim_node *node, struct sim_file *incoming, uint64_t there);
 static void forget(struct sim_snapshots *snapshots, raft_index from);
 static struct sim_file *file_take(struct sim_snapshots *snapshots, enum sim_file_use use,
                                   const struct raft_snapshot_meta *meta);
@@ -197,7 +198,7 @@ void snapshots_begin(struct sim_node *node)
         }
     }
     assert(own || snapshots->meta.index == 0 || node->sim->over);
-    snapshots->busy = snapshots->switching = snapshots->taking = false;
+    snapshots->busy = snapshots->switching = snapshots->taking = snapshots->received = false;
     snapshots->installing = 0;
     snapshots->report_us = 0;
 }
@@ -475,6 +476,7 @@ static void begin_incoming(struct sim_node *node, const struct host_snapshot_job
     if (!node->disk.real) {
         told->offset = incoming->bytes.size;
     } else if (told->offset != UINT64_MAX) {
+        if (!snapshots->received) bring_back(node, incoming, told->offset);
         bool same = incoming->looked ? told->offset == incoming->bytes.size : told->offset <= incoming->bytes.size;
         if (!same) {
             violate(node->sim, node, "store_contract",
@@ -485,7 +487,16 @@ static void begin_incoming(struct sim_node *node, const struct host_snapshot_job
         }
     }
     if (told->offset > 0) COVER(node->sim, snapshots_resumed);
-    incoming->looked = true;
+    incoming->looked = snapshots->received = true;
+}
+
+/* A file that was deleted may be there again after a power cut: what it holds is of the same snapshot. */
+static void bring_back(struct sim_node *node, struct sim_file *incoming, uint64_t there)
+{
+    const struct sim_taken *taken = ledger_taken(&node->sim->ledger, incoming->meta.index);
+    if (!taken || there > taken->bytes.size || there <= incoming->bytes.size) return;
+    buffer_clear(&incoming->bytes);
+    buffer_append(&incoming->bytes, taken->bytes.data, there);
 }
 
 static void forget(struct sim_snapshots *snapshots, raft_index from)
