@@ -113,7 +113,8 @@ describe("a log that has been cut", function()
           if log[i].term <= term then best = i end
         end
         local result = c:take("b", "append_result")[1]
-        assert.same({ false, best + 1, log[best].term }, { result.success, result.conflict_index, result.conflict_term })
+        assert.same({ false, best + 1, log[best].term },
+          { result.success, result.conflict_index, result.conflict_term })
       end
       c:close()
     end
