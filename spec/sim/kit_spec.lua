@@ -100,6 +100,28 @@ describe("a cluster by hand", function()
     assert.linearizable(cluster:history())
   end)
 
+  it("takes a snapshot by hand, and a node starts from it", function()
+    for _, disk in ipairs { "model", "sqlite" } do
+      local cluster <close> = kv { disk = disk }
+      for i = 1, 10 do cluster:propose("put", { key = "k" .. i, value = "v" .. i }) end
+      cluster:settle()
+      local node = others(cluster, cluster:leader())[1]
+      local taken = assert(cluster:snapshot(node))
+      assert.equal(cluster:status(node).applied_index, taken.index)
+      assert.is_true(taken.size > 0)
+      assert.same(taken, cluster:snapshot(node)) -- there is nothing newer
+      cluster:crash(node)
+      local none, err = cluster:snapshot(node)
+      assert.same({ nil, "unavailable", node .. " is down" }, { none, err.code, err.message })
+      assert(cluster:propose("put", { key = "k1", value = "later" }))
+      cluster:restart(node)
+      cluster:settle()
+      assert.equal(taken.index, cluster:status(node).snapshot.index)
+      assert.equal("v10", cluster:state(node).items.k10.value)
+      assert.equal("later", cluster:state(node).items.k1.value)
+    end
+  end)
+
   it("parts and cuts: a partition's majority goes on; one way is one way", function()
     local cluster <close> = kv()
     local leader = cluster:leader()

@@ -202,6 +202,28 @@ NODE_METHOD(stop)
 NODE_METHOD(start)
 NODE_METHOD(disk_fail)
 
+/* snapshot(node) -> number, or nil: the node is down */
+static int box_snapshot(lua_State *L)
+{
+    struct box *box = to_box(L);
+    uint64_t number = sim_snapshot(box->sim, check_node(L, box, 2));
+    if (number == 0) return 0;
+    lua_pushinteger(L, (lua_Integer)number);
+    return 1;
+}
+
+/* snapshot_done(number) -> nil, or code, index, size */
+static int box_snapshot_done(lua_State *L)
+{
+    enum error_code code;
+    uint64_t index, size;
+    if (!sim_snapshot_done(to_box(L)->sim, (uint64_t)luaL_checkinteger(L, 2), &code, &index, &size)) return 0;
+    lua_pushstring(L, error_name(code));
+    lua_pushinteger(L, (lua_Integer)index);
+    lua_pushinteger(L, (lua_Integer)size);
+    return 3;
+}
+
 /* pause, disk_full, disk_slow (node, length) */
 #define LENGTH_METHOD(name)                                            \
     static int box_##name(lua_State *L)                                \
@@ -405,6 +427,7 @@ __attribute__((visibility("default"))) int luaopen_moonclave_simcore(struct lua_
         {"advance", box_advance}, {"finish", box_finish}, {"now", box_now}, {"nodes", box_nodes},
         {"so_far", box_so_far}, {"violated", box_violated}, {"ask", box_ask}, {"crash", box_crash},
         {"stop", box_stop}, {"start", box_start}, {"disk_fail", box_disk_fail}, {"pause", box_pause},
+        {"snapshot", box_snapshot}, {"snapshot_done", box_snapshot_done},
         {"disk_full", box_disk_full}, {"disk_slow", box_disk_slow}, {"cut", box_cut}, {"mend", box_mend},
         {"mend_all", box_mend_all}, {"clock_jump", box_clock_jump}, {"loss", box_loss}, {"up", box_up},
         {"leader", box_leader}, {"settled", box_settled}, {"status", box_status}, {"state", box_state_of},

@@ -65,7 +65,7 @@ static const char *const record_formats[MOMENT_KINDS] = {
     [MOMENT_written] = "n#at",   [MOMENT_reported] = "n#at", [MOMENT_apply] = "n#hy",   [MOMENT_ask] = "n#Ry",
     [MOMENT_reply] = "n#ty",     [MOMENT_settle] = "n#R",    [MOMENT_fault] = "t",      [MOMENT_cut] = "uC",
     [MOMENT_ail] = "nuta",       [MOMENT_well] = "nt",       [MOMENT_phase] = "ta",     [MOMENT_log] = "nat",
-    [MOMENT_violation] = "nt",
+    [MOMENT_violation] = "nt",   [MOMENT_snapshot] = "n#t",  [MOMENT_compacted] = "n#", [MOMENT_restored] = "n#h",
 };
 
 /* ---- strings ---- */
@@ -194,6 +194,20 @@ static void record_message(struct record *record, const struct sim_moment *momen
         fields[count++] = result->conflict_index;
         fields[count++] = result->conflict_term;
         fields[count++] = result->round;
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        fields[count++] = message->install_snapshot.meta.index;
+        fields[count++] = message->install_snapshot.meta.size;
+        fields[count++] = message->install_snapshot.attempt;
+        fields[count++] = message->install_snapshot.offset;
+        fields[count++] = message->install_snapshot.chunk.bytes.size;
+        break;
+    case RAFT_SNAPSHOT_RESULT:
+        fields[count++] = message->snapshot_result.index;
+        fields[count++] = message->snapshot_result.status;
+        fields[count++] = message->snapshot_result.attempt;
+        fields[count++] = message->snapshot_result.offset;
+        fields[count++] = message->snapshot_result.match;
         break;
     default:
         break;

@@ -217,7 +217,9 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
                                      : "persisted",
           told->number, error_name(told->code),
           node->disk.log.count);
-    record_node(node, MOMENT_reported, told->number, told->kind, node->disk.log.count, error_name(told->code));
+    bool of_log = told->kind < DISK_TIDY; /* what becomes of snapshots is told otherwise */
+    if (of_log)
+        record_node(node, MOMENT_reported, told->number, told->kind, node->disk.log.count, error_name(told->code));
     if (told->kind == DISK_INSTALL) node->disk.snapshots.switching = false;
     node_enter(node);
     bool of_job = told->kind == DISK_FILE || told->kind == DISK_ADOPT || told->kind == DISK_INSTALL;
@@ -480,7 +482,9 @@ static void report(struct sim_node *node, struct disk_report *told)
 void disk_tell(struct sim_node *node, struct disk_report *told, enum sim_stream stream, uint64_t *last_us)
 {
     struct sim *sim = node->sim;
-    record_node(node, MOMENT_written, told->number, told->kind, node->disk.log.count, error_name(told->code));
+    bool of_log = told->kind < DISK_TIDY;
+    if (of_log)
+        record_node(node, MOMENT_written, told->number, told->kind, node->disk.log.count, error_name(told->code));
     uint64_t at = sim->world.now_us + draw(sim, stream, sim->plan.report_most_us + 1);
     if (at < *last_us) at = *last_us;
     *last_us = at;

@@ -338,7 +338,8 @@ void real_prepare(struct sim_node *node, bool reading)
         reading = reading || chance(sim, STREAM_DISK, 200);
         arm(real, reading ? VFS_LOSSY_READ_ERROR : VFS_LOSSY_ERROR, 1 + draw(sim, STREAM_DISK, 12));
     }
-    if (sim->phase == PHASE_SAFETY && !real->armed && chance(sim, STREAM_DISK, sim->plan.store_dies)) {
+    bool may_die = sim->phase == PHASE_SAFETY && !sim->options.manual && !real->armed;
+    if (may_die && chance(sim, STREAM_DISK, sim->plan.store_dies)) {
         arm(real, VFS_LOSSY_CRASH, 1 + draw(sim, STREAM_DISK, 12));
     }
 }

@@ -123,7 +123,8 @@ static const char *any_snapshot(struct sim_node *node)
     size_t count = 0;
     struct slice content;
     for (size_t i = 0; i < SIM_FILES; i++) {
-        if (vfs_lossy_file_read(node->disk.real->vfs, files[i], &content) && content.size > 0) there[count++] = files[i];
+        bool is = vfs_lossy_file_read(node->disk.real->vfs, files[i], &content) && content.size > 0;
+        if (is) there[count++] = files[i];
     }
     return count > 0 ? there[draw(node->sim, STREAM_SNAPSHOTS, count)] : NULL;
 }

@@ -128,11 +128,15 @@ void snapshot_switch(struct sim_node *node, const struct sim_disk_op *op)
     const struct raft_snapshot_meta *meta = &op->job->meta;
     if (!snapshot_switch_sound(node, op)) return;
     if (op->kind == DISK_COMPACT) {
-        if (op->job->up_to > snapshots->base) COVER(sim, compactions);
-        if (op->job->up_to > snapshots->base) snapshots->base = op->job->up_to;
+        if (op->job->up_to > snapshots->base) {
+            COVER(sim, compactions);
+            snapshots->base = op->job->up_to;
+            record_node(node, MOMENT_compacted, snapshots->base, 0, 0, NULL);
+        }
     } else {
         meta_free(&snapshots->meta);
         snapshots->meta = meta_copy(meta);
+        record_node(node, MOMENT_snapshot, meta->index, 0, 0, op->kind == DISK_ADOPT ? "taken" : "installed");
         TRACE(sim, node, "starts from the snapshot at %" PRIu64 " from now on", meta->index);
     }
     if (op->kind == DISK_ADOPT) COVER(sim, snapshots_taken);
@@ -194,7 +198,7 @@ void snapshots_begin(struct sim_node *node)
     }
     assert(own || snapshots->meta.index == 0 || node->sim->over);
     snapshots->busy = snapshots->switching = snapshots->taking = false;
-    snapshots->finishing = snapshots->installing = 0;
+    snapshots->installing = 0;
     snapshots->report_us = 0;
 }
 
@@ -276,7 +280,8 @@ static void kick(struct sim_node *node)
     if (snapshots->busy || snapshots->count == 0) return;
     snapshots->busy = true;
     uint64_t delay = draw_between(sim, STREAM_SNAPSHOTS, sim->plan.write_least_us, sim->plan.write_most_us);
-    if (chance(sim, STREAM_SNAPSHOTS, sim->plan.slow_write)) delay += draw(sim, STREAM_SNAPSHOTS, sim->plan.election_us);
+    if (chance(sim, STREAM_SNAPSHOTS, sim->plan.slow_write))
+        delay += draw(sim, STREAM_SNAPSHOTS, sim->plan.election_us);
     if (sim->world.now_us < node->disk.slow_until_us) delay += draw(sim, STREAM_SNAPSHOTS, sim->plan.election_us / 2);
     world_push(&sim->world, delay, EVENT_FILE_DONE, node->number)->lifetime = node->lifetime;
 }

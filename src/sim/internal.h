@@ -14,6 +14,8 @@
 #include "sim/once.h"
 #include "sim/operators.h"
 #include "sim/record.h"
+#include "sim/snapshots.h"
+#include "sim/trace.h"
 #include "sim/sim.h"
 
 #define SIM_KEYS 8
@@ -90,47 +92,6 @@ uint64_t draw(struct sim *sim, enum sim_stream stream,
               uint64_t limit); /* 0 ... limit - 1; 0 for limit 0 */
 uint64_t draw_between(struct sim *sim, enum sim_stream stream, uint64_t least, uint64_t most);
 bool chance(struct sim *sim, enum sim_stream stream, unsigned permille);
-
-/* ---- trace.c ---- */
-
-enum sim_trace {
-    TRACE_START,
-    TRACE_TURN,
-    TRACE_TIMER,
-    TRACE_ROLE,
-    TRACE_CRASH,
-    TRACE_STOP,
-    TRACE_FATAL,
-    TRACE_PAUSE,
-    TRACE_MESSAGE,
-    TRACE_FORWARD,
-    TRACE_FORWARD_REPLY,
-    TRACE_HELLO,
-    TRACE_PEER_LOST,
-    TRACE_PERSIST,
-    TRACE_DISK_REPORT,
-    TRACE_DISK_CRASH,
-    TRACE_BOOTSTRAP,
-    TRACE_SUBMIT,
-    TRACE_REPLY,
-    TRACE_APPLY,
-    TRACE_FAULT,
-    TRACE_HEAL,
-    TRACE_PHASE,
-    TRACE_STORE,
-    TRACE_ROT,
-    TRACE_SNAPSHOT,
-    TRACE_FILE_DONE,
-    TRACE_RESTORED,
-};
-
-void trace_mix(struct sim *sim, uint64_t value);
-void trace_event(struct sim *sim, enum sim_trace what, unsigned node, uint64_t a, uint64_t b);
-void trace_message(struct sim *sim, const struct sim_node *from, const struct sim_node *to,
-                   const struct raft_message *message, bool sent);
-void trace_line(struct sim *sim, const struct sim_node *node, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-#define TRACE(sim, ...) ((sim)->options.trace ? trace_line((sim), __VA_ARGS__) : (void)0)
 
 /* ---- plan.c: what a seed draws before anything happens ---- */
 
@@ -218,39 +179,6 @@ enum sim_disk_op_kind {
 };
 
 struct sim_real;
-
-/* ---- disk_snapshot.c: snapshots' files, and what the log leaves to them ---- */
-
-enum sim_file_use { FILE_FREE, FILE_TAKING, FILE_INCOMING, FILE_COMPLETE };
-
-struct sim_file { /* of one snapshot */
-    enum sim_file_use use;
-    bool came_in;
-    bool looked; /* incoming: how much of it is there has been asked in this lifetime */
-    struct raft_snapshot_meta meta; /* its configuration is owned */
-    struct buffer bytes;
-};
-#define SIM_FILES 8 /* as many as the store has */
-
-struct sim_snapshots {
-    /* durable */
-    struct raft_snapshot_meta meta; /* what the node starts from; index 0: none. Its configuration is owned */
-    raft_index base; /* the log begins behind it; what the log array has up to there only tells what was there */
-    struct sim_file files[SIM_FILES];
-    /* of this lifetime: a queue beside the log's */
-    struct host_snapshot_job **jobs; /* owned, with what they point to: head ... head + count */
-    size_t head, count, capacity;
-    bool busy;
-    bool switching; /* an install is done, and its node does not know it yet */
-    uint64_t report_us;
-    raft_index finishing;  /* the newest of its own that it has called complete */
-    raft_index installing; /* the newest it has said is to be installed */
-    bool taking;           /* one of its own has been begun, and neither finished nor given up */
-    /* faults */
-    raft_index rot_index; /* of the model: the snapshot that has a damaged byte; 0: none */
-    uint64_t rot_at;
-    bool lost; /* the damage has been met: at the next start it is known to be beyond repair */
-};
 
 struct sim_disk_op {
     enum sim_disk_op_kind kind;
@@ -618,11 +546,6 @@ struct sim_record {           /* all that is known of one index */
     bool lawful;  /* one that was to be run */
 };
 
-struct sim_taken { /* a snapshot as somebody took it: everybody's of that index is the same */
-    struct raft_snapshot_meta meta; /* its configuration is owned */
-    struct buffer bytes;
-};
-
 struct sim_reign {   /* one term */
     uint32_t leader; /* its node; NOBODY: none seen */
     uint32_t lifetime;
@@ -668,21 +591,6 @@ raft_term ledger_leader_term_at(const struct sim_ledger *ledger, raft_term term,
 /* The longest prefix of that log that a durable log has. */
 raft_index ledger_match(const struct sim_ledger *ledger, raft_term term,
                         const struct sim_disk *disk);
-
-/* ---- snapshots.c: what must hold of snapshots ---- */
-
-void check_snapshot_job(struct sim_node *node, const struct host_snapshot_job *job); /* before it is noted */
-void check_finished(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes);
-/* What was read of the snapshot at `index`. */
-void check_snapshot_bytes(struct sim_node *node, raft_index index, uint64_t offset, struct slice bytes);
-void check_installed(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes);
-void check_chunk(struct sim_node *node, const struct raft_message *message);
-void check_chunk_result(struct sim_node *node, const struct raft_message *message);
-void check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash);
-const struct sim_taken *ledger_taken(const struct sim_ledger *ledger, raft_index index); /* null: none was */
-void snapshots_forget_taken(struct sim_ledger *ledger); /* frees them */
-struct raft_snapshot_meta meta_copy(const struct raft_snapshot_meta *meta);
-void meta_free(struct raft_snapshot_meta *meta);
 
 void check_bootstrap(struct sim_node *node, struct slice configuration);
 void check_persist(struct sim_node *node,

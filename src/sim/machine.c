@@ -152,11 +152,11 @@ static enum error_code watch_restore_finish(void *context, const struct machine_
     machine->loaded = true;
     COVER(sim, snapshots_restored);
     if (machine->node->disk.snapshots.installing == 0) COVER(sim, starts_restored);
+    record_node(machine->node, MOMENT_restored, machine->node->disk.snapshots.meta.index, hash, 0, NULL);
     trace_event(sim, TRACE_RESTORED, machine->node->number, entry->index, hash);
     TRACE(sim, machine->node, "is restored at %llu, state %016llx", (unsigned long long)entry->index,
           (unsigned long long)hash);
-    check_restored(machine->node, entry, machine->inner.hash(machine->inner.context));
-    machine->applied = entry->index;
+    machine->applied = check_restored(machine->node, entry, machine->inner.hash(machine->inner.context));
     machine->time_ms = entry->time_ms;
     return code;
 }

@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define SNAPSHOT_TIMEOUT_MS 30000
+
 static struct sim_node *node_at(struct sim *sim, unsigned node);
 
 uint64_t sim_now_us(const struct sim *sim)
@@ -22,6 +24,24 @@ unsigned sim_nodes(const struct sim *sim)
 uint64_t sim_ask(struct sim *sim, unsigned node, const struct sim_ask *ask)
 {
     return node_up(node_at(sim, node)) ? clients_ask(sim, node, ask) : 0;
+}
+
+uint64_t sim_snapshot(struct sim *sim, unsigned node)
+{
+    if (!node_up(node_at(sim, node))) return 0;
+    order_give(sim, &(struct sim_order){
+                        .action = ACTION_SNAPSHOT, .subject = NOBODY, .node = node, .timeout_ms = SNAPSHOT_TIMEOUT_MS});
+    return sim->operators.count;
+}
+
+bool sim_snapshot_done(const struct sim *sim, uint64_t number, enum error_code *code, uint64_t *index, uint64_t *size)
+{
+    assert(number > 0 && number <= sim->operators.count);
+    const struct sim_order *order = &sim->operators.orders[number - 1];
+    *code = order->outcome == OUTCOME_ANSWERED ? ERROR_OK : order->code ? order->code : ERROR_UNAVAILABLE;
+    *index = order->taken_index;
+    *size = order->taken_size;
+    return order->outcome != OUTCOME_PENDING;
 }
 
 /* ---- nodes ---- */

@@ -35,8 +35,11 @@
     X(parted)     /* node notices that its connection with peer is gone */ \
     X(persist)    /* a write is given to the disk; number; values: truncate_from, entries, 1 for a term and vote */ \
     X(bootstrap)  /* the first write of a cluster */ \
-    X(written)    /* the disk has done it, or not; number; values: 0 a write, 1 a bootstrap, 2 a read; text: ok, or why not */ \
+    X(written)    /* the disk has done it or not; number; values: 0 write, 1 bootstrap, 2 read; text: ok, or why not */ \
     X(reported)   /* the node learns of that; the same fields */ \
+    X(snapshot)   /* what it would start from is another one; number: its index; text: taken, or installed */ \
+    X(compacted)  /* its log begins later; number: the last index that is gone */ \
+    X(restored)   /* its machine has a snapshot's state; number: the index; values: hash of the state */ \
     X(apply)      /* a command; number: its index; values: hash of the state after it; body */ \
     X(ask)        /* a request arrives: request, body */ \
     X(reply)      /* and is answered; number: the request's; text: the code; body: the reply's */ \

@@ -110,6 +110,8 @@ struct sim_order { /* a REQUEST_ADMIN; its ticket is its place + 1 + SIM_ORDERS 
     uint64_t invoked_us;
     uint64_t due_us;     /* to be answered by then, on its node's clock */
     uint64_t until_us;   /* it may be carried out until then, whatever has been told */
+    enum error_code code; /* of the answer */
+    uint64_t taken_index, taken_size; /* SNAPSHOT: what is said to be taken */
     size_t told;         /* the place + 1 of the configuration that is said to have done it; 0: none */
 };
 #define SIM_ORDERS ((uint64_t)1 << 62)

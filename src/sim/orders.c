@@ -24,7 +24,7 @@ static struct sim_order *find(struct sim *sim, uint64_t ticket);
 static void settle(struct sim *sim, struct sim_order *order, enum sim_outcome outcome);
 static void write_body(const struct sim *sim, const struct sim_order *order, struct buffer *out);
 static void judge(struct sim_node *node, struct sim_order *order, const struct reply *reply);
-static void judge_snapshot(struct sim_node *node, const struct reply *reply);
+static void judge_snapshot(struct sim_node *node, struct sim_order *order, const struct reply *reply);
 static bool told_number(const struct reply *reply, const char *key, uint64_t *value);
 static void judge_error(struct sim_node *node, const struct sim_order *order, const struct reply *reply);
 static bool done(const struct sim *sim, const struct sim_order *order,
@@ -122,6 +122,7 @@ void order_reply(struct sim_node *node, uint64_t ticket, const struct reply *rep
                 "an answer to an operator's request: not asked here, not waiting, or from within");
         return;
     }
+    order->code = reply->code;
     judge(node, order, reply);
     settle(sim, order,
            reply->code == ERROR_OK          ? OUTCOME_ANSWERED
@@ -198,7 +199,7 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
         return;
     }
     if (order->action == ACTION_SNAPSHOT) {
-        judge_snapshot(node, reply);
+        judge_snapshot(node, order, reply);
         return;
     }
     if (order->action == ACTION_TRANSFER) {
@@ -229,10 +230,12 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
 }
 
 /* It is there, durable on that very node, unless a newer one is. */
-static void judge_snapshot(struct sim_node *node, const struct reply *reply)
+static void judge_snapshot(struct sim_node *node, struct sim_order *order, const struct reply *reply)
 {
     uint64_t index = 0, size = 0;
     bool told = told_number(reply, "index", &index) && told_number(reply, "size", &size);
+    order->taken_index = index;
+    order->taken_size = size;
     const struct sim_taken *taken = told ? ledger_taken(&node->sim->ledger, index) : NULL;
     if (taken && taken->bytes.size == size && node->disk.snapshots.meta.index >= index) return;
     violate(node->sim, node, "order_true", "a snapshot is said to be taken at %" PRIu64 ", of %" PRIu64

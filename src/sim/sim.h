@@ -226,6 +226,11 @@ const struct sim_result *sim_so_far(struct sim *sim); /* a violation shows here 
 /* Asks a node; the operation's number, 0: the node is down. Its outcome comes through workload->ended. */
 uint64_t sim_ask(struct sim *sim, unsigned node, const struct sim_ask *ask);
 
+/* Asks a node to take a snapshot; for sim_snapshot_done, 0: the node is down. */
+uint64_t sim_snapshot(struct sim *sim, unsigned node);
+/* false: it is not answered yet. Code OK: up to which index, and how large it is; UNAVAILABLE: the node has died. */
+bool sim_snapshot_done(const struct sim *sim, uint64_t number, enum error_code *code, uint64_t *index, uint64_t *size);
+
 void sim_crash(struct sim *sim, unsigned node); /* unsynced writes may be lost; it stays down */
 void sim_stop(struct sim *sim, unsigned node);  /* gracefully; it stays down */
 void sim_start(struct sim *sim, unsigned node); /* what is down; else nothing */

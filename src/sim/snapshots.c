@@ -93,7 +93,8 @@ void check_snapshot_bytes(struct sim_node *node, raft_index index, uint64_t offs
 void check_installed(struct sim_node *node, const struct raft_snapshot_meta *meta, struct slice bytes)
 {
     const struct sim_taken *taken = ledger_taken(&node->sim->ledger, meta->index);
-    if (taken && raft_snapshot_meta_equal(&taken->meta, meta) && slice_equal(buffer_slice(&taken->bytes), bytes)) return;
+    if (taken && raft_snapshot_meta_equal(&taken->meta, meta) && slice_equal(buffer_slice(&taken->bytes), bytes))
+        return;
     violate(node->sim, node, "snapshot_agrees", "installs a snapshot at %" PRIu64 " that nobody has taken",
             meta->index);
 }
@@ -129,7 +130,7 @@ void check_chunk_result(struct sim_node *node, const struct raft_message *messag
            result->index, result->match, message->term, node->disk.hard_state.term, held);
 }
 
-void check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash)
+raft_index check_restored(struct sim_node *node, const struct machine_entry *entry, uint64_t hash)
 {
     struct sim *sim = node->sim;
     raft_index index = node->disk.snapshots.meta.index, last = index;
@@ -139,14 +140,15 @@ void check_restored(struct sim_node *node, const struct machine_entry *entry, ui
         violate(sim, node, "restores_own",
                 "restores its machine as after command %" PRIu64 "; its snapshot at %" PRIu64 " is behind %" PRIu64,
                 entry->index, index, last);
-        return;
+        return last;
     }
     uint64_t time_ms = last > 0 ? ledger_record(&sim->ledger, last)->time_ms : entry->time_ms;
-    if (hash == taken->meta.state_hash && entry->time_ms == time_ms) return;
+    if (hash == taken->meta.state_hash && entry->time_ms == time_ms) return last;
     violate(sim, node, "state_agrees",
             "restored at %" PRIu64 " its state is %016" PRIx64 " at %" PRIu64 " ms; it was %016" PRIx64
             " at %" PRIu64 " ms",
             index, hash, entry->time_ms, taken->meta.state_hash, time_ms);
+    return last;
 }
 
 /* ---- jobs ---- */

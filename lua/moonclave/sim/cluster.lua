@@ -322,6 +322,24 @@ function cluster:loss(share)
   open_box(self):loss(math.floor(share * 1000 + 0.5))
 end
 
+---Has the node take a snapshot, whoever leads, and waits for it: what it starts from when it is restarted, and what is
+---sent to whoever lacks what the log no longer holds.
+---@param node string
+---@return { index: integer, size: integer }? snapshot  all up to index, in so many bytes
+---@return moonclave.error? err
+function cluster:snapshot(node)
+  local number = node_number(self, node)
+  local asked = self.box:snapshot(number)
+  if not asked then return nil, new_error({ code = "unavailable", message = node .. " is down" }, "failed") end
+  local code, index, size
+  until_true(self, function()
+    code, index, size = self.box:snapshot_done(asked)
+    return code ~= nil
+  end, node .. " did not say that it has taken a snapshot")
+  if code == "ok" then return { index = index, size = size } end
+  return nil, new_error({ code = code, message = node .. " took no snapshot" }, "failed")
+end
+
 ---@param node string
 ---@param seconds? number  default 1
 function cluster:disk_full(node, seconds)

@@ -25,6 +25,8 @@ const MESSAGE_FIELDS = {
   vote: ["term", "pre", "granted"],
   append: ["term", "prevIndex", "prevTerm", "entries", "commit", "round", "firstTerm"],
   append_result: ["term", "success", "prevIndex", "match", "lastIndex", "conflictIndex", "conflictTerm", "round"],
+  install_snapshot: ["term", "index", "size", "attempt", "offset", "bytes"],
+  snapshot_result: ["term", "index", "status", "attempt", "offset", "match"],
 };
 const string = (place) => place < 0 ? "" : STRINGS[place];
 

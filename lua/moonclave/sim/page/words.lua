@@ -19,6 +19,11 @@ const MESSAGE_WORDS = {
     + ", t" + m.term + ", after " + m.prevIndex + ":" + m.prevTerm + ", commit " + m.commit + ", round " + m.round,
   append_result: (m) => (m.success ? "holds up to " + m.match : "no, conflict at " + m.conflictIndex + ":"
     + m.conflictTerm + ", last " + m.lastIndex) + ", t" + m.term + ", after " + m.prevIndex + ", round " + m.round,
+  install_snapshot: (m) => (m.bytes ? "snapshot of " + m.index + ": bytes " + range(m.offset, m.offset + m.bytes - 1)
+    + " of " + m.size : "snapshot of " + m.index + ", " + m.size + " bytes: from where?") + ", t" + m.term
+    + ", attempt " + m.attempt,
+  snapshot_result: (m) => ["wants snapshot of " + m.index + " from " + m.offset, "holds up to " + m.match
+    + " by snapshot", "takes no snapshot of " + m.index][m.status] + ", t" + m.term + ", attempt " + m.attempt,
   forward: () => "a client's request",
   forward_reply: () => "its reply",
 };
@@ -68,6 +73,9 @@ const WORDS = {
   bootstrap: () => "bootstraps the cluster",
   written: (f) => "disk " + WRITES[f.a] + " " + f.number + (f.text === "ok" ? " is done" : " fails: " + f.text),
   reported: (f) => "hears of disk " + WRITES[f.a] + " " + f.number + (f.text === "ok" ? "" : ": " + f.text),
+  snapshot: (f) => "snapshot of " + f.number + " is " + f.text + ": it starts from there",
+  compacted: (f) => "its log up to " + f.number + " is gone",
+  restored: (f) => "its state is that of the snapshot of " + f.number + "  (state " + f.hash + ")",
   apply: (f) => "applies " + f.number + ": " + (f.body || bodies.get(f.number) || "") + "  (state " + f.hash + ")",
   ask: (f) => "client " + f.client + " " + asked(f) + " " + f.number + ": " + f.body,
   reply: (f) => "answers " + f.number + ": " + f.text + (f.body ? "  " + f.body : ""),
@@ -103,6 +111,7 @@ const GROUPS = [
 ];
 const GROUP_OF_KIND = {
   role: "roles", state: "state", persist: "disk", bootstrap: "disk", written: "disk", reported: "disk", kept: "disk",
+  snapshot: "disk", compacted: "disk", restored: "apply",
   apply: "apply", ask: "clients", reply: "clients", settle: "clients", fault: "faults", cut: "faults", ail: "faults",
   well: "faults", phase: "faults", violation: "faults", start: "life", stop: "life", stopped: "life", crash: "life",
   fatal: "life", hello: "links", parted: "links", log: "log",
