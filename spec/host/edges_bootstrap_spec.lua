@@ -349,3 +349,36 @@ describe("a node that joins", function()
     assert.equal("n3", (asks_after(w, PATIENCE_MS)))
   end)
 end)
+
+describe("a node that was let in, removed before it heard of either, and let in again", function()
+  it("does not take the removal in the log that it reads for its own", function()
+    local w <close> = joiner()
+    local function order(action, arguments)
+      local ticket = w.n1:admin(action, arguments)
+      for _ = 1, 100 do
+        if w.n1:told(ticket) then break end
+        w:advance(50)
+      end
+      local code, body = w.n1:told(ticket)
+      assert.equal("ok", code)
+      return body.index
+    end
+    local who = { id = "n4", address = "127.0.0.1:5004", incarnation = w.n4.disk.incarnation }
+    w.n4.frozen = true -- it hears nothing of all that
+    order("join", who)
+    order("remove", { id = "n4" })
+    local index = order("join", who)
+    w.n4.frozen = nil
+    says_hello(w, "n2")
+    local to, ticket = asks(w)
+    answers(w, to, ticket, "ok", { index = index })
+    w:connect_all()
+    w:settle()
+    w:connect_all()
+    w:advance(5000)
+    assert.equal(0, w.n4.stopped)
+    assert.equal(w.n1.host:status().applied_index, w.n4.host:status().applied_index)
+    assert.equal("follower", w.n4.role)
+    for _, member in ipairs(w.n1.host:members()) do assert.equal("voter", member.role, member.id) end
+  end)
+end)

@@ -116,12 +116,13 @@ end)
 describe("a server that nobody could reach", function()
   it("is no member, for it has no address", function()
     local c = leader({ "a", "b", "c" })
-    local wanted = formats.configuration_decode(Cluster.configuration { voters = { "a", "b", "c" }, learners = { "d" } })
+    local with_d = { voters = { "a", "b", "c" }, learners = { "d" } }
+    local wanted = formats.configuration_decode(Cluster.configuration(with_d))
     wanted.servers[4].addresses = {}
     local event = { type = "configure", wanted = formats.configuration_encode(wanted), expected = 0 }
     assert.same({ "bad_request", "malformed" }, { c.a:event(event), event.refusal })
     assert.equal(1, c.a:status().last_index)
-    assert.equal("ok", (c.a:configure { voters = { "a", "b", "c" }, learners = { "d" } }))
+    assert.equal("ok", (c.a:configure(with_d)))
   end)
 end)
 

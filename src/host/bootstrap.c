@@ -412,7 +412,12 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
     if (!ours) return true;
     bootstrap->ticket = 0;
     if (reply->code == ERROR_OK) {
+        struct slice index;
+        uint64_t let_in;
         host_log(host, LOG_LEVEL_INFO, "%s lets this node in", from->id);
+        if (mp_map_get(reply->body, "index", &index) &&
+            mp_read_u64(&(struct mp_reader){index.data, index.data + index.size}, &let_in))
+            members_named_until(host, let_in);
         store(host);
         return true;
     }

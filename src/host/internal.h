@@ -318,6 +318,7 @@ void members_reintroduce(struct host *host); /* where it may have been, and has 
 void host_removed(struct host *host, const char *by);
 void members_look_for_self(struct host *host); /* is this node still one? */
 void members_remember(struct host *host, const struct raft_durable *durable);
+void members_named_until(struct host *host, raft_index index); /* that configuration names this node */
 
 /* ---- contacts.c ---- */
 struct contact *contact_find(struct host *host, const char *id); /* null: none */

@@ -90,7 +90,13 @@ void members_look_for_self(struct host *host)
 {
     const struct member *self = member_find(host, host->identity.id);
     host->named = self != NULL && self->incarnation == host->identity.incarnation;
-    if (host->named) host->member_until = host->configuration_index + 1;
+    if (host->named) members_named_until(host, host->configuration_index);
+}
+
+/* It never goes back: who was let in again knows that before the log that it reads tells of it. */
+void members_named_until(struct host *host, raft_index index)
+{
+    if (index + 1 > host->member_until) host->member_until = index + 1;
 }
 
 /* What the log says of former configurations: in which was this node last? */
@@ -105,9 +111,8 @@ void members_remember(struct host *host, const struct raft_durable *durable)
             entry != NULL ? entry->payload.bytes : durable->snapshot.configuration;
         if (raft_configuration_decode(bytes, &configuration, NULL) != ERROR_OK) continue;
         const struct raft_server *found = raft_configuration_find(&configuration, &own);
-        if (found != NULL && found->incarnation == host->identity.incarnation &&
-            index + 1 > host->member_until)
-            host->member_until = index + 1;
+        if (found != NULL && found->incarnation == host->identity.incarnation)
+            members_named_until(host, index);
         raft_configuration_deinit(&configuration);
     }
 }

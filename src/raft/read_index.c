@@ -5,8 +5,8 @@
  * One request is out at a time; reads that come meanwhile go with the next. A request that stays
  * without an answer is sent again as *another* request, for all that wait: so whatever is answered
  * was asked after the reads it serves, and an answer that comes late is about nothing, as is one of
- * another term: with its term a request is over. Identities are drawn at random, for a number could be used again by this server's next life. Another leader, or
- * an election timeout, ends the waiting.
+ * another term: with its term a request is over. Identities are drawn at random, for a number could
+ * be used again by this server's next life. Another leader, or an election timeout, ends the waiting.
  */
 #include "raft/core.h"
 

@@ -100,6 +100,7 @@ struct sim_real {
     bool failed;        /* it has said what ends a process; it does nothing any more */
     bool limited;       /* the disk has no room */
     bool armed;         /* a fault is to strike at a call, or has struck */
+    bool hurt;          /* one before that has struck: the store may have yet to say so */
     enum vfs_lossy_fault fault;
     uint64_t strikes_at;
     struct sim_disk_op *doubt; /* one transaction, there or not: nobody can say. Owned */

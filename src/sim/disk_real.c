@@ -94,7 +94,7 @@ bool real_begin(struct sim_node *node, bool faults)
         arm(real, kind, 1 + draw(sim, STREAM_DISK, chance(sim, STREAM_DISK, 500) ? 4 : 60));
     }
     struct error error;
-    real->failed = false;
+    real->failed = real->hurt = false;
     real->vouched = rot_vouched(real);
     vfs_lossy_chance(real->vfs);
     enum error_code code = store_open(&options, &real->open, &error);
@@ -392,7 +392,7 @@ enum error_code real_failing(struct sim_node *node, enum error_code code, const 
     if (code == ERROR_OK) return code;
     TRACE(sim, node, "its store: %s", error->text);
     if (code == ERROR_DISK_FULL) COVER(sim, refusals);
-    bool explained = struck(real) || node->disk.rotten || (code == ERROR_DISK_FULL && real->limited);
+    bool explained = struck(real) || real->hurt || node->disk.rotten || (code == ERROR_DISK_FULL && real->limited);
     if (!explained) violate(sim, node, "store_contract", "its store fails without a cause: %s", error->text);
     if (code == ERROR_DISK_FULL) return code;
     if (!real->failed) COVER(sim, disk_errors);
@@ -538,10 +538,9 @@ void real_heal(struct sim_node *node)
     limit(node);
 }
 
-/* What has struck may be told by the next call only: it stays the reason. */
 static void arm(struct sim_real *real, enum vfs_lossy_fault fault, uint64_t nth)
 {
-    if (struck(real)) return;
+    real->hurt = real->hurt || struck(real);
     vfs_lossy_fail(real->vfs, fault, nth);
     real->armed = true;
     real->fault = fault;

@@ -147,8 +147,8 @@ const takers = {
   ask(i, t, fields) {
     clients = Math.max(clients, fields.client + 1);
     requests.set(fields.number, { number: fields.number, client: fields.client, node: fields.node, query: fields.query,
-      asks: fields.asks, consistency: fields.consistency, text: fields.body || "", t0: fields.invoked, asked: t, t1: Infinity, outcome: 0,
-      code: "", reply: "", i, end: -1 });
+      asks: fields.asks, consistency: fields.consistency, text: fields.body || "", t0: fields.invoked, asked: t,
+      t1: Infinity, outcome: 0, code: "", reply: "", i, end: -1 });
   },
   reply(i, t, fields) {
     const request = requests.get(fields.number);
