@@ -36,6 +36,7 @@ local unreached = {
   proposed_too_late = "a host looks at its role in the very turn in which it proposes",
   transfer_to_learner = "the transfer is given up in the same step: only the refusal differs",
   forgetting_believed = "a node whose disk has lost its end, and cannot tell, stays down here (src/sim/README.md)",
+  older_snapshot_installed = "a leader whose snapshot is older does not send it: all of it would have to be late",
   word_dies_with_term = "a late answer has to tell a voter of a higher term that its leader does not hear of",
 }
 local OF_THE_STORE = { unsynced_snapshot = true } -- as those called store_...: disk_spec.lua

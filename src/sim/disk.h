@@ -40,15 +40,18 @@ const char *snapshot_job_name(enum host_snapshot_kind kind);
 struct host_snapshot_job *snapshot_job_copy(const struct host_snapshot_job *job);
 void snapshot_job_free(struct host_snapshot_job *job);
 void snapshot_files_next(struct sim_node *node, struct host_snapshot_job *job); /* of a COMPACT; takes it */
-/* May it be carried out? Else that is a violation. */
-bool snapshot_switch_sound(struct sim_node *node, const struct sim_disk_op *op);
-void snapshot_switch(struct sim_node *node, const struct sim_disk_op *op); /* durable, in the model */
 void snapshots_begin(struct sim_node *node); /* a lifetime: what is there of files */
 void snapshots_crash(struct sim_node *node);
 void snapshots_deinit(struct sim_snapshots *snapshots);
 bool snapshots_rot(struct sim_node *node);
 struct sim_file *snapshot_file(struct sim_snapshots *snapshots, enum sim_file_use use); /* the first; null: none */
 struct sim_file *snapshot_file_at(struct sim_snapshots *snapshots, raft_index index);   /* complete; null: none */
+
+/* ---- disk_switch.c ---- */
+
+/* May it be carried out? Else that is a violation. */
+bool snapshot_switch_sound(struct sim_node *node, const struct sim_disk_op *op);
+void snapshot_switch(struct sim_node *node, const struct sim_disk_op *op); /* durable, in the model */
 
 /* ---- disk_wal.c: a WAL's bytes, read by nobody's code but our own ---- */
 

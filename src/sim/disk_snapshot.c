@@ -3,14 +3,11 @@
  *
  * Work on files has a queue of its own, as it has a thread of its own in the node. What a finished snapshot changes of
  * the log goes through the log's queue, behind what is there by then: what the node starts from (ADOPT, INSTALL), and
- * where its log begins (COMPACT, whose files go after that).
+ * where its log begins (COMPACT, whose files go after that): disk_switch.c.
  *
  * A crash leaves what the store promises: the one that the node starts from; one that came in, as far as it came (some
  * of it, where it was not complete and synced); nothing else. With the real store beside it (disk_real_snapshot.c) that
  * one decides, and the model follows: of what comes in it then knows how much there may be at most.
- *
- * The model's log array keeps the entries that are compacted away, and after an install has those that the snapshot
- * covers, from the ledger: whatever asks what is durable finds them there. disk_durable tells the node of none.
  */
 #include "sim/disk.h"
 
@@ -31,12 +28,12 @@ static void follow(struct sim_node *node, struct host_snapshot_job *job, struct 
 static void follow_failure(struct sim_node *node, const struct host_snapshot_job *job, enum error_code code);
 static void receive(struct sim_node *node, const struct host_snapshot_job *job, struct disk_report *told);
 static void begin_incoming(struct sim_node *node, const struct host_snapshot_job *job, struct disk_report *told);
+static void bring_back(struct sim_node *node, struct sim_file *incoming, uint64_t there);
 static void forget(struct sim_snapshots *snapshots, raft_index from);
 static struct sim_file *file_take(struct sim_snapshots *snapshots, enum sim_file_use use,
                                   const struct raft_snapshot_meta *meta);
 static struct sim_file *file_whole(struct sim_snapshots *snapshots, const struct raft_snapshot_meta *meta);
 static void file_free(struct sim_file *file);
-static void lay_ghosts(struct sim_node *node, const struct raft_snapshot_meta *meta);
 
 static const char *const job_names[HOST_SNAPSHOT_KINDS] = {
     [HOST_SNAPSHOT_BEGIN] = "begin",     [HOST_SNAPSHOT_WRITE] = "write",     [HOST_SNAPSHOT_FINISH] = "finish",
@@ -103,77 +100,6 @@ void snapshot_job_free(struct host_snapshot_job *job)
     memory_free(job);
 }
 
-/* ---- the log's part ---- */
-
-/* What the store takes for granted of its caller, or it would not go on. */
-bool snapshot_switch_sound(struct sim_node *node, const struct sim_disk_op *op)
-{
-    const struct sim_disk *disk = &node->disk;
-    raft_index own = disk->snapshots.meta.index, index = op->job->meta.index;
-    bool sound = op->kind == DISK_ADOPT     ? index > own && index <= disk->log.count
-                 : op->kind == DISK_INSTALL ? index > own
-                                            : op->job->up_to <= own;
-    if (sound) return true;
-    violate(node->sim, node, "snapshot_order",
-            "%s of %" PRIu64 " (log up to %" PRIu64 ") where the snapshot is at %" PRIu64 " and the log ends at %zu",
-            job_names[op->job->kind], index, op->job->up_to, own, disk->log.count);
-    return false;
-}
-
-void snapshot_switch(struct sim_node *node, const struct sim_disk_op *op)
-{
-    struct sim *sim = node->sim;
-    struct sim_disk *disk = &node->disk;
-    struct sim_snapshots *snapshots = &disk->snapshots;
-    const struct raft_snapshot_meta *meta = &op->job->meta;
-    if (!snapshot_switch_sound(node, op)) return;
-    if (op->kind == DISK_COMPACT) {
-        if (op->job->up_to > snapshots->base) {
-            COVER(sim, compactions);
-            snapshots->base = op->job->up_to;
-            record_node(node, MOMENT_compacted, snapshots->base, 0, 0, NULL);
-        }
-    } else {
-        meta_free(&snapshots->meta);
-        snapshots->meta = meta_copy(meta);
-        record_node(node, MOMENT_snapshot, meta->index, 0, 0, op->kind == DISK_ADOPT ? "taken" : "installed");
-        TRACE(sim, node, "starts from the snapshot at %" PRIu64 " from now on", meta->index);
-    }
-    if (op->kind == DISK_ADOPT) COVER(sim, snapshots_taken);
-    if (op->kind == DISK_INSTALL) {
-        COVER(sim, snapshots_installed);
-        snapshots->switching = true;
-        lay_ghosts(node, meta);
-        snapshots->base = meta->index;
-    }
-    bool gone = disk->rot_index > 0 && disk->rot_index <= snapshots->base && snapshots->rot_index == 0;
-    if (!disk->real && disk->rotten && gone) disk->rotten = false;
-}
-
-/* Everything the snapshot covers is committed, so the ledger knows it; whatever the log has behind it goes. */
-static void lay_ghosts(struct sim_node *node, const struct raft_snapshot_meta *meta)
-{
-    struct sim_ledger *ledger = &node->sim->ledger;
-    struct sim_log *log = &node->disk.log;
-    for (raft_index index = 1; index <= meta->index; index++) {
-        const struct sim_record *record = ledger_record(ledger, index);
-        const struct sim_version *version = ledger_version(ledger, index, record->committed_term);
-        if (record->committed_term == 0 || !version) {
-            violate(node->sim, node, "snapshot_committed",
-                    "installs a snapshot of %" PRIu64 "; index %" PRIu64 " is not committed", meta->index, index);
-            return;
-        }
-        if (index <= log->count && log->entries[index - 1].chain == version->chain) continue;
-        if (index <= log->count) disk_log_cut(log, index - 1);
-        disk_log_push(log, &(struct raft_entry){.type = version->type,
-                                                .term = version->term,
-                                                .index = index,
-                                                .time_ms = version->time_ms,
-                                                .chain = version->chain});
-    }
-    disk_log_cut(log, meta->index);
-}
-
 /* ---- lifetimes ---- */
 
 void snapshots_begin(struct sim_node *node)
@@ -197,7 +123,7 @@ void snapshots_begin(struct sim_node *node)
         }
     }
     assert(own || snapshots->meta.index == 0 || node->sim->over);
-    snapshots->busy = snapshots->switching = snapshots->taking = false;
+    snapshots->busy = snapshots->switching = snapshots->taking = snapshots->received = false;
     snapshots->installing = 0;
     snapshots->report_us = 0;
 }
@@ -475,6 +401,7 @@ static void begin_incoming(struct sim_node *node, const struct host_snapshot_job
     if (!node->disk.real) {
         told->offset = incoming->bytes.size;
     } else if (told->offset != UINT64_MAX) {
+        if (!snapshots->received) bring_back(node, incoming, told->offset);
         bool same = incoming->looked ? told->offset == incoming->bytes.size : told->offset <= incoming->bytes.size;
         if (!same) {
             violate(node->sim, node, "store_contract",
@@ -485,7 +412,16 @@ static void begin_incoming(struct sim_node *node, const struct host_snapshot_job
         }
     }
     if (told->offset > 0) COVER(node->sim, snapshots_resumed);
-    incoming->looked = true;
+    incoming->looked = snapshots->received = true;
+}
+
+/* A file that was deleted may be there again after a power cut: what it holds is of the same snapshot. */
+static void bring_back(struct sim_node *node, struct sim_file *incoming, uint64_t there)
+{
+    const struct sim_taken *taken = ledger_taken(&node->sim->ledger, incoming->meta.index);
+    if (!taken || there > taken->bytes.size || there <= incoming->bytes.size) return;
+    buffer_clear(&incoming->bytes);
+    buffer_append(&incoming->bytes, taken->bytes.data, there);
 }
 
 static void forget(struct sim_snapshots *snapshots, raft_index from)

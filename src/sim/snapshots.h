@@ -35,6 +35,7 @@ struct sim_snapshots {
     bool switching; /* an install is done, and its node does not know it yet */
     uint64_t report_us;
     raft_index installing; /* the newest it has said is to be installed */
+    bool received;         /* one that comes in has been asked for */
     bool taking;           /* one of its own has been begun, and neither finished nor given up */
     /* faults */
     raft_index rot_index; /* of the model: the snapshot that has a damaged byte; 0: none */
