@@ -1,5 +1,5 @@
--- Do files, memory and descriptors level off? Three local nodes under mixed load for a long while, with a snapshot every
--- few thousand entries and keys that are overwritten all the time.
+-- Do files, memory and descriptors level off? Three local nodes under mixed load for a long while, with a snapshot
+-- every few thousand entries and keys that are overwritten all the time.
 --   make bench-level BENCH="[MINUTES] [FLAGS]"
 -- Ten minutes by default; prints a line every thirty seconds, a node's figures each: resident memory, bytes of its
 -- folder, of these the log's database with its WAL, open descriptors, snapshots taken, entries applied.

@@ -84,7 +84,7 @@
     X(TRANSFER_OUTLIVES_TERM, "transfer_outlives_term", "31: a snapshot transfer of a former term is alive at re-election") \
     X(RESTORE_SKIPPED, "restore_skipped", "a start goes on without the state of the snapshot it starts from") \
     X(COMPACTED_PAST_SNAPSHOT, "compacted_past_snapshot", "the log is given up further than a snapshot covers it") \
-    X(SENT_SNAPSHOT_FORGOTTEN, "sent_snapshot_forgotten", "32: a snapshot is deleted while it is being sent") \
+    X(SENT_SNAPSHOT_FORGOTTEN, "sent_snapshot_forgotten", "a snapshot is deleted while it is being sent") \
     X(INSTALL_OVERTAKES, "install_overtakes", "a snapshot replaces a log that writes are still on their way to") \
     X(LOG_MOVES, "log_moves", "a log that is being replaced takes entries") \
     X(UNSYNCED_SNAPSHOT, "unsynced_snapshot", "29: a snapshot is made the node's own before its bytes are synced") \
