@@ -13,7 +13,7 @@ local here = debug.getinfo(1, "S").source:match "^@(.*/)" or "./"
 
 -- Processor time of the seeds tried, at most: a few, some before the specs, and some after them (all when --deep).
 local CHEAP_S, SOME_S, DEAR_S = 0.05, 0.25, 0.5
-local LONG = 10000000    -- a spec that meets more conditions is left to --deep
+local LONG = 40000000    -- a spec that meets more conditions is left to --deep
 local SLOWER = 5         -- times as many conditions met as without a mutant: it goes round in circles
 local WANTED = 0.95
 local NAMED_SEEDS, HARM_SEEDS = 2000, 800

@@ -88,7 +88,7 @@ local function machine_of(node)
       machine.bundle, machine.loaded_at, machine.commands, machine.hash_value = bundle, entry, {}, 0
       machine.load_count = (machine.load_count or 0) + 1
       machine.reading = ""
-      if node.on_load and node.on_load() then return "script", node.on_load() end
+      if node.on_load and node.on_load() then return "script_error", node.on_load() end
     end,
     restore_feed = function(bytes) return files.machine_feed(machine, bytes) end,
     restore_finish = function(entry, hash) return files.machine_finish(machine, entry, hash) end,

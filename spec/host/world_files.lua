@@ -92,6 +92,7 @@ local function encode(machine)
 end
 
 function M.machine_begin(machine)
+  assert(not machine.writing, "a snapshot begins before the last one was ended")
   machine.writing = encode(machine)
   return base.hash(machine.writing)
 end

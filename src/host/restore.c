@@ -113,7 +113,7 @@ static void feed(struct host *host, struct slice bytes)
     while (code == ERROR_OK && bytes.size > 0) {
         size_t used = 0;
         code = feed_tree(host, bytes, &used, &error);
-        if (code == ERROR_OK && used == 0 && bytes.size > 0 && restore->stage == RESTORE_STATE)
+        if (code == ERROR_OK && used == 0) /* the last tree is whole */
             code = error_set(&error, ERROR_CORRUPT, "there are bytes behind it");
         bytes = slice_of(bytes.data + used, bytes.size - used);
     }

@@ -282,7 +282,6 @@ static void taken(struct host *host, uint64_t size)
     host_log(host, LOG_LEVEL_INFO, "has a snapshot at index %" PRIu64 ", %" PRIu64 " bytes",
              snapshots->index, size);
     tell_asked(host, ERROR_OK);
-    if (!host_runs(host)) return;
     struct raft_event event = {.type = RAFT_EVENT_SNAPSHOT_TAKEN,
                                .keep_from = keep_from(host),
                                .snapshot = &snapshots->meta};
@@ -400,7 +399,7 @@ bool snapshot_is_asked(const struct waiter *waiter)
 
 void snapshot_ask(struct host *host, struct waiter *waiter)
 {
-    if (!host_runs(host) || !host->system.initialised) {
+    if (!host->system.initialised && !restoring(host)) {
         answer_error(host, waiter, ERROR_UNAVAILABLE, "this node has nothing to keep yet");
     } else {
         waiter->number = 0;
