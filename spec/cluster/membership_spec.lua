@@ -173,6 +173,32 @@ describe("a cluster of real processes", function()
     end)
   end)
 
+  it("finds a server again under its new address", function()
+    cluster.run(function()
+      local c <close> = cluster.new { nodes = 3, flags = FLAGS }
+      c:start()
+      local leader = c:leader()
+      local mover = leader == "n3" and "n2" or "n3"
+      c:signal(mover, "sigterm")
+      cluster.wait(c.nodes[mover].process)
+      local port = cluster.free_port(c.claims)
+      local order = ('{"id":"%s","address":"127.0.0.1:%d"}'):format(mover, port)
+      local answer = c:http(c:leader(), "POST", "/v1/admin/address", order, { limit_ms = 8000 })
+      assert.are.equal(200, answer.status, answer.body)
+      c.nodes[mover].port = port
+      c:start(mover)
+      assert.are.equal(200, c:http(mover, "PUT", "/kv/moved", "1").status)
+      local members = c:http(c:leader(), "GET", "/v1/members").body
+      assert.is_truthy(members:find("127.0.0.1:" .. port, 1, true), members)
+      c:kill(mover == "n1" and "n2" or "n1") -- the one that moved is needed now
+      answer = cluster.eventually("a majority with the one that moved", function()
+        local a = c:http(mover, "PUT", "/kv/moved", "2", { limit_ms = 4000 })
+        return a and a.status == 200 and a
+      end)
+      assert.are.equal(200, answer.status)
+    end)
+  end)
+
   it("takes the key-value example's POST /config", function()
     cluster.run(function()
       local c <close> = cluster.new { nodes = 3, flags = FLAGS }
