@@ -46,9 +46,17 @@ return {
     "the last one is the effective one, in which it looks for itself when the core starts",
   ["host/members.c members_remember never: raft_configuration_decode(bytes, &configuration, NULL) != ERROR_OK"] =
     "what cannot be read names nobody, and the core does not start with it",
-  ["host/members.c members_remember remove: index + 1 > host->member_until"] = "they come in the order of the log",
   ["host/members.c members_leave remove: host_runs(host)"] =
     "who is blank was no member; who stops or has given up is not to be told to stop",
+  ["host/snapshot.c snapshot_note bound: snapshots->bytes - newest->bytes <= " ..
+    "host->settings.trailing_bytes / TRAIL_MARKS"] =
+    "about so many bytes: a mark an entry sooner or later",
+  ["host/snapshot.c keep_from bound: snapshots->bytes - mark->bytes >= host->settings.trailing_bytes"] =
+    "about so many bytes: a mark more or less",
+  ["host/snapshot.c keep_from bound: mark->index > 0"] = "a mark that is not there keeps from 1 on, as 0 does",
+  ["host/snapshot.c write_slice bound: snapshots->piece.size >= PIECE_BYTES"] =
+    "a piece of exactly that size, or one slice longer",
+  ["host/system.c set_replicated bound: name.size < sizeof text"] = "no setting has a name of that length",
   ["host/status.c write_member bound: status->last_index > match"] = EQUAL,
   ["host/submit.c intake_copy bound: body.size > INTAKE_BYTES / 4"] = MEMORY,
   ["host/submit.c intake_copy bound: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
@@ -105,8 +113,6 @@ return {
   ["host/propose.c gather never: used > limit && host->status.uncommitted_bytes > 0"] =
     "the core refuses it then, and the answer is the same",
   ["host/submit.c intake_copy invert: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
-  ["host/system.c decode_settings bound: name.size < sizeof text"] =
-    "no setting's name is that long: a comparison ends before",
   ["host/turnstile.c on_role invert: !raft_id_equal(&host->leader, &effect->role.leader)"] = LOG_ONLY,
   ["host/turnstile.c on_role invert: host->term != effect->role.term"] = LOG_ONLY,
   ["host/waiters.c heap_remove never: last == waiter"] = "the last one is not before its parent, and has no children",
@@ -198,9 +204,6 @@ return {
   ["raft/result.c refused remove: !probing"] = "what is answered was sent: its prev_index is below next",
   ["raft/result.c raft_receive_append_result never: raft->role != RAFT_LEADER"] = AFRESH,
   ["raft/send.c raft_unreachable remove: raft->role != RAFT_LEADER"] = AFRESH,
-  ["raft/timer.c contact_with remove: peer"] = "every voter but oneself is a peer",
-  ["raft/timer.c contact_with remove: peer->contact_us > raft->leader_since_us"] =
-    "when it is first looked at, an election timeout has passed since",
   ["raft/configuration.c raft_configuration_copy never: to == from"] = CALLERS,
   ["raft/configuration_bytes.c read_configuration never: !mp_read_map(reader, &count)"] =
     "its version was found in it: it is a map",
