@@ -1,6 +1,8 @@
 -- How long nobody's write is acknowledged: when leadership is handed over on request, when the leader is told to stop
 -- (SIGTERM), and when it is killed. Three local nodes, clients that write without a pause through the nodes that stay.
 --   make bench-failover BENCH="[TRIALS] [FLAGS]"
+-- Every write has an idempotency key: a node that loses its leader sends it to the next one. (Without a key nobody may
+-- send it again, and it waits for its own time to be over.)
 -- Prints the longest gap between two acknowledged writes of each trial, sorted: least, median, most. 30 trials of each
 -- by default, with the default settings; FLAGS go to every node, as --election-timeout-ms=300.
 local cluster = require "support.cluster"
@@ -9,6 +11,7 @@ local uv = require "luv"
 local trials = tonumber(arg[1]) or 30
 local flags = { "--log-level=warn", table.unpack(arg, arg[1] and 2 or 1) }
 local WRITERS = 4
+local run, serial = ("%x"):format(uv.hrtime()), 0
 
 local function now_ms() return uv.hrtime() / 1e6 end
 
@@ -19,15 +22,15 @@ local function write(c, state, acknowledged)
     for i = 1, WRITERS do
       bodies[#bodies + 1] = function()
         local connection = c:client(name)
-        local number = 0
         while not state.over do
           if state.avoid == name then
             connection:close()
             cluster.sleep(5)
           else
-            number = number + 1
-            local answer = connection:request("PUT", ("/kv/%s-%d"):format(name, i), tostring(number),
-              { limit_ms = 10000 })
+            serial = serial + 1
+            local key = { ["Idempotency-Key"] = run .. "-" .. serial }
+            local answer = connection:request("PUT", ("/kv/%s-%d"):format(name, i), tostring(serial),
+              { limit_ms = 10000, headers = key })
             if answer and answer.status == 200 then acknowledged(now_ms()) end
             if not answer or answer.status ~= 200 then cluster.sleep(2) end
           end
