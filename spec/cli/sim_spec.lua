@@ -4,7 +4,7 @@ local program = (os.getenv "MOONCLAVE_BUILD" or "build") .. "/moonclave"
 -- Exit code, what it printed, what it complained of.
 local function run(arguments)
   local complaints = os.tmpname()
-  local pipe = assert(io.popen(("%s %s 2>%s; echo \"exit $?\""):format(program, arguments, complaints)))
+  local pipe = assert(io.popen(("'%s' %s 2>%s; echo \"exit $?\""):format(program, arguments, complaints)))
   local text = pipe:read "a"
   pipe:close()
   local file = assert(io.open(complaints, "rb"))

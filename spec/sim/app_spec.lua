@@ -37,7 +37,7 @@ end
 
 -- Exit code and all it printed.
 local function run(arguments)
-  local pipe = assert(io.popen(("%s sim %s 2>&1; echo \"exit $?\""):format(program, arguments)))
+  local pipe = assert(io.popen(("'%s' sim %s 2>&1; echo \"exit $?\""):format(program, arguments)))
   local text = pipe:read "a"
   pipe:close()
   local printed, code = text:match "^(.*)exit (%d+)\n$"
