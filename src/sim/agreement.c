@@ -30,7 +30,8 @@ bool sim_agrees(struct sim *sim, bool all)
     raft_index last = status.last_index;
     if (last == 0 || last < sim->ledger.committed) return missing(sim, leader, "leads, and lacks entries");
     if (all && status.configuration_pending) return missing(sim, leader, "has a configuration under way");
-    if (all && !agreement_preferred(sim, leader)) return missing(sim, leader, "leads, and another one is preferred");
+    if (all && !agreement_preferred(sim, leader, false))
+        return missing(sim, leader, "leads, and another one is preferred");
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
         const struct sim_node *node = &sim->nodes[n];
         const struct raft_server *server = configuration_names(now, node);
@@ -151,18 +152,21 @@ static void check_status(struct sim_node *node, bool member)
     buffer_deinit(&members);
 }
 
-/* Nobody else is to be offered leadership. */
-bool agreement_preferred(struct sim *sim, const struct sim_node *leader)
+/* Nobody else is to be offered leadership; `for_good`: nor will be once who learns now may vote, or once a change of
+ * membership that is under way is done: that may name this one no more. */
+bool agreement_preferred(struct sim *sim, const struct sim_node *leader, bool for_good)
 {
     struct raft_status status;
     raft_status(host_raft(leader->host), &status);
     const struct raft_configuration *now = status.configuration;
     const struct raft_server *own = raft_configuration_find(now, &leader->id);
+    if (for_good && status.configuration_pending) return false;
     for (size_t i = 0; own && i < now->server_count; i++) {
         const struct raft_server *server = &now->servers[i];
         const struct sim_node *node = node_find(sim, &server->id);
         bool there = configuration_names(now, node) != NULL && !node->wrecked;
-        if (there && server->role == RAFT_VOTER && server->priority > own->priority) return false;
+        bool votes = server->role == RAFT_VOTER || (for_good && server->role == RAFT_LEARNER);
+        if (there && votes && server->priority > own->priority) return false;
     }
     return own != NULL;
 }

@@ -665,7 +665,8 @@ void sim_on_phase(struct sim *sim, struct sim_event *event);
 /* ---- agreement.c ---- */
 
 bool sim_agrees(struct sim *sim, bool all); /* see there */
-bool agreement_preferred(struct sim *sim, const struct sim_node *leader); /* nobody is to be offered leadership */
+/* Nobody is to be offered leadership. */
+bool agreement_preferred(struct sim *sim, const struct sim_node *leader, bool for_good);
 void agreement_check_end(struct sim *sim);
 
 #endif

@@ -292,7 +292,7 @@ static void go_on_with_majority(struct sim *sim, bool late)
         sim->settled_us = now_us; /* what operators have asked for may yet be done */
     } else if (now_us >= sim->settled_us && sim->calm_term == 0) {
         const struct sim_node *leader = node_leading(sim);
-        if (leader && sim->healthy[leader->number] && agreement_preferred(sim, leader))
+        if (leader && sim->healthy[leader->number] && agreement_preferred(sim, leader, true))
             note_leader(sim, leader);
         else
             begin_convergence(sim);
