@@ -2,13 +2,7 @@
 local formats = require "moonclave.formats"
 local world = require "host.world"
 
-local function cluster(nodes)
-  local w = world.new { nodes = nodes or 3 }
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
+local function cluster(nodes) return world.cluster { nodes = nodes } end
 
 -- A blank node that is not in anybody's list.
 local function newcomer(w, id, join)

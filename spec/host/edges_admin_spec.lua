@@ -3,18 +3,9 @@
 local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 local world = require "host.world"
+local cluster = world.cluster
 
 local CONFIGURATION = 1 -- a type of entries
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
 
 local function done(w, node, ticket)
   for _ = 1, 100 do

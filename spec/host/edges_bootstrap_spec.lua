@@ -2,19 +2,10 @@
 -- a guard that nothing else missed (scripts/mutants).
 local base = require "moonclave.base"
 local world = require "host.world"
+local cluster = world.cluster
 
 local ELECTION_MS, HEARTBEAT_MS = 1000, 100 -- as world.lua sets them
 local PATIENCE_MS = 4 * ELECTION_MS         -- with one that does not answer
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
 
 -- A cluster, and n4, which is blank and is to ask those of `join`. Nothing moves but what the spec moves.
 local function joiner(join, options)

@@ -6,13 +6,7 @@ local world = require "host.world"
 
 local MINUTE = 60000
 
-local function cluster(nodes)
-  local w = world.new { nodes = nodes or 3 }
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
+local function cluster(nodes) return world.cluster { nodes = nodes } end
 
 -- Whom a node's transport is to be connected with, in order; each once.
 local function calls(node)

@@ -1,16 +1,7 @@
 -- Edges of what comes from outside: hellos, refusals, what a leader says; and when a node is ready. Each was a guard
 -- that nothing else missed (scripts/mutants).
 local world = require "host.world"
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
+local cluster = world.cluster
 
 local function newcomer(w, id, join)
   return w:add(id, { address = "127.0.0.1:500" .. id:sub(2), join = join or { w.peers[1] } }):start()

@@ -3,38 +3,7 @@
 local formats = require "moonclave.formats"
 local wire = require "moonclave.wire"
 local world = require "host.world"
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
-
-local function lone(options)
-  local w = world.new { nodes = 1 }
-  w.n1:start(options)
-  w:settle()
-  return w
-end
-
--- A lone node restarted over `count` commands that are on its disk only.
-local function restarted(count, body)
-  local w = lone()
-  for i = 1, count do w.n1:submit(body or "c" .. i) end
-  w:settle()
-  w.n1:crash()
-  w.n1:start()
-  for _ = 1, 10 do
-    w.n1.host:turn()
-    if #w.n1.log_reads > 0 then return w end
-    w.n1:flush()
-  end
-  error "the log is not read"
-end
+local cluster, lone, restarted = world.cluster, world.lone, world.restarted
 
 describe("a node that has given up", function()
   it("answers nobody, is not ready, and leaves its core alone", function()

@@ -4,19 +4,10 @@ local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 local wire = require "moonclave.wire"
 local world = require "host.world"
+local cluster = world.cluster
 
 local NOOP, CONFIGURATION = 0, 1 -- types of entries
 local VOTER, LEARNER = 0, 1
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
 
 local function order(w, action, arguments)
   local ticket = w.n1:admin(action, arguments)

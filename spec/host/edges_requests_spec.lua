@@ -1,23 +1,7 @@
 -- Edges of requests: limits to the unit, what is asked once and not again, what is left alone. Each was a guard that
 -- nothing else missed (scripts/mutants).
 local world = require "host.world"
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
-
-local function lone(options)
-  local w = world.new { nodes = 1 }
-  w.n1:start(options)
-  w:settle()
-  return w
-end
+local cluster, lone = world.cluster, world.lone
 
 describe("the queries of a turn", function()
   it("end with its time, those of a round as well as those of any state", function()

@@ -3,25 +3,11 @@
 local base = require "moonclave.base"
 local state = require "moonclave.state"
 local sessions = require "moonclave.sessions"
+local support = require "host.snapshot_support"
 local world = require "host.world"
+local NEVER, lone, write = support.NEVER, support.lone, support.write
 
 local PIECE = 131072
-local NEVER = { snapshot_log_bytes = 1 << 40, trailing_entries = 0, snapshot_chunk_bytes = 1 << 20 }
-
-local function lone(settings)
-  local w = world.new { nodes = 1, settings = settings or NEVER }
-  w:bootstrap()
-  w:elect "n1"
-  w:settle()
-  return w
-end
-
-local function write(w, count, size, node)
-  for i = 1, count do
-    (node or w.n1):submit(("put %d "):format(i) .. ("x"):rep(size or 20))
-    w:settle()
-  end
-end
 
 -- A node that is down, and its snapshot { meta, bytes }.
 local function down(options)
@@ -54,16 +40,14 @@ local function ends(w, bytes, meta)
   return fatal.code, fatal.text
 end
 
--- The snapshot with its first tree changed, and the hash that it has then.
-local function with_system(bytes, change)
+-- The snapshot with its first tree, which has this hash, edited; and the hash that it has then.
+local function with_system(bytes, hash, edit)
   local restore, tree = state.restore(), state.new()
   local ok, used = restore:feed(bytes)
   assert(ok)
-  local _, hash = base.unpack(bytes), nil
-  hash = change.hash
   assert(restore:finish(hash, tree))
   tree:begin()
-  change.edit(tree:root())
+  edit(tree:root())
   tree:commit()
   return tree:encode() .. bytes:sub(used + 1), { system_hash = tree:hash() }
 end
@@ -128,7 +112,7 @@ describe("a node that starts from a snapshot", function()
   it("wants every part of the system tree, each of its kind", function()
     local w <close>, snapshot = down()
     local function says(edit)
-      local bytes, meta = with_system(snapshot.bytes, { hash = snapshot.meta.system_hash, edit = edit })
+      local bytes, meta = with_system(snapshot.bytes, snapshot.meta.system_hash, edit)
       return (ends(w, bytes, meta))
     end
     assert.is_nil(says(function() end))
@@ -163,12 +147,12 @@ describe("a node that starts from a snapshot", function()
 
   it("goes by the cluster's settings, not its own; one that is not told has the table's", function()
     local w <close>, snapshot = down()
-    local bytes, meta = with_system(snapshot.bytes, { hash = snapshot.meta.system_hash, edit = function(root)
+    local bytes, meta = with_system(snapshot.bytes, snapshot.meta.system_hash, function(root)
       root:get("settings"):put("session_window", 77)
       root:get("settings"):put("session_timeout_ms", nil)
-    end })
+    end)
     local index = snapshot.meta.index
-    local changed = setmetatable({}, { __index = snapshot.meta })
+    local changed = {}
     for k, v in pairs(snapshot.meta) do changed[k] = v end
     changed.size, changed.system_hash = #bytes, meta.system_hash
     w.n1.disk.snapshots[index] = { meta = changed, bytes = bytes }

@@ -3,13 +3,7 @@
 local sessions = require "moonclave.sessions"
 local world = require "host.world"
 
-local function cluster(settings)
-  local w = world.new { nodes = 3, settings = settings }
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
+local function cluster(settings) return world.cluster { settings = settings } end
 
 local function keyed(text, timeout_ms)
   local session, sequence = sessions.key(text)

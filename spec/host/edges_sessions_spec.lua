@@ -133,7 +133,7 @@ describe("keys", function()
       for i = math.max(1, #kept - 15), #kept do sum = sum + kept[i] end
       return sum
     end
-    for round = 1, 20 do take(3) end -- the oldest are no longer where the list began
+    for _ = 1, 20 do take(3) end -- the oldest are no longer where the list began
     for round = 1, 40 do
       take(round)
       assert.same({ open = 0, bytes = 0, keys = expected(), key_bytes = expected() * (KEY + 1) }, s:figures())

@@ -2,25 +2,11 @@
 -- that nothing else missed (scripts/mutants).
 local base = require "moonclave.base"
 local sessions = require "moonclave.sessions"
+local support = require "host.snapshot_support"
 local world = require "host.world"
+local NEVER, lone, write = support.NEVER, support.lone, support.write
 
 local PIECE, AHEAD, SLICE = 65536, 4, 32768
-local NEVER = { snapshot_log_bytes = 1 << 40, trailing_entries = 0, snapshot_chunk_bytes = 1 << 20 }
-
-local function lone(settings)
-  local w = world.new { nodes = 1, settings = settings or NEVER }
-  w:bootstrap()
-  w:elect "n1"
-  w:settle()
-  return w
-end
-
-local function write(w, count, size, node)
-  for i = 1, count do
-    (node or w.n1):submit(("put %d "):format(i) .. ("x"):rep(size or 20))
-    w:settle()
-  end
-end
 
 local function jobs(node, kind)
   local list = {}

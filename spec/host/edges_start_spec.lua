@@ -2,23 +2,7 @@
 -- (scripts/mutants).
 local base = require "moonclave.base"
 local world = require "host.world"
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
-
-local function lone(options)
-  local w = world.new { nodes = 1 }
-  w.n1:start(options)
-  w:settle()
-  return w
-end
+local cluster, lone = world.cluster, world.lone
 
 describe("a list of peers", function()
   local function fatal(options)

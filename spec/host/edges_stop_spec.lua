@@ -4,16 +4,7 @@ local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 local wire = require "moonclave.wire"
 local world = require "host.world"
-
-local function cluster(options)
-  options = options or {}
-  options.nodes = options.nodes or 3
-  local w = world.new(options)
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
+local cluster = world.cluster
 
 -- n1 is the only voter, n2 a learner: there is another server, and nobody to hand over to.
 local function with_a_learner(settings)

@@ -8,13 +8,7 @@ world.host.mutant(os.getenv "MOONCLAVE_GUARD_OFF" or "") -- raft/mutants_spec.lu
 
 local OPEN, CLOSE = sessions.body "open", sessions.body "close"
 
-local function cluster(settings, nodes)
-  local w = world.new { nodes = nodes or 3, settings = settings }
-  w:bootstrap()
-  w:elect "n1"
-  w:advance(150)
-  return w
-end
+local function cluster(settings, nodes) return world.cluster { nodes = nodes, settings = settings } end
 
 local function lead(w, id) -- and everybody hears of it
   w:elect(id)

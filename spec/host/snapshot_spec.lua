@@ -2,17 +2,13 @@
 local base = require "moonclave.base"
 local formats = require "moonclave.formats"
 local sessions = require "moonclave.sessions"
+local support = require "host.snapshot_support"
 local world = require "host.world"
+local write = support.write
 
 local SMALL = { snapshot_log_bytes = 2000, trailing_entries = 2, snapshot_chunk_bytes = 64, snapshot_window = 2 }
 
-local function lone(settings)
-  local w = world.new { nodes = 1, settings = settings or SMALL }
-  w:bootstrap()
-  w:elect "n1"
-  w:settle()
-  return w
-end
+local function lone(settings) return support.lone(settings or SMALL) end
 
 local function three(settings)
   local w = world.new { nodes = 3, settings = settings or SMALL }
@@ -20,15 +16,6 @@ local function three(settings)
   w:elect "n1"
   w:settle()
   return w
-end
-
-local function write(w, count, node, size)
-  local last
-  for i = 1, count do
-    last = (node or w.n1):submit(("put %d "):format(i) .. ("x"):rep(size or 20))
-    w:settle()
-  end
-  return last
 end
 
 -- All that its machine has done, in a few words.
@@ -64,7 +51,7 @@ describe("a snapshot", function()
 
   it("is not due again before the log is as long as that one was", function()
     local w <close> = lone { snapshot_log_bytes = 1, trailing_entries = 0 }
-    write(w, 30, nil, 500)
+    write(w, 30, 500)
     local taken = w.n1.host:status().snapshot.taken
     local size = w.n1.host:status().snapshot.size
     assert.is_true(size > 3000 and taken < 12, taken .. " taken, the last has " .. size)
@@ -74,14 +61,14 @@ describe("a snapshot", function()
 
   it("leaves what slow followers may need, in entries and in bytes", function()
     local w <close> = lone { snapshot_log_bytes = 4000, trailing_entries = 1000, trailing_bytes = 3200 }
-    write(w, 60, nil, 100)
+    write(w, 60, 100)
     local kept = w.n1.disk.snapshot.index - w.n1.disk.base.index
     local bytes = 0
     for i = w.n1.disk.base.index + 1, w.n1.disk.snapshot.index do bytes = bytes + #w.n1.disk.entries[i] end
     assert.is_true(bytes >= 2800 and bytes <= 3600, ("%d entries, %d bytes"):format(kept, bytes))
     assert.is_true(kept > 10)
     local v <close> = lone { snapshot_log_bytes = 4000, trailing_entries = 3, trailing_bytes = 3200 }
-    write(v, 60, nil, 100)
+    write(v, 60, 100)
     assert.equal(3, v.n1.disk.snapshot.index - v.n1.disk.base.index)
   end)
 
@@ -237,7 +224,6 @@ describe("a snapshot by hand", function()
     local first = ask(w.n1)
     w.n1:turn() -- begins
     local second
-    write(w, 0)
     w.n1.held = true
     w.n1:submit "between"
     w.n1:turn()
@@ -290,7 +276,7 @@ describe("a snapshot by hand", function()
 
   it("is given up when the node stops, and those who wait are told", function()
     local w <close> = lone { snapshot_log_bytes = 1 << 30 }
-    write(w, 60, nil, 8000)
+    write(w, 60, 8000)
     local ticket = ask(w.n1)
     w.n1:turn()
     assert.is_nil(job(w.n1, "finish")) -- no more than a few writes ahead of the disk
@@ -321,10 +307,10 @@ describe("a leader's snapshot", function()
     w:heal "n3"
     for _ = 1, 50 do w:advance(100) end
     assert.equal(bodies(w.n1), bodies(w.n3))
-    local one, three = w.n1.host:status(), w.n3.host:status()
-    assert.equal(one.applied_index, three.applied_index)
-    assert.equal(one.chain, three.chain)
-    assert.equal(one.state_hash, three.state_hash)
+    local leads, follows = w.n1.host:status(), w.n3.host:status()
+    assert.equal(leads.applied_index, follows.applied_index)
+    assert.equal(leads.chain, follows.chain)
+    assert.equal(leads.state_hash, follows.state_hash)
     assert.is_true(w.n3.disk.base.index > 0)
     assert.equal(1, w.n3.machine.restored_at and 1)
     assert.equal(2, #w.n3.loaded)
@@ -348,7 +334,7 @@ describe("a leader's snapshot", function()
     w.n1:turn()
     w.n1:flush()
     w:elect "n2"
-    write(w, 60, opened)
+    write(w, 60, 20, opened)
     w:heal "n1"
     for _ = 1, 50 do w:advance(100) end
     assert.equal(bodies(w.n2), bodies(w.n1))

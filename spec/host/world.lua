@@ -475,4 +475,38 @@ function World:bootstrap()
   return self
 end
 
+-- A cluster (of three, where options.nodes does not say) that n1 leads, and everybody knows it.
+function M.cluster(options)
+  options = options or {}
+  options.nodes = options.nodes or 3
+  local w = M.new(options)
+  w:bootstrap()
+  w:elect "n1"
+  w:advance(150)
+  return w
+end
+
+-- One node alone, started with these options.
+function M.lone(options)
+  local w = M.new { nodes = 1 }
+  w.n1:start(options)
+  w:settle()
+  return w
+end
+
+-- A lone node restarted over `count` commands that are on its disk only.
+function M.restarted(count, body)
+  local w = M.lone()
+  for i = 1, count do w.n1:submit(body or "c" .. i) end
+  w:settle()
+  w.n1:crash()
+  w.n1:start()
+  for _ = 1, 10 do
+    w.n1.host:turn()
+    if #w.n1.log_reads > 0 then return w end
+    w.n1:flush()
+  end
+  error "the log is not read"
+end
+
 return M

@@ -4,32 +4,13 @@
 -- configuration is not committed, a read sees every write acknowledged before it, by lease or by round, at the leader
 -- or through a follower. In the end whoever is a member agrees.
 local Cluster = require "support.raft_cluster"
+local random = require "support.raft_random"
 local T = Cluster.T
+local chance = random.chance
 
 local IDS = { "n1", "n2", "n3", "n4", "n5", "n6" }
 
-local function chance(percent) return math.random() * 100 < percent end
 local function any(list) return list[math.random(#list)] end
-
-local function shuffle_network(c)
-  local messages = c.messages
-  c.messages = {}
-  for i = #messages, 2, -1 do
-    local j = math.random(i)
-    messages[i], messages[j] = messages[j], messages[i]
-  end
-  for _, message in ipairs(messages) do
-    if chance(25) then
-      c.messages[#c.messages + 1] = message
-    elseif chance(93) then
-      if chance(4) then c.messages[#c.messages + 1] = message end
-      if c[message.to].core then
-        local code, text = c[message.to]:receive(message)
-        assert(code == "ok", text)
-      end
-    end
-  end
-end
 
 -- One step from here, or several at once, or a jump to somewhere else.
 local function another(members)
@@ -79,18 +60,7 @@ local function read_somewhere(c, server)
 end
 
 local function work_at(c, server)
-  if #server.writes > 0 and chance(60) then
-    if chance(1) then
-      server:refuse()
-    else
-      server:persist(math.random(#server.writes))
-    end
-  end
-  while #server.log_reads > 0 and chance(80) do server:answer_log_read() end
-  if server.apply_due and chance(70) then
-    server.apply_due = false
-    server:event { type = "applied", index = server.applied }
-  end
+  random.disk_work(server, 1)
   if server.deadline_us and server.deadline_us <= c.now_us then server:timer() end
   if server:role() == "leader" then operate(c, server) end
   if chance(8) then read_somewhere(c, server) end
@@ -181,7 +151,7 @@ local function run(seed)
     end
     if chance(0.3) then c:isolate(any(IDS)) end
     if chance(3) then c:heal() end
-    shuffle_network(c)
+    random.shuffle_network(c, 25, 7, 4)
     if step % 20 == 0 then check_recomputed(c) end
   end
   end_well(c)

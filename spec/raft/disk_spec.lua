@@ -1,13 +1,9 @@
 -- The gate to the disk: numbered writes, what they vouch for, and a disk that is full.
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
 local RETRY = 500000
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, { "a" }
-  return Cluster.new(options)
-end
+local played = scenes.played
 
 local function sequences(server)
   local list = {}

@@ -1,25 +1,9 @@
 -- More edges of the core: what is done once, what is left alone, what is early. Each was a guard that nothing else
 -- missed (scripts/mutants).
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
-  return Cluster.new(options)
-end
-
-local function leader(options)
-  local c = played(options)
-  c:crown "a"
-  c.a:persist()
-  local last = c.a:status().last_index
-  c:ack("b", "a", last)
-  c:ack("c", "a", last)
-  c:take "b"
-  c:take "c"
-  return c
-end
+local played, leader = scenes.played, scenes.leader
 
 local function configuration_log(terms, entries)
   local special = {}

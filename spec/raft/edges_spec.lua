@@ -2,25 +2,9 @@
 -- (scripts/mutants).
 local Cluster = require "support.raft_cluster"
 local core = require "moonclave.core"
+local scenes = require "support.raft_scenes"
 local HEARTBEAT = Cluster.HEARTBEAT
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
-  return Cluster.new(options)
-end
-
-local function leader(options)
-  local c = played(options)
-  c:crown "a"
-  c.a:persist()
-  local last = c.a:status().last_index
-  c:ack("b", "a", last)
-  c:ack("c", "a", last)
-  c:take "b"
-  c:take "c"
-  return c
-end
+local played, leader = scenes.played, scenes.leader
 
 local function emitted(server, type)
   local count = 0

@@ -1,12 +1,8 @@
 -- Elections: who may campaign, who is heard, whose vote counts, and what must be durable before a word leaves.
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, { "a" }
-  return Cluster.new(options)
-end
+local played = scenes.played
 
 local function ask(c, from, term, fields)
   local message = { type = "request_vote", from = from, term = term, last_index = 0, last_term = 0 }

@@ -1,11 +1,7 @@
 -- The figures of the paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm"), as scenarios.
 local Cluster = require "support.raft_cluster"
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = { "a", "b", "c" }, { "a" }
-  return Cluster.new(options)
-end
+local scenes = require "support.raft_scenes"
+local played = scenes.played
 
 describe("Figure 2, AppendEntries", function()
   it("1: is refused in an old term, and the answer tells the new one", function()

@@ -1,12 +1,8 @@
 -- Replication: what a leader sends and believes, what a follower takes and acknowledges.
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, { "a" }
-  return Cluster.new(options)
-end
+local played = scenes.played
 
 -- A leader whose peers b and c have its NOOP and are replicated to.
 local function leader(options)

@@ -2,66 +2,9 @@
 -- is checked (support/raft_cluster.lua), and in the end all agree. The simulator does this at length (spec/sim); here
 -- the core stands alone.
 local Cluster = require "support.raft_cluster"
+local random = require "support.raft_random"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function chance(percent) return math.random(100) <= percent end
-
--- Delivers some of what waits, in any order, some of it twice; some of it is lost.
-local function shuffle_network(c)
-  local messages = c.messages
-  c.messages = {}
-  for i = #messages, 2, -1 do
-    local j = math.random(i)
-    messages[i], messages[j] = messages[j], messages[i]
-  end
-  for _, message in ipairs(messages) do
-    if chance(30) then
-      c.messages[#c.messages + 1] = message
-    elseif chance(90) then
-      if chance(5) then c.messages[#c.messages + 1] = message end
-      if c[message.to].core then
-        local code, text = c[message.to]:receive(message)
-        assert(code == "ok", text)
-      end
-    end
-  end
-end
-
-local function work_at(c, server)
-  if #server.writes > 0 and chance(60) then
-    if chance(3) then
-      server:refuse()
-    else
-      server:persist(math.random(#server.writes))
-    end
-  end
-  while #server.log_reads > 0 and chance(80) do server:answer_log_read() end
-  if server.apply_due and chance(70) then
-    server.apply_due = false
-    server:event { type = "applied", index = server.applied }
-  end
-  if server.deadline_us and server.deadline_us <= c.now_us then server:timer() end
-  if server:role() == "leader" and chance(30) then
-    c.proposed = c.proposed + 1
-    server:propose("command " .. c.proposed, "and another")
-    server:read(c.proposed)
-  end
-  if chance(1) then server:unreachable(c.servers[math.random(#c.servers)].id) end
-end
-
-local function logs_match(c)
-  for _, one in ipairs(c.servers) do
-    for _, other in ipairs(c.servers) do
-      local agreed = false -- from the end: where terms are equal, all before is too (§5.3, by the chain)
-      for index = math.min(#one.disk.log, #other.disk.log), 1, -1 do
-        local a, b = one.disk.log[index], other.disk.log[index]
-        if a.term == b.term then agreed = true end
-        local differ = "logs of %s and %s differ at %d"
-        assert(not agreed or a.chain == b.chain, differ:format(one.id, other.id, index))
-      end
-    end
-  end
-end
+local chance = random.chance
 
 local function run(seed)
   math.randomseed(seed)
@@ -79,13 +22,14 @@ local function run(seed)
       elseif chance(1) and chance(50) then
         server:crash()
       else
-        work_at(c, server)
+        random.disk_work(server, 3)
+        random.core_work(c, server)
       end
     end
     if chance(1) and chance(30) then c:isolate(ids[math.random(size)]) end
     if chance(3) then c:heal() end
-    shuffle_network(c)
-    if step % 40 == 0 then logs_match(c) end
+    random.shuffle_network(c, 30, 10, 5)
+    if step % 40 == 0 then random.logs_match(c) end
   end
   c:heal()
   for _, server in ipairs(c.servers) do
@@ -96,7 +40,7 @@ local function run(seed)
   leader:propose "last"
   c:settle()
   c:advance(2 * HEARTBEAT)
-  logs_match(c)
+  random.logs_match(c)
   for _, server in ipairs(c.servers) do
     assert.equal("last", server.disk.log[server.applied].payload)
     assert.equal(leader.disk.log[leader.applied].chain, server.disk.log[server.applied].chain)

@@ -2,29 +2,9 @@
 -- shuffles, with disks that are slow, fail and forget, and crashes between any two effects: what a snapshot carries is
 -- what was committed, nothing acknowledged is lost, and in the end all agree (raft_cluster.lua checks each step).
 local Cluster = require "support.raft_cluster"
+local random = require "support.raft_random"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function chance(percent) return math.random(100) <= percent end
-
-local function shuffle_network(c)
-  local messages = c.messages
-  c.messages = {}
-  for i = #messages, 2, -1 do
-    local j = math.random(i)
-    messages[i], messages[j] = messages[j], messages[i]
-  end
-  for _, message in ipairs(messages) do
-    if chance(c.delay) then
-      c.messages[#c.messages + 1] = message
-    elseif chance(100 - c.loss) then
-      if chance(5) then c.messages[#c.messages + 1] = message end
-      if c[message.to].core then
-        local code, text = c[message.to]:receive(message)
-        assert(code == "ok", text)
-      end
-    end
-  end
-end
+local chance = random.chance
 
 -- Each effect that waits is carried out, or not yet; some fail.
 local function snapshot_work(c, server)
@@ -45,45 +25,6 @@ local function snapshot_work(c, server)
   if server.applied >= taken + 3 and not server.apply_due and chance(50) then server:take_snapshot() end
 end
 
-local function work_at(c, server)
-  if #server.writes > 0 and chance(60) then
-    if chance(3) then
-      server:refuse()
-    else
-      server:persist(math.random(#server.writes))
-    end
-  end
-  while #server.log_reads > 0 and chance(80) do server:answer_log_read() end
-  if server.apply_due and chance(70) then
-    server.apply_due = false
-    server:event { type = "applied", index = server.applied }
-  end
-  snapshot_work(c, server)
-  if server.deadline_us and server.deadline_us <= c.now_us then server:timer() end
-  if server:role() == "leader" and chance(30) then
-    c.proposed = c.proposed + 1
-    server:propose("command " .. c.proposed, "and another")
-    server:read(c.proposed)
-  end
-  if chance(1) then server:unreachable(c.servers[math.random(#c.servers)].id) end
-end
-
--- Where two disks have an entry of equal term, all before it is equal too; a base and a snapshot are such entries.
-local function logs_match(c)
-  for _, one in ipairs(c.servers) do
-    for _, other in ipairs(c.servers) do
-      local agreed = false
-      for index = math.min(#one.disk.log, #other.disk.log), 1, -1 do
-        local a, b = one.disk.log[index], other.disk.log[index]
-        if a.chain and b.chain then
-          if a.term == b.term then agreed = true end
-          assert(not agreed or a.chain == b.chain, ("logs of %s and %s differ at %d"):format(one.id, other.id, index))
-        end
-      end
-    end
-  end
-end
-
 local function run(seed)
   math.randomseed(seed)
   local sizes = { 3, 3, 5, 4 }
@@ -101,13 +42,15 @@ local function run(seed)
       elseif chance(1) and chance(50) then
         server:crash()
       else
-        work_at(c, server)
+        random.disk_work(server, 3)
+        snapshot_work(c, server)
+        random.core_work(c, server)
       end
     end
     if chance(2) then c:isolate(ids[math.random(size)]) end
     if chance(2) then c:heal() end
-    shuffle_network(c)
-    if step % 40 == 0 then logs_match(c) end
+    random.shuffle_network(c, c.delay, c.loss, 5)
+    if step % 40 == 0 then random.logs_match(c) end
   end
   c:heal()
   for _, server in ipairs(c.servers) do
@@ -118,7 +61,7 @@ local function run(seed)
   leader:propose "last"
   c:settle()
   c:advance(12 * HEARTBEAT)
-  logs_match(c)
+  random.logs_match(c)
   for _, server in ipairs(c.servers) do
     local behind = ("%s is at %d, the leader at %d"):format(server.id, server.applied, leader.applied)
     assert(server.applied == leader.applied, behind)

@@ -167,8 +167,6 @@ end
 M.program = (os.getenv "MOONCLAVE_BUILD" or "build") .. "/moonclave"
 if not M.program:match "^/" then M.program = uv.cwd() .. "/" .. M.program end
 
-local alive = {} -- pid -> true, for the last resort at exit
-
 -- Starts a program with its output into a file. The process: { pid, exited, code, signal, log }.
 function M.process(path, arguments, options)
   options = options or {}
@@ -186,14 +184,12 @@ function M.process(path, arguments, options)
     args = arguments, cwd = options.cwd, env = environment, stdio = { nil, file, file },
   }, function(code, signal)
     process.exited, process.code, process.signal = true, code, signal
-    alive[process.pid] = nil
     process.handle:close()
     if process.on_exit then process.on_exit() end
   end)
   uv.fs_close(file)
   assert(handle, pid)
   process.handle, process.pid = handle, pid
-  alive[pid] = true
   return process
 end
 

@@ -12,9 +12,6 @@
  */
 #include "host/internal.h"
 
-#include "base/memory.h"
-#include "base/mutant.h"
-
 #include <assert.h>
 #include <inttypes.h>
 

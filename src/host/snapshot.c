@@ -10,12 +10,10 @@
 #include "host/internal.h"
 
 #include "base/mp.h"
-#include "base/mutant.h"
 #include "raft/entry.h"
 
 #include <assert.h>
 #include <inttypes.h>
-#include <string.h>
 
 #define SLICE_WORK  32768 /* of one turn: about 0.2 ms */
 #define PIECE_BYTES 65536 /* of one write */

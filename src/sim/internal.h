@@ -337,7 +337,6 @@ struct sim_watch { /* what the checks saw last of this lifetime */
     uint64_t configured_us;   /* since when it is that */
     bool stays_voter;         /* in it */
     bool configuration_known;
-    uint64_t steps;
     uint64_t heard_us;   /* no later than its leader's last word, on its own clock */
     raft_term pre_term;  /* the term it was last granted a pre-vote for, and by whom */
     uint32_t pre_granted;

@@ -1,26 +1,9 @@
 -- Bugs of disks that fail, lag or forget (see all.lua).
 local assert = require "luassert"
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
-  return Cluster.new(options)
-end
-
--- A leader whose NOOP is committed, with b and c played.
-local function leader(options)
-  local c = played(options)
-  c:crown "a"
-  c.a:persist()
-  local last = c.a:status().last_index
-  c:ack("b", "a", last)
-  c:ack("c", "a", last)
-  c:take "b"
-  c:take "c"
-  return c
-end
+local played, leader = scenes.played, scenes.leader
 
 local function refusal(c, from, fields)
   local message = { type = "append_result", from = from, term = c.a:status().term, success = false, prev_index = 0,

@@ -1,13 +1,9 @@
 -- Bugs of votes and pre-votes (see all.lua).
 local assert = require "luassert"
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T = Cluster.T
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
-  return Cluster.new(options)
-end
+local played = scenes.played
 
 local function ask(c, from, term, fields)
   local message = { type = "request_vote", from = from, term = term, last_index = 0, last_term = 0 }

@@ -1,13 +1,9 @@
 -- Bugs of membership: what a leader may propose, who counts, who may be heard (see all.lua).
 local assert = require "luassert"
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
-  return Cluster.new(options)
-end
+local played = scenes.played
 
 local function ask(server, from, term, fields)
   local message = { type = "request_vote", from = from, term = term, last_index = 9, last_term = term - 1 }

@@ -1,26 +1,9 @@
 -- Bugs of leadership transfer, and of leases in it (see all.lua).
 local assert = require "luassert"
 local Cluster = require "support.raft_cluster"
+local scenes = require "support.raft_scenes"
 local T, HEARTBEAT = Cluster.T, Cluster.HEARTBEAT
-
-local function played(options)
-  options = options or {}
-  options.ids, options.run = options.ids or { "a", "b", "c" }, options.run or { "a" }
-  return Cluster.new(options)
-end
-
--- A leader whose NOOP is committed, with b and c played.
-local function leader(options)
-  local c = played(options)
-  c:crown "a"
-  c.a:persist()
-  local last = c.a:status().last_index
-  c:ack("b", "a", last)
-  c:ack("c", "a", last)
-  c:take "b"
-  c:take "c"
-  return c
-end
+local leader = scenes.leader
 
 local function led(settings)
   local c = Cluster.new { ids = { "a", "b", "c" }, settings = settings }
