@@ -6,8 +6,9 @@ local search = require "sim.search"
 local sim = require "moonclave.sim"
 
 local BUDGET = 800
--- Rare ones: few old votes are under way, Figure 8 takes three leaders.
-local LONGER = { old_vote_counted = 3000, counted_prior_term = 3000 }
+-- Rare ones: few old votes are under way, Figure 8 takes three leaders, a lease has to be read in the moment in which
+-- a voter restarts and elects another.
+local LONGER = { old_vote_counted = 3000, counted_prior_term = 3000, word_forgotten = 3000 }
 
 -- Those that only break a rule in so many seeds, and why: another guard stands behind them, or they cost time.
 local RULE_ONLY = {
@@ -27,6 +28,7 @@ local RULE_ONLY = {
   stray_refusal = "a probe more, and what was sent is sent again",
   sent_snapshot_forgotten = "the transfer begins anew, with a newer one",
   full_disk_campaigns = "its vote requests wait for the disk",
+  removed_leads_on = "it counts the others only, and those let it",
   full_disk_leads = "it can acknowledge nothing of its own",
 }
 
