@@ -270,7 +270,7 @@ local function worker()
   local profile, i = nil, 0
   for task in io.lines(path) do
     if i % stride == tonumber(at) then
-      if not profile and not task:match "^profile" then profile = load_profile() end
+      if not profile and (task:match "^generated" or task:match "^asan") then profile = load_profile() end
       io.write(task, "\t", (work(task, profile):gsub("%s+", " ")), "\n")
       io.flush()
     end
