@@ -18,14 +18,20 @@ local function key_of(i) return ("user/%08d"):format(i * 7919 % 100000007) end
 
 local before = resident_kib()
 local tree = state.new()
+local longest_put = 0
 for first = 1, items, 10000 do
   tree:begin()
   local root = tree:root()
-  for i = first, math.min(first + 9999, items) do root:put(key_of(i), i) end
+  for i = first, math.min(first + 9999, items) do
+    local key, began = key_of(i), now()
+    root:put(key, i)
+    longest_put = math.max(longest_put, now() - began)
+  end
   tree:commit()
 end
 local built = resident_kib()
-print(("%d items: %.1f MiB, %.1f bytes each"):format(items, (built - before) / 1024, (built - before) * 1024 / items))
+print(("%d items: %.1f MiB, %.1f bytes each; the longest put took %d us"):format(items, (built - before) / 1024,
+  (built - before) * 1024 / items, longest_put))
 
 -- One write in a transaction of its own, at keys in no order.
 local function writes(count, offset)

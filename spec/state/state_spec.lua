@@ -419,6 +419,36 @@ describe("against the model", function()
     end
   end)
 
+  it("finds every string of a large table at every moment of its growth, removed ones never", function()
+    math.randomseed(5)
+    local tree, there, names = state.new(), {}, {}
+    tree:begin()
+    local root = tree:root()
+    for i = 1, 20000 do
+      local name = "key " .. i
+      root:put(name, i)
+      there[name], names[#names + 1] = i, name
+      if i % 3 == 0 then -- also among those that growth has not come to yet
+        local at = math.random(#names)
+        local gone = names[at]
+        names[at], names[#names] = names[#names], nil
+        root:put(gone, nil)
+        there[gone] = nil
+        if root:get(gone) ~= nil then error(gone .. " is still there") end
+        if math.random(4) == 1 then
+          root:put(gone, -i)
+          there[gone], names[#names + 1] = -i, gone
+        end
+      end
+      for _ = 1, 2 do
+        local name_now = "key " .. math.random(i)
+        if root:get(name_now) ~= there[name_now] then error(name_now .. " is not as it was put") end
+      end
+    end
+    for i = 1, 20000 do assert.equal(there["key " .. i], root:get("key " .. i)) end
+    tree:commit()
+  end)
+
   it("has the same hash whatever the order of the changes", function()
     local keys = {}
     for i = 1, 500 do keys[i] = i % 2 == 0 and i or "k" .. i end

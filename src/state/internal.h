@@ -83,8 +83,8 @@ struct state_item *order_item(struct order_place place); /* null: past the end *
 
 /* ---- items by hash (points.c) ---- */
 struct state_points;
-/* Of all items of the tree, with room for that many. */
-struct state_points *points_new(const struct state_node *root, uint64_t count);
+/* Of all items of a small tree, which is to have about as many as announced. */
+struct state_points *points_new(const struct state_node *root, uint32_t announced);
 void points_free(struct state_points *points); /* null is allowed; the items are not its own */
 struct state_item *points_find(const struct state_points *points, struct slice key);
 void points_insert(struct state_points *points, struct state_item *item);
@@ -134,9 +134,8 @@ struct state_item *table_remove(struct state_table *table, struct state_key key,
                                 struct state_slot *old, uint64_t *moved);
 void table_restore_item(struct state_table *table,
                         struct state_item *item); /* undoes the removal of a string key */
-/* Puts a key behind all others, into a table that nobody looks into before table_appended. */
-void table_append(struct state_table *table, struct state_key key, struct state_slot slot);
-void table_appended(struct state_table *table);
+/* Puts a key behind all others. `announced`: as many are to come in all, perhaps. */
+void table_append(struct state_table *table, struct state_key key, struct state_slot slot, uint32_t announced);
 void table_permute(struct state_table *table, const uint32_t *from, uint32_t count);
 uint64_t table_bytes(const struct state_table *table); /* what state_written counts for it */
 #define ITEM_BYTES  32 /* counted for each item, beside key and value */

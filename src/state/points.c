@@ -4,6 +4,10 @@
  * Open addressing with linear probing; a removal closes the gap, so there are no tombstones. The 32
  * bits of hash kept by each place spare most looks at items.
  *
+ * It grows a little with every change, not all at once: with a million items that would be a pause of a
+ * tenth of a second. Until all of the former places have been moved, an item that is not found among
+ * the new ones may still be among those.
+ *
  * Nothing here is visible: not the order, not the seed (the address, so that nobody can prepare
  * keys that collide).
  */
@@ -15,90 +19,81 @@
 #include <assert.h>
 
 #define PLACES_FIRST 128
-#define BATCH        32
+#define BELIEVED     (1u << 21) /* places made for what is only announced: their memory is not touched yet */
+#define MOVED        8 /* former places with each change; two are enough to be done before the next growth */
 
 struct place {
     uint32_t hash;
     struct state_item *item; /* null: free */
 };
 
-struct state_points {
-    uint32_t count, mask;
-    struct place *places;
+struct places {
+    uint32_t mask;
+    struct place *places; /* mask + 1 of them */
 };
 
-static uint32_t hash_of(const struct state_points *points, struct slice key);
-static void place(struct state_points *points, uint32_t hash, struct state_item *item);
-static void grow(struct state_points *points);
+struct state_points {
+    uint32_t count;
+    struct places now;
+    struct places before; /* places null: all have been moved */
+    uint32_t moved;       /* of those before */
+};
 
-/* A few at a time: the memory of one place is on its way while the next one is looked for. */
-struct state_points *points_new(const struct state_node *root, uint64_t count)
+/* Stands where an item was that has been removed before its place was moved. */
+static struct state_item removed;
+
+static uint32_t hash_of(const struct state_points *points, struct slice key);
+static struct state_item *find(const struct places *in, uint32_t hash, struct slice key);
+static struct place *place_of(const struct places *in, uint32_t hash, const struct state_item *item);
+static void put(struct places *in, uint32_t hash, struct state_item *item);
+static void close_gap(struct places *in, struct place *gap);
+static void grow(struct state_points *points);
+static void move_on(struct state_points *points);
+
+struct state_points *points_new(const struct state_node *root, uint32_t announced)
 {
     struct state_points *points = memory_zero(1, sizeof *points);
     size_t places = PLACES_FIRST;
-    while (count >= places / 4 * 3) places *= 2;
-    assert(places <= (size_t)UINT32_MAX + 1);
-    points->mask = (uint32_t)(places - 1);
-    points->places = memory_zero(places, sizeof *points->places);
-    struct place batch[BATCH];
+    while (places < BELIEVED && announced >= places / 4 * 3) places *= 2;
+    points->now = (struct places){(uint32_t)(places - 1), memory_zero(places, sizeof(struct place))};
     struct order_place at = order_seek(root, NULL, false, false);
-    while (at.leaf) {
-        unsigned taken = 0;
-        for (; taken < BATCH && at.leaf; at = order_step(at, false)) {
-            struct state_item *item = order_item(at);
-            uint32_t hash = hash_of(points, slice_of(item->key, item->size));
-            __builtin_prefetch(&points->places[hash & points->mask], 1);
-            batch[taken++] = (struct place){hash, item};
-        }
-        for (unsigned i = 0; i < taken; i++) place(points, batch[i].hash, batch[i].item);
-        points->count += taken;
-    }
+    for (; at.leaf; at = order_step(at, false)) points_insert(points, order_item(at));
     return points;
 }
 
 void points_free(struct state_points *points)
 {
     if (!points) return;
-    memory_free(points->places);
+    memory_free(points->now.places);
+    memory_free(points->before.places);
     memory_free(points);
 }
 
 struct state_item *points_find(const struct state_points *points, struct slice key)
 {
     uint32_t hash = hash_of(points, key);
-    for (uint32_t i = hash & points->mask;; i = (i + 1) & points->mask) {
-        const struct place *here = &points->places[i];
-        if (!here->item) return NULL;
-        if (here->hash != hash) continue;
-        if (slice_equal(slice_of(here->item->key, here->item->size), key)) return here->item;
-    }
+    struct state_item *item = find(&points->now, hash, key);
+    return item || !points->before.places ? item : find(&points->before, hash, key);
 }
 
 void points_insert(struct state_points *points, struct state_item *item)
 {
-    if (points->count >= (points->mask + 1) / 4 * 3) grow(points);
+    if (points->count >= (points->now.mask + 1) / 4 * 3) grow(points);
     points->count++;
-    place(points, hash_of(points, slice_of(item->key, item->size)), item);
+    put(&points->now, hash_of(points, slice_of(item->key, item->size)), item);
+    move_on(points);
 }
 
-/* What stands behind the gap moves into it unless it would then stand before the place its hash
- * names. */
 void points_remove(struct state_points *points, const struct state_item *item)
 {
-    uint32_t gap = hash_of(points, slice_of(item->key, item->size)) & points->mask;
-    while (points->places[gap].item != item) {
-        assert(points->places[gap].item);
-        gap = (gap + 1) & points->mask;
-    }
-    for (uint32_t i = (gap + 1) & points->mask; points->places[i].item;
-         i = (i + 1) & points->mask) {
-        uint32_t home = points->places[i].hash & points->mask;
-        if (((i - home) & points->mask) < ((i - gap) & points->mask)) continue;
-        points->places[gap] = points->places[i];
-        gap = i;
-    }
-    points->places[gap].item = NULL;
+    uint32_t hash = hash_of(points, slice_of(item->key, item->size));
+    struct place *now = place_of(&points->now, hash, item);
+    struct place *before = points->before.places ? place_of(&points->before, hash, item) : NULL;
+    assert(now || before);
+    if (now) close_gap(&points->now, now);
+    if (before) before->item = &removed;
     points->count--;
+    move_on(points);
 }
 
 static uint32_t hash_of(const struct state_points *points, struct slice key)
@@ -106,22 +101,65 @@ static uint32_t hash_of(const struct state_points *points, struct slice key)
     return (uint32_t)hash_seeded(key.data, key.size, (uintptr_t)points);
 }
 
-static void place(struct state_points *points, uint32_t hash, struct state_item *item)
+static struct state_item *find(const struct places *in, uint32_t hash, struct slice key)
 {
-    uint32_t i = hash & points->mask;
-    while (points->places[i].item) i = (i + 1) & points->mask;
-    points->places[i] = (struct place){hash, item};
+    for (uint32_t i = hash & in->mask;; i = (i + 1) & in->mask) {
+        const struct place *here = &in->places[i];
+        if (!here->item) return NULL;
+        if (here->hash != hash || here->item == &removed) continue;
+        if (slice_equal(slice_of(here->item->key, here->item->size), key)) return here->item;
+    }
+}
+
+/* Null: it is not among these. */
+static struct place *place_of(const struct places *in, uint32_t hash, const struct state_item *item)
+{
+    for (uint32_t i = hash & in->mask; in->places[i].item; i = (i + 1) & in->mask) {
+        if (in->places[i].item == item) return &in->places[i];
+    }
+    return NULL;
+}
+
+static void put(struct places *in, uint32_t hash, struct state_item *item)
+{
+    uint32_t i = hash & in->mask;
+    while (in->places[i].item) i = (i + 1) & in->mask;
+    in->places[i] = (struct place){hash, item};
+}
+
+/* What stands behind the gap moves into it unless it would then stand before the place its hash
+ * names. */
+static void close_gap(struct places *in, struct place *at)
+{
+    uint32_t gap = (uint32_t)(at - in->places);
+    for (uint32_t i = (gap + 1) & in->mask; in->places[i].item; i = (i + 1) & in->mask) {
+        uint32_t home = in->places[i].hash & in->mask;
+        if (((i - home) & in->mask) < ((i - gap) & in->mask)) continue;
+        in->places[gap] = in->places[i];
+        gap = i;
+    }
+    in->places[gap].item = NULL;
 }
 
 static void grow(struct state_points *points)
 {
-    struct place *before = points->places;
-    uint32_t places = points->mask + 1;
-    assert(places <= UINT32_MAX / 2);
-    points->places = memory_zero((size_t)places * 2, sizeof *points->places);
-    points->mask = places * 2 - 1;
-    for (uint32_t i = 0; i < places; i++) {
-        if (before[i].item) place(points, before[i].hash, before[i].item);
+    assert(!points->before.places && points->now.mask <= UINT32_MAX / 2);
+    size_t places = ((size_t)points->now.mask + 1) * 2;
+    points->before = points->now;
+    points->moved = 0;
+    points->now = (struct places){(uint32_t)(places - 1), memory_zero(places, sizeof(struct place))};
+}
+
+/* Those before stay where they are when they have been moved, so that what stands behind them is found. */
+static void move_on(struct state_points *points)
+{
+    struct places *before = &points->before;
+    if (!before->places) return;
+    for (unsigned i = 0; i < MOVED && points->moved <= before->mask; i++) {
+        const struct place *here = &before->places[points->moved++];
+        if (here->item && here->item != &removed) put(&points->now, here->hash, here->item);
     }
-    memory_free(before);
+    if (points->moved <= before->mask) return;
+    memory_free(before->places);
+    before->places = NULL;
 }

@@ -3,7 +3,8 @@
  *
  * Canonical bytes have their keys in order: so each is put behind the last one, without a search, and
  * what is not in order is refused. The tree's hash grows with it. What is announced by a count gets no
- * memory before it is there. An element that a piece ends within waits for the next piece.
+ * memory before it is there (points.c alone believes it to a degree, and touches none of it). An element
+ * that a piece ends within waits for the next piece.
  */
 #include "state/internal.h"
 
@@ -14,7 +15,7 @@
 /* A table that is being read. */
 struct reading {
     struct state_table *table;
-    uint32_t left;
+    uint32_t count, left; /* as announced, and to come */
     bool map;
     bool has_key; /* a map's key has come, its value has not */
     bool begun;   /* `key` is the last one */
@@ -178,7 +179,7 @@ static enum error_code take_scalar(struct state_restore *restore, struct state_v
     struct state_slot slot = slot_of(value);
     struct state_table *table = reading->table;
     table->sum += term_of(table, key, &slot);
-    table_append(table, key, slot);
+    table_append(table, key, slot, reading->count);
     close_tables(restore);
     return ERROR_OK;
 }
@@ -197,11 +198,11 @@ static enum error_code open_table(struct state_restore *restore, const struct mp
         table->place = TABLE_ATTACHED;
         table->path = path_of(outer->table, key);
         table->depth = (uint8_t)(outer->table->depth + 1u);
-        table_append(outer->table, key, slot_of(state_of_table(table)));
+        table_append(outer->table, key, slot_of(state_of_table(table)), outer->count);
     }
     struct reading *reading = &restore->stack[restore->depth++];
     struct buffer key_bytes = reading->key_bytes;
-    *reading = (struct reading){.table = table, .left = item->count, .map = item->type == MP_MAP,
+    *reading = (struct reading){.table = table, .count = item->count, .left = item->count, .map = item->type == MP_MAP,
                                 .key_bytes = key_bytes};
     close_tables(restore);
     return ERROR_OK;
@@ -212,7 +213,6 @@ static void close_tables(struct state_restore *restore)
 {
     while (restore->depth > 0 && restore->stack[restore->depth - 1].left == 0) {
         struct state_table *table = restore->stack[--restore->depth].table;
-        table_appended(table);
         restore->state->hash += table->sum + term_of_table(table);
         restore->whole = restore->depth == 0;
     }

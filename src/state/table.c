@@ -13,6 +13,7 @@
 
 static bool in_run(const struct state_table *table, struct state_key key);
 static void insert_string(struct state_table *table, struct state_item *item);
+static void note_point(struct state_table *table, struct state_item *item, uint32_t announced);
 static void forget_point(struct state_table *table, const struct state_item *item);
 static void count_nested(struct state_table *table, const struct state_slot *gone,
                          const struct state_slot *come);
@@ -118,7 +119,7 @@ void table_restore_item(struct state_table *table, struct state_item *item)
     count_nested(table, &nothing, &item->slot);
 }
 
-void table_append(struct state_table *table, struct state_key key, struct state_slot slot)
+void table_append(struct state_table *table, struct state_key key, struct state_slot slot, uint32_t announced)
 {
     static const struct state_slot nothing = {.type = STATE_NIL};
     count_nested(table, &nothing, &slot);
@@ -128,14 +129,9 @@ void table_append(struct state_table *table, struct state_key key, struct state_
         append_to_run(table, slot);
         return;
     }
-    order_append(key.is_string ? &table->strings : &table->integers, item_new(key, slot));
-}
-
-/* The hash of many strings is made once, at its final size. */
-void table_appended(struct state_table *table)
-{
-    if (!table->strings || table->strings->height == 0) return;
-    table->points = points_new(table->strings, table->count - table->length);
+    struct state_item *item = item_new(key, slot);
+    order_append(key.is_string ? &table->strings : &table->integers, item);
+    if (key.is_string) note_point(table, item, announced);
 }
 
 void table_permute(struct state_table *table, const uint32_t *from, uint32_t count)
@@ -207,10 +203,16 @@ static bool in_run(const struct state_table *table, struct state_key key)
 static void insert_string(struct state_table *table, struct state_item *item)
 {
     order_insert(&table->strings, item);
+    note_point(table, item, 0);
+}
+
+/* Of an item that is in the tree already. */
+static void note_point(struct state_table *table, struct state_item *item, uint32_t announced)
+{
     if (table->points) {
         points_insert(table->points, item);
     } else if (table->strings->height > 0) {
-        table->points = points_new(table->strings, 0);
+        table->points = points_new(table->strings, announced);
     }
 }
 
