@@ -1,8 +1,9 @@
 -- What snapshots cost while clients write, and what they save at a start. Three local nodes with many keys.
 --   make bench-snapshots BENCH="[KEYS] [FLAGS]"
--- 1,000,000 keys by default; FLAGS go to every node. Prints, for the same load with no snapshot and with one after the
--- other on every node: throughput, latencies and the longest turn of any node's loop (from nothing handled to all that
--- waited handled); then how long a node takes from its start until it is ready, from a snapshot and from the log alone.
+-- 1,000,000 keys by default; FLAGS go to every node. Prints, for the same load with no snapshot, with one at a time (the
+-- nodes take turns) and with one after the other on every node: throughput, latencies and the longest turn of any node's
+-- loop (from nothing handled to all that waited handled); then how long a node takes from its start until it is ready, from
+-- a snapshot and from the log alone.
 local cluster = require "support.cluster"
 local uv = require "luv"
 
@@ -33,19 +34,26 @@ local function turns(c)
   return table.concat(longest, ", ") .. " ms", taken
 end
 
-local function load(c, title, beside)
+local function snapshot(c, name)
+  local answer, why = c:http(name, "POST", "/v1/snapshot", "{}", { limit_ms = 120000 })
+  -- 504: it takes longer than a request may wait, and goes on
+  assert(answer and (answer.status == 200 or answer.status == 504), answer and answer.body or why)
+end
+
+-- `ways`: lists of nodes; each list takes snapshots all the time, its nodes in turn.
+local function load(c, title, ways)
   local over, text = false, nil
   local _, before = turns(c)
   local bodies = { function()
     text = bench(c, "--clients=16", "--pipeline=4", "--seconds=" .. SECONDS)
     over = true
   end }
-  for _, name in ipairs(beside and c.names or {}) do
+  for _, names in ipairs(ways) do
     bodies[#bodies + 1] = function()
+      local at = 0
       while not over do
-        local answer, why = c:http(name, "POST", "/v1/snapshot", "{}", { limit_ms = 120000 })
-        -- 504: it takes longer than a request may wait, and goes on
-        assert(answer and (answer.status == 200 or answer.status == 504), answer and answer.body or why)
+        snapshot(c, names[at % #names + 1])
+        at = at + 1
       end
     end
   end
@@ -72,7 +80,8 @@ cluster.run(function()
   bench(c, "--clients=16", "--pipeline=64", "--reads=1", "--seconds=1", "--warmup=0") -- writes every key
   restart(c, "start from the log")
   cluster.sleep(21000) -- what the loop's window remembers is over
-  load(c, "no snapshot", false)
-  load(c, "snapshots all the time", true)
+  load(c, "no snapshot", {})
+  load(c, "one at a time", { c.names })
+  load(c, "all nodes at once", { { c.names[1] }, { c.names[2] }, { c.names[3] } })
   restart(c, "start from a snapshot")
 end)

@@ -16,6 +16,11 @@
 #include <string.h>
 #include <uv.h>
 
+/* After each write of a snapshot of its own the thread leaves the disk alone for so many times as long as that took (its
+ * sync, above all), so that the log, which everybody waits for, has most of it. */
+#define REST_TIMES   4
+#define REST_MOST_NS 200000000u
+
 struct work {
     struct work *next;
     struct files *files;
@@ -58,6 +63,7 @@ struct files {
     struct incoming incoming;
     raft_index newest; /* what the node starts from */
     struct buffer scratch;
+    uint64_t rest_until_ns; /* no write of a snapshot of this node's own before that */
 
     uv_mutex_t mutex;
     uv_cond_t given;
@@ -91,6 +97,7 @@ static const struct steps {
 
 static void thread_main(void *argument);
 static struct work *take(struct files *files);
+static uint64_t rest_left_ns(const struct files *files);
 static void carry_out(struct files *files, struct work *work);
 static void settle(struct work *work, enum error_code code);
 static void run_in_log(struct disk_task *task, struct store *store);
@@ -214,12 +221,26 @@ static void thread_main(void *argument)
 static struct work *take(struct files *files)
 {
     uv_mutex_lock(&files->mutex);
-    while (files->queue.first == NULL && !files->stopping) {
-        uv_cond_wait(&files->given, &files->mutex);
+    while (!files->stopping) {
+        const struct work *next = files->queue.first;
+        uint64_t rest_ns = next != NULL && next->job.kind == HOST_SNAPSHOT_WRITE ? rest_left_ns(files) : 0;
+        if (rest_ns > 0) {
+            uv_cond_timedwait(&files->given, &files->mutex, rest_ns);
+        } else if (next == NULL) {
+            uv_cond_wait(&files->given, &files->mutex);
+        } else {
+            break;
+        }
     }
     struct work *work = line_take(&files->queue);
     uv_mutex_unlock(&files->mutex);
     return work;
+}
+
+static uint64_t rest_left_ns(const struct files *files)
+{
+    uint64_t now_ns = uv_hrtime();
+    return files->rest_until_ns > now_ns ? files->rest_until_ns - now_ns : 0;
 }
 
 static void carry_out(struct files *files, struct work *work)
@@ -302,8 +323,11 @@ static enum error_code write_own(struct files *files, struct work *work)
         work->error = files->given_up;
         return work->error.code;
     }
+    uint64_t began_ns = uv_hrtime();
     enum error_code code =
         store_snapshot_write(files->snapshots, work->job.bytes.bytes, &work->error);
+    uint64_t rest_ns = (uv_hrtime() - began_ns) * REST_TIMES;
+    files->rest_until_ns = uv_hrtime() + (rest_ns < REST_MOST_NS ? rest_ns : REST_MOST_NS);
     files->taking = code == ERROR_OK;
     if (code != ERROR_OK) files->given_up = work->error;
     return code;

@@ -27,7 +27,7 @@
 #define STORE_SNAPSHOT_HEAD    24
 #define STORE_SNAPSHOT_BLOCK   65536
 /* What is written without a sync is bounded, so that the log's next sync does not wait for it. */
-#define STORE_SNAPSHOT_SYNC_BYTES (4u << 20)
+#define STORE_SNAPSHOT_SYNC_BYTES (512u << 10)
 
 enum snapshot_kind { SNAPSHOT_TAKEN = 0, SNAPSHOT_CAME_IN = 1 };
 
