@@ -54,7 +54,8 @@ end
 describe("the command line", function()
   it("says what an order about members lacks, and where nobody answers", function()
     cluster.run(function()
-      for name, missing in pairs { add = "ID", remove = "ID", promote = "ID", demote = "ID" } do
+      for name, missing in pairs { add = "ID", remove = "ID", promote = "ID", demote = "ID", priority = "ID",
+        address = "ID" } do
         local code, text = run(name)
         assert.are.equal(2, code)
         assert.is_truthy(text:find(name .. ": " .. missing .. " is missing", 1, true), text)

@@ -182,20 +182,37 @@ describe("a cluster of real processes", function()
       c:signal(mover, "sigterm")
       cluster.wait(c.nodes[mover].process)
       local port = cluster.free_port(c.claims)
-      local order = ('{"id":"%s","address":"127.0.0.1:%d"}'):format(mover, port)
-      local answer = c:http(c:leader(), "POST", "/v1/admin/address", order, { limit_ms = 8000 })
-      assert.are.equal(200, answer.status, answer.body)
+      local at = "127.0.0.1:" .. c.nodes[c:leader()].port
+      local code, text = cluster.execute(cluster.program, { "address", mover, "127.0.0.1:" .. port, "--addr", at })
+      assert.are.same({ 0, mover .. " is reached at 127.0.0.1:" .. port .. "\n" }, { code, text })
       c.nodes[mover].port = port
       c:start(mover)
       assert.are.equal(200, c:http(mover, "PUT", "/kv/moved", "1").status)
       local members = c:http(c:leader(), "GET", "/v1/members").body
       assert.is_truthy(members:find("127.0.0.1:" .. port, 1, true), members)
       c:kill(mover == "n1" and "n2" or "n1") -- the one that moved is needed now
-      answer = cluster.eventually("a majority with the one that moved", function()
+      local answer = cluster.eventually("a majority with the one that moved", function()
         local a = c:http(mover, "PUT", "/kv/moved", "2", { limit_ms = 4000 })
         return a and a.status == 200 and a
       end)
       assert.are.equal(200, answer.status)
+    end)
+  end)
+
+  it("lets the one lead that has the highest priority", function()
+    cluster.run(function()
+      local c <close> = cluster.new { nodes = 3, flags = FLAGS }
+      c:start()
+      local preferred = c:leader() == "n1" and "n2" or "n1"
+      local at = "127.0.0.1:" .. c.nodes.n3.port
+      local code, text = cluster.execute(cluster.program, { "priority", preferred, "10", "--addr", at })
+      assert.are.same({ 0, preferred .. " has priority 10\n" }, { code, text })
+      cluster.eventually(preferred .. " to lead", function() return c:leader() == preferred end)
+      assert.is_truthy(c:http(preferred, "GET", "/v1/members").body:find('"id":"' .. preferred ..
+        '","lag":0,"match":%d+,"priority":10,'))
+      code, text = cluster.execute(cluster.program, { "priority", preferred, "first", "--addr", at })
+      assert.are.equal(2, code)
+      assert.is_truthy(text:find('priority: "first" is not a number from 0 to 4294967295', 1, true), text)
     end)
   end)
 

@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,6 +44,8 @@ static int remove_run(int argc, char **argv);
 static int promote_run(int argc, char **argv);
 static int demote_run(int argc, char **argv);
 static int members_run(int argc, char **argv);
+static int priority_run(int argc, char **argv);
+static int address_run(int argc, char **argv);
 static int transfer_run(int argc, char **argv);
 static int snapshot_run(int argc, char **argv);
 
@@ -56,6 +59,7 @@ static int snapshot_run(int argc, char **argv);
 
 static const char *const id_argument[] = {"ID"};
 static const char *const add_arguments[] = {"ID", "HOST:PORT"};
+static const char *const priority_arguments[] = {"ID", "NUMBER"};
 static const char *const members_arguments[IDS_MAX + 1] = {"set", "ID", "ID", "ID", "ID", "ID", "ID", "ID", "ID",
                                                            "ID",  "ID", "ID", "ID", "ID", "ID", "ID", "ID"};
 static const struct flag add_rows[] = {
@@ -73,7 +77,7 @@ static const struct flag members_rows[] = {
     YES,
     {"force", FLAG_BOOLEAN, FIELD(force), 0, 0, NULL, "set: also learners that have not caught up yet"},
 };
-static const struct flag transfer_rows[] = {COMMON};
+static const struct flag transfer_rows[] = {COMMON}; /* and of priority and address */
 static const struct flag snapshot_rows[] = {COMMON_AT("the node's address (127.0.0.1:5001)")};
 
 #define FLAGS(name, rows_, arguments_)                                                                            \
@@ -84,6 +88,8 @@ static const struct flags remove_flags = FLAGS("remove", change_rows, id_argumen
 static const struct flags promote_flags = FLAGS("promote", promote_rows, id_argument);
 static const struct flags demote_flags = FLAGS("demote", change_rows, id_argument);
 static const struct flags members_flags = FLAGS("members", members_rows, members_arguments);
+static const struct flags priority_flags = FLAGS("priority", transfer_rows, priority_arguments);
+static const struct flags address_flags = FLAGS("address", transfer_rows, add_arguments);
 static const struct flags transfer_flags = FLAGS("transfer", transfer_rows, id_argument);
 static const struct flags snapshot_flags = {
     .command = "snapshot", .rows = snapshot_rows, .count = sizeof snapshot_rows / sizeof *snapshot_rows};
@@ -135,6 +141,27 @@ const struct cli_command members_command = {
             "  moonclave members set n1 n4 n5\n",
     .flags = &members_flags,
     .run = members_run,
+};
+const struct cli_command priority_command = {
+    .name = "priority",
+    .summary = "says which server is to lead where it can",
+    .usage = "ID NUMBER [flags]",
+    .help = "Leadership goes to the voter of the highest priority that has kept up, and stays there; without priorities\n"
+            "(0, as every server begins) it stays wherever it is.\n"
+            "\n"
+            "  moonclave priority n2 10\n",
+    .flags = &priority_flags,
+    .run = priority_run,
+};
+const struct cli_command address_command = {
+    .name = "address",
+    .summary = "says where a server is reached from now on",
+    .usage = "ID HOST:PORT [flags]",
+    .help = "For a server that moves: tell the others first, then start it with the new --addr and its data folder.\n"
+            "\n"
+            "  moonclave address n2 127.0.0.1:5012\n",
+    .flags = &address_flags,
+    .run = address_run,
 };
 const struct cli_command transfer_command = {
     .name = "transfer",
@@ -265,6 +292,46 @@ static int members_run(int argc, char **argv)
     buffer_deinit(&arguments);
     buffer_deinit(&answer);
     buffer_deinit(&members);
+    return finish(&job, code);
+}
+
+static int priority_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    if (!begin(&job, &priority_command, argc, argv, 2)) return finish(&job, job.error.code);
+    char *end, text[CELL_MAX];
+    unsigned long long priority = strtoull(job.arguments[1], &end, 10);
+    enum error_code code = ERROR_OK;
+    if (job.arguments[1][0] < '0' || job.arguments[1][0] > '9' || *end != 0 || priority > UINT32_MAX) {
+        code = error_set(&job.error, ERROR_USAGE, "priority: \"%.64s\" is not a number from 0 to %" PRIu32,
+                         job.arguments[1], UINT32_MAX);
+    }
+    begin_arguments(&job, &arguments, 1);
+    mp_write_text(&arguments, "priority");
+    mp_write_u64(&arguments, priority);
+    if (code == ERROR_OK) code = ask(&job, "admin/priority", &arguments, &answer);
+    snprintf(text, sizeof text, "has priority %llu", priority);
+    if (code == ERROR_OK) show_answer(&job, &answer, job.arguments[0], text);
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
+static int address_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    char text[ADDRESS_MAX + CELL_MAX];
+    if (!begin(&job, &address_command, argc, argv, 2)) return finish(&job, job.error.code);
+    begin_arguments(&job, &arguments, 1);
+    mp_write_text(&arguments, "address");
+    mp_write_text(&arguments, job.arguments[1]);
+    enum error_code code = ask(&job, "admin/address", &arguments, &answer);
+    snprintf(text, sizeof text, "is reached at %s", job.arguments[1]);
+    if (code == ERROR_OK) show_answer(&job, &answer, job.arguments[0], text);
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
     return finish(&job, code);
 }
 

@@ -32,6 +32,8 @@ extern const struct cli_command sim_command;
 extern const struct cli_command snapshot_command;
 extern const struct cli_command start_command;
 extern const struct cli_command status_command;
+extern const struct cli_command priority_command;
+extern const struct cli_command address_command;
 extern const struct cli_command transfer_command;
 
 /* Finds the command and runs it; handles help, --help and --version. Returns the exit code. */

@@ -192,7 +192,7 @@ static void write_member(const struct host *host, const struct raft_status *stat
     uint64_t now_us = host->ports.now_us(host->ports.context);
     uint64_t match = own ? status->durable_index : peer != NULL ? peer->match : 0;
     raft_server_address(server, "node", address);
-    mp_write_map(out, 7);
+    mp_write_map(out, 8);
     write_text(out, "address", address);
     mp_write_text(out, "contact_ms");
     if (peer != NULL && peer->contact_us != 0 && now_us >= peer->contact_us) {
@@ -204,6 +204,7 @@ static void write_member(const struct host *host, const struct raft_status *stat
     write_known(out, "lag", own || peer != NULL,
                 status->last_index > match ? status->last_index - match : 0);
     write_known(out, "match", own || peer != NULL, match);
+    write_u64(out, "priority", server->priority);
     write_text(out, "role", server->role == RAFT_VOTER ? "voter" : "learner");
     write_text(out, "state", raft_id_equal(&server->id, &host->leader) ? "leader" : "follower");
 }
