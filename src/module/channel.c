@@ -1,23 +1,26 @@
 /*
- * moonclave.channel: one msgpack-RPC connection that never waits, for the client library (lua/moonclave/client). It
- * writes requests and finds answers; who waits for which, and what is sent again, is decided in Lua.
+ * moonclave.channel: one msgpack-RPC connection that never waits, for the client library
+ * (lua/moonclave/client). It writes requests and finds answers; who waits for which, and what is
+ * sent again, is decided in Lua.
  *
- *   open(address) -> channel | nil, why     begins to connect: "127.0.0.1:5001", "[::1]:5001", "unix:/path", "/path"
- *   resolve(address) -> list | nil, why     what open takes, for HOST:PORT by the system's resolver (which may take long
- *                                           for a name; for numbers it asks nobody)
- *   pack(value) -> bytes                    for send; raises what is no plain data. nil is an empty table
- *   wait(channels, seconds)                 until one of them has been worked on; a signal ends it early
+ *   open(address) -> channel | nil, why    begins to connect: "127.0.0.1:5001", "[::1]:5001",
+ *                                          "unix:/path", "/path"
+ *   resolve(address) -> list | nil, why    what open takes, for a HOST:PORT. A name is asked of the
+ *                                          system's resolver, which may take long; a number is not
+ *   pack(value) -> bytes                   raises what is no plain data; nil is an empty table
+ *   wait(channels, seconds)                until one of them has been worked on; a signal ends it
  *   clock() -> seconds, monotonic;  random() -> 0 <= number < 1
  *
- *   channel:send(method, params) -> id, mark     packed params; queued, not yet written
- *   channel:work()        connects, reads and writes what it can without waiting;  channel:flush() only writes
- *   channel:next()        -> id, error, result of the next answer; nothing where there is none
- *   channel:state()       -> "connecting" | "open" | "closed", why
- *   channel:written()     the marks up to this one have left: a request with a later mark was never sent whole
- *   channel:fd()          -> number, whether it wants to write: for other loops
+ *   channel:send(method, params) -> id, mark    packed params; queued, not yet written
+ *   channel:work()      connects, reads and writes what it can without waiting
+ *   channel:flush()     only writes
+ *   channel:next()      -> id, error, result of the next answer; nothing where there is none
+ *   channel:state()     -> "connecting" | "open" | "closed", why
+ *   channel:written()   up to which mark all has left: a request with a later mark was never sent whole
+ *   channel:fd()        -> number, whether it wants to write: for other loops
  *   channel:close()
  *
- * A channel that has closed keeps the answers it has read: they are found first.
+ * A channel that the other side has closed keeps the answers that were read before.
  */
 #include "base/memory.h"
 #include "base/mp.h"

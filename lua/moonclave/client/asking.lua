@@ -100,10 +100,6 @@ end
 -- true, result, err: that is the end of it.
 local function try(client, call, address, deadline)
   local became, why, request = attempt(client, call, address, deadline)
-  if client.closed then
-    call.reasons[address] = "the client was closed"
-    return true, give_up(call)
-  end
   if became ~= "answered" then
     if unanswered(client, call, address, became, why) then return true, give_up(call) end
     return false
@@ -126,7 +122,7 @@ end
 function M.ask(client, call, deadline)
   local tried, round = {}, 0
   call.began, call.reasons = channel.clock(), {}
-  while channel.clock() < deadline do
+  while channel.clock() < deadline and not client.closed do
     local address = call.target or client.book:choose(tried)
     if address then
       tried[address] = true

@@ -5,6 +5,7 @@ local book = require "moonclave.client.book"
 local channel = require "moonclave.channel"
 local check = require "moonclave.client.check"
 local errors = require "moonclave.client.errors"
+local events = require "moonclave.client.events"
 local lines = require "moonclave.client.line"
 local sessions = require "moonclave.client.session"
 local waiting = require "moonclave.client.waiting"
@@ -198,6 +199,17 @@ function client:admin(action, arguments, options)
     safe = options.again, target = target }, deadline_of(self, options))
 end
 
+---What happens from now on, one event at a time, for as long as it is asked: for event in client:events() do ... end.
+---Asks one node, and another when that one fails. The function returns nil, err when there is no next one.
+---@param options? moonclave.client.events_options
+---@return fun(): moonclave.client.event?, moonclave.client.error?
+function client:events(options)
+  check.open(self)
+  options = check.options("events", options, check.EVENTS)
+  local stream = events.new(self, options, function(named) return target_of(self, named) end)
+  return function() return stream:next() end
+end
+
 ---Who leads, as far as is known: asks where what is known is old.
 ---@param options? { timeout?: number }
 ---@return string? id
@@ -214,6 +226,16 @@ end
 function client:nodes() return self.book:list() end
 
 -- ---- its life ----
+
+---From now on, calls within coroutines yield on luv's loop instead of blocking; many may share the client.
+---@return moonclave.client self
+function client:use_luv()
+  check.open(self)
+  self.waiting:close()
+  self.waiting = waiting.luv(self.lines, check.luv("luv"))
+  for _, line in pairs(self.lines) do self.waiting:watch(line) end
+  return self
+end
 
 ---A client that has found a node. nil, err: nobody answers at any of the addresses.
 ---@param options moonclave.client.connect_options
@@ -239,18 +261,16 @@ function client:greet(deadline)
   local reasons, places = {}, self.book:list()
   for i, place in ipairs(places) do
     local address, share = place.address, (deadline - channel.clock()) / (#places - i + 1)
-    local members, err = asking.ask(self, { name = "members", method = "members", params = NO_PARAMS, safe = true,
-      effect = false, target = address }, channel.clock() + math.max(share, 0.01))
+    local call = { name = "members", method = "members", params = NO_PARAMS, safe = true, effect = false,
+      target = address }
+    local members, err = asking.ask(self, call, channel.clock() + math.max(share, 0.01))
     if members then
       self.book:learn(members)
       return true
     end
-    reasons[#reasons + 1] = err
+    reasons[i] = address .. ": " .. (call.reasons[address] or tostring(err))
   end
-  if #reasons == 1 then return nil, reasons[1] end
-  local list = {}
-  for i, err in ipairs(reasons) do list[i] = err.message end
-  return nil, errors.new("unavailable", "nobody answers: " .. table.concat(list, "; "))
+  return nil, errors.new("unavailable", ("nobody answers (%s)"):format(table.concat(reasons, "; ")))
 end
 
 -- The session is closed for the cluster's sake; that it is not answered does not matter.
@@ -270,7 +290,7 @@ local function close(self, patience)
   if self.closed then return end
   end_session(self, patience)
   self.closed = true
-  for _, line in pairs(self.lines) do line:close() end
+  for _, line in pairs(self.lines) do line:close "the client was closed" end
   self.waiting:close()
 end
 

@@ -5,7 +5,10 @@
 --   "answered"   err and result are what came
 --   "unsent"     it has certainly not left whole; why
 --   "lost"       it may have arrived, no answer will come; why
--- and `wake` is called then, where somebody has set it.
+-- and `wake` is called then, where somebody has set it. It may do anything, also with this line.
+--
+-- Whoever watches the socket sets `on_change`: called when the channel, or what it waits for, may be another; with a
+-- closed channel before anything else happens, because the number of its descriptor is free now.
 local channel = require "moonclave.channel"
 
 local line = {}
@@ -73,6 +76,7 @@ end
 
 function line:flush()
   self.channel:flush()
+  if self.on_change then self:on_change() end
   if self.channel:state() == "closed" then self:settle() end
 end
 
@@ -116,7 +120,7 @@ local function ended(self, why)
   local waiting, held = self.waiting, self.held
   self.state, self.why, self.waiting, self.held, self.count = "closed", why, {}, {}, 0
   self.channel:close()
-  if self.on_close then self.on_close(self) end
+  if self.on_change then self:on_change() end
   for _, request in pairs(waiting) do
     finish(request, request.mark <= written and "lost" or "unsent", why)
   end
@@ -131,35 +135,38 @@ local function opened(self)
   for _, request in ipairs(held) do send(self, request) end
 end
 
--- After the channel has worked: hands out its answers, and notices that it has connected or closed.
+-- One look at the channel: hands out its answers, and notices that it has connected or closed.
+local function look(self)
+  local state, why = self.channel:state()
+  if state == "closed" and self.on_change then self:on_change() end
+  if self.state == "connecting" then
+    if state == "connecting" then return end
+    if state == "closed" then
+      self.why = why
+      if not open_next(self) then ended(self, self.why) end
+      return
+    end
+    opened(self)
+  end
+  answers(self)
+  if self.state ~= "closed" and state == "closed" then ended(self, why) end
+end
+
+-- After the channel has worked. What is asked meanwhile by those who got their answers goes out together at the end.
 function line:settle()
   if self.settling or self.state == "closed" then return end
   self.settling = true
-  local state, why = self.channel:state()
-  if self.state == "connecting" then
-    if state == "open" then
-      opened(self)
-    elseif state == "closed" then
-      self.why = why
-      if not open_next(self) then ended(self, self.why) end
-      self.settling = false
-      return
-    end
-  end
-  if self.state ~= "closed" then answers(self) end
-  if self.state ~= "closed" then
+  look(self)
+  if self.state == "open" then
     self.channel:flush()
-    state, why = self.channel:state()
-    if state == "closed" then
-      answers(self)
-      if self.state ~= "closed" then ended(self, why) end
-    end
+    if self.channel:state() == "closed" then look(self) end
   end
   self.settling = false
+  if self.on_change then self:on_change() end
 end
 
 function line:close(why)
-  if self.state ~= "closed" then ended(self, why or "the client was closed") end
+  if self.state ~= "closed" then ended(self, why) end
 end
 
 return line

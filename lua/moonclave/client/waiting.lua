@@ -20,8 +20,10 @@ function blocking.close() end
 function blocking:look(seconds)
   local channels, count = self.channels, 0
   for _, line in pairs(self.lines) do
-    count = count + 1
-    channels[count] = line.channel
+    if line.state ~= "closed" then
+      count = count + 1
+      channels[count] = line.channel
+    end
   end
   for i = #channels, count + 1, -1 do channels[i] = nil end
   channel.wait(channels, seconds)
@@ -49,11 +51,6 @@ function M.luv(lines, uv)
   return setmetatable({ uv = uv, blocking = M.blocking(lines), polls = {} }, loop)
 end
 
-local function interest(line)
-  local _, writes = line.channel:fd()
-  return writes and "rw" or "r"
-end
-
 local function unwatch(self, line)
   local poll = self.polls[line]
   self.polls[line] = nil
@@ -63,37 +60,39 @@ local function unwatch(self, line)
   end
 end
 
+-- Called whenever the line's channel may be another, or wait for something else. The handle keeps no loop alive: who
+-- waits does, by a timer.
 local function rewatch(self, line)
-  local poll = self.polls[line]
-  if line.state == "closed" then return unwatch(self, line) end
-  if poll and poll.channel ~= line.channel then
-    unwatch(self, line)
-    return self:watch(line)
+  local poll, made = self.polls[line], line.channel
+  local descriptor, writes = made:fd()
+  if poll and (poll.channel ~= made or descriptor < 0) then unwatch(self, line) end
+  if descriptor < 0 then return end
+  poll = self.polls[line]
+  if not poll then
+    poll = { channel = made, handle = assert(self.uv.new_poll(descriptor)) }
+    poll.handle:unref()
+    self.polls[line] = poll
   end
-  local events = interest(line)
-  if not poll or poll.events == events then return end
+  local events = writes and "rw" or "r"
+  if poll.events == events then return end
   poll.events = events
-  poll.handle:start(events, poll.callback)
-end
-
--- The handle keeps no loop alive: what waits does, by its timer.
-function loop:watch(line)
-  local made = line.channel
-  local poll = { channel = made, handle = self.uv.new_poll((made:fd())), events = interest(line) }
-  poll.callback = function()
+  poll.handle:start(events, function()
     made:work()
     line:settle()
-    rewatch(self, line)
-  end
-  self.polls[line] = poll
-  poll.handle:start(poll.events, poll.callback)
-  poll.handle:unref()
+  end)
+end
+
+function loop:watch(line)
+  if line.state == "closed" then return end
   line.on_change = function() rewatch(self, line) end
-  line.on_close = function() unwatch(self, line) end
+  rewatch(self, line)
 end
 
 function loop:close()
-  for line in pairs(self.polls) do unwatch(self, line) end
+  for line in pairs(self.polls) do
+    line.on_change = nil
+    unwatch(self, line)
+  end
 end
 
 local function resume(thread)
