@@ -39,7 +39,7 @@ local function attempt(client, call, address, deadline)
   local first = now + slice
   if call.target or deadline - first < MARGIN_S then first = deadline end
   local last = call.safe and first or deadline
-  local line, why = client:line(address)
+  local line, why = client:line(address, first)
   if not line then return "unsent", why end
   client:refresh(line)
   local request = { method = call.method, params = params_of(call, last - now) }

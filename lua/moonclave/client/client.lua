@@ -25,15 +25,23 @@ local NO_PARAMS = "\x90"
 
 -- ---- lines ----
 
+local function open_line(self, address)
+  local line = self.lines[address]
+  return line and line.state ~= "closed" and line
+end
+
 -- The connection to an address; nil, why.
-function client:line(address)
-  local known = self.lines[address]
-  if known and known.state ~= "closed" then return known end
-  local line, why = lines.new(address)
-  if not line then return nil, why end
+function client:line(address, deadline)
+  local open = open_line(self, address)
+  if open then return open end
+  local places, unresolved = self.waiting:resolve(address, deadline)
+  if not places then return nil, unresolved end
+  if self.closed then return nil, "the client was closed" end
+  open = open_line(self, address) -- another coroutine's, meanwhile
+  if open then return open end
+  local line, why = lines.new(address, places, self.waiting.set)
   self.lines[address] = line
-  self.waiting:watch(line)
-  return line
+  return line, why
 end
 
 -- Sends a request that nobody waits for.
@@ -231,9 +239,8 @@ function client:nodes() return self.book:list() end
 ---@return moonclave.client self
 function client:use_luv()
   check.open(self)
-  self.waiting:close()
-  self.waiting = waiting.luv(self.lines, check.luv("luv"))
-  for _, line in pairs(self.lines) do self.waiting:watch(line) end
+  if self.waiting.uv then return self end
+  self.waiting = waiting.luv(self.lines, check.luv("luv"), self.waiting.set)
   return self
 end
 

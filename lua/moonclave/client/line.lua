@@ -6,9 +6,6 @@
 --   "unsent"     it has certainly not left whole; why
 --   "lost"       it may have arrived, no answer will come; why
 -- and `wake` is called then, where somebody has set it. It may do anything, also with this line.
---
--- Whoever watches the socket sets `on_change`: called when the channel, or what it waits for, may be another; with a
--- closed channel before anything else happens, because the number of its descriptor is free now.
 local channel = require "moonclave.channel"
 
 local line = {}
@@ -24,6 +21,7 @@ local function open_next(self)
     if made then
       local state, problem = made:state()
       if state ~= "closed" then
+        self.set:add(made)
         self.channel, self.state = made, state
         return true
       end
@@ -33,11 +31,10 @@ local function open_next(self)
   end
 end
 
--- A line to `address`, connecting. nil, why: it is no address, or nobody is there.
-function line.new(address)
-  local places, why = channel.resolve(address)
-  if not places then return nil, why end
-  local self = setmetatable({ address = address, places = places, candidate = 0, waiting = {}, count = 0,
+-- A line to an address, connecting; `places` is what it resolves to, `set` the channels that are waited for. nil, why:
+-- nobody is there.
+function line.new(address, places, set)
+  local self = setmetatable({ address = address, places = places, set = set, candidate = 0, waiting = {}, count = 0,
     held = {}, last_id = 0 }, line)
   if not open_next(self) then return nil, self.why end
   return self
@@ -76,7 +73,6 @@ end
 
 function line:flush()
   self.channel:flush()
-  if self.on_change then self:on_change() end
   if self.channel:state() == "closed" then self:settle() end
 end
 
@@ -120,7 +116,6 @@ local function ended(self, why)
   local waiting, held = self.waiting, self.held
   self.state, self.why, self.waiting, self.held, self.count = "closed", why, {}, {}, 0
   self.channel:close()
-  if self.on_change then self:on_change() end
   for _, request in pairs(waiting) do
     finish(request, request.mark <= written and "lost" or "unsent", why)
   end
@@ -138,7 +133,6 @@ end
 -- One look at the channel: hands out its answers, and notices that it has connected or closed.
 local function look(self)
   local state, why = self.channel:state()
-  if state == "closed" and self.on_change then self:on_change() end
   if self.state == "connecting" then
     if state == "connecting" then return end
     if state == "closed" then
@@ -162,7 +156,6 @@ function line:settle()
     if self.channel:state() == "closed" then look(self) end
   end
   self.settling = false
-  if self.on_change then self:on_change() end
 end
 
 function line:close(why)
