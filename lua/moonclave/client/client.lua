@@ -27,7 +27,7 @@ local NO_PARAMS = "\x90"
 
 local function open_line(self, address)
   local line = self.lines[address]
-  return line and line.state ~= "closed" and line
+  return line and line:alive() and line
 end
 
 -- The connection to an address; nil, why.
@@ -41,6 +41,7 @@ function client:line(address, deadline)
   if open then return open end
   local line, why = lines.new(address, places, self.waiting.set)
   self.lines[address] = line
+  self:keep()
   return line, why
 end
 
@@ -257,17 +258,17 @@ function client.connect(options)
     return asking.ask(self, { name = method, method = method, safe = true, effect = false,
       params = arguments and "\x91" .. channel.pack(arguments) or NO_PARAMS }, deadline)
   end, function(waiter, deadline) return self.waiting:wait(waiter, deadline) end)
-  local ok, err = self:greet(channel.clock() + options.timeout)
+  local ok, err = self:greet(options.addresses, channel.clock() + options.timeout)
   if ok then return self end
   self:close()
   return nil, err
 end
 
 -- Asks each address once, until one answers.
-function client:greet(deadline)
-  local reasons, places = {}, self.book:list()
-  for i, place in ipairs(places) do
-    local address, share = place.address, (deadline - channel.clock()) / (#places - i + 1)
+function client:greet(addresses, deadline)
+  local reasons = {}
+  for i, address in ipairs(addresses) do
+    local share = (deadline - channel.clock()) / (#addresses - i + 1)
     local call = { name = "members", method = "members", params = NO_PARAMS, safe = true, effect = false,
       target = address }
     local members, err = asking.ask(self, call, channel.clock() + math.max(share, 0.01))
@@ -293,18 +294,29 @@ local function end_session(self, patience)
   if patience then self.waiting:wait(request, channel.clock() + patience) end
 end
 
+-- patience: nil where the collector closes it
 local function close(self, patience)
   if self.closed then return end
   end_session(self, patience)
   self.closed = true
   for _, line in pairs(self.lines) do line:close "the client was closed" end
-  self.waiting:close()
+  self.waiting:close(not patience)
 end
 
 ---Ends the session and all connections. What is under way gets an error. Closing again does nothing.
 function client:close() close(self, CLOSE_S) end
 
 client.__close = function(self) close(self, CLOSE_S) end
-client.__gc = function(self) if self.waiting and self.session then close(self, nil) end end
+
+-- A client that nobody has closed: its session is closed all the same, without waiting. What is collected together is
+-- finalized in the reverse order of its making, and this must come before the channels: so there is a new one for each.
+local keeper = { __gc = function(self)
+  if self.client then close(self.client, nil) end
+end }
+
+function client:keep()
+  if self.keeper then self.keeper.client = nil end
+  self.keeper = setmetatable({ client = self }, keeper)
+end
 
 return client

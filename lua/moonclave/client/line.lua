@@ -36,6 +36,7 @@ end
 function line.new(address, places, set)
   local self = setmetatable({ address = address, places = places, set = set, candidate = 0, waiting = {}, count = 0,
     held = {}, last_id = 0 }, line)
+  self.settled = setmetatable({}, { __close = function() self.settling = false end })
   if not open_next(self) then return nil, self.why end
   return self
 end
@@ -56,11 +57,16 @@ local function send(self, request)
   self.count = self.count + 1
 end
 
-function line:submit(request)
-  if self.state == "open" and self.count == 0 and not self.settling then
-    self.channel:work() -- has the other side gone while nobody looked?
+-- false: the other side has gone while nobody looked.
+function line:alive()
+  if self.state == "open" and self.count == 0 then
+    self.channel:work()
     self:settle()
   end
+  return self.state ~= "closed" and self.channel:state() ~= "closed"
+end
+
+function line:submit(request)
   if self.state == "closed" then return finish(request, "unsent", self.why) end
   if self.state == "connecting" then
     request.line = self
@@ -147,19 +153,23 @@ local function look(self)
 end
 
 -- After the channel has worked. What is asked meanwhile by those who got their answers goes out together at the end.
+-- They may raise, and so may a hook of the script's (Ctrl-C): the line stays usable.
 function line:settle()
   if self.settling or self.state == "closed" then return end
   self.settling = true
+  local _ <close> = self.settled
   look(self)
   if self.state == "open" then
     self.channel:flush()
     if self.channel:state() == "closed" then look(self) end
   end
-  self.settling = false
 end
 
+-- What has been asked goes out still, as far as that takes no waiting.
 function line:close(why)
-  if self.state ~= "closed" then ended(self, why) end
+  if self.state == "closed" then return end
+  self.channel:flush()
+  ended(self, why)
 end
 
 return line

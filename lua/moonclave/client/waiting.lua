@@ -53,20 +53,24 @@ local loop = {}
 loop.__index = loop
 
 -- uv: the luv module. Where the caller is no coroutine it blocks, as without luv. The handle keeps no loop alive: who
--- waits does, by a timer.
+-- waits does, by a timer. Its callback, which luv holds, keeps no client alive either.
 function M.luv(lines, uv, set)
   local self = setmetatable({ uv = uv, blocking = M.blocking(lines, set) }, loop)
+  local weak = setmetatable({ blocking = self.blocking }, { __mode = "v" })
   self.set = self.blocking.set
   self.handle = assert(uv.new_poll(self.set:fd()))
-  self.handle:start("r", function() self.blocking:look(0) end)
+  self.handle:start("r", function()
+    if weak.blocking then weak.blocking:look(0) end
+  end)
   self.handle:unref()
   return self
 end
 
-function loop:close()
+-- collected: by the collector, which finalizes the handle as well; luv is not to be told to close it twice.
+function loop:close(collected)
   if not self.handle:is_closing() then
     self.handle:stop()
-    self.handle:close()
+    if not collected then self.handle:close() end
   end
   self.blocking:close()
 end
