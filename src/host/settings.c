@@ -185,9 +185,10 @@ static void change_own(struct host *host, const struct settings_change *change)
     tell(host, false);
 }
 
+/* The node, and the machine where it concerns that. */
 static void tell(struct host *host, bool replicated)
 {
-    if (replicated && host->machine.configure != NULL && !FAULT(SETTINGS_NOT_TOLD))
+    if (replicated && host->machine.configure != NULL)
         host->machine.configure(host->machine.context, &host->settings);
     if (host->ports.settings != NULL) host->ports.settings(host->ports.context, &host->settings);
 }
@@ -257,7 +258,7 @@ enum error_code settings_applied(struct host *host, const struct raft_entry *ent
     log_changes(host, &change, entry->index);
     if (!FAULT(SETTINGS_NOT_KEPT)) system_apply_settings(&host->system, &change, entry->index);
     host->settings = after;
-    tell(host, true);
+    tell(host, !FAULT(SETTINGS_NOT_TOLD));
     mp_write_map(reply, 1);
     mp_write_text(reply, "index");
     mp_write_u64(reply, entry->index);
