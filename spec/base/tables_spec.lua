@@ -96,7 +96,8 @@ describe("settings", function()
   it("both limits of each are accepted and one past them is refused, with the limits in the text", function()
     local dependent = { heartbeat_ms = true, election_timeout_ms = true, append_bytes_max = true,
       entry_bytes_max = true, frame_bytes_max = true, peer_queue_bytes_max = true, uncommitted_bytes_max = true,
-      waiting_bytes_max = true, command_memory_max = true, block_bytes_max = true }
+      waiting_bytes_max = true, command_memory_max = true, block_bytes_max = true, session_timeout_ms = true,
+      idempotency_timeout_ms = true }
     for _, row in ipairs(rows) do
       for _, value in ipairs { row.least, row.most } do
         local made, code, text = base.settings { [row.name] = value }
@@ -121,16 +122,46 @@ describe("settings", function()
 
   it("a dash is as good as an underscore, and a wrong name is named", function()
     assert.equal(2000, base.settings { ["election-timeout-ms"] = 2000 }.election_timeout_ms)
-    for _, name in ipairs { "election_timeout", "election_timeout_ms_", "", "Election_timeout_ms" } do
+    for name, meant in pairs { election_timeout = "election_timeout_ms", election_timeout_ms_ = "election_timeout_ms",
+      [""] = false, Election_timeout_ms = "election_timeout_ms", comand_steps_max = "command_steps_max",
+      ["session-windw"] = "session_window", colour = false, heart = "heartbeat_ms", [("x"):rep(300)] = false } do
       local made, code, text = base.settings { [name] = 1 }
       assert.is_nil(made)
       assert.equal("usage", code)
-      assert.equal("there is no setting " .. name, text)
+      assert.equal("there is no setting " .. name:sub(1, 64) .. (meant and ": did you mean " .. meant .. "?" or ""), text)
     end
   end)
 
-  it("texts are whole decimal numbers and nothing else", function()
+  it("texts are whole decimal numbers, with a unit of theirs or without, and nothing else", function()
     assert.equal(1234, base.settings { election_timeout_ms = "1234" }.election_timeout_ms)
+    for text, number in pairs { ["1500ms"] = 1500, ["5s"] = 5000, ["2min"] = 120000, ["007s"] = 7000,
+      default = 5000 } do
+      assert.equal(number, base.settings { request_timeout_ms = text }.request_timeout_ms, text)
+    end
+    assert.equal(3600000 * 24 * 30, base.settings { session_timeout_ms = "30d" }.session_timeout_ms)
+    assert.equal(3600000 * 2, base.settings { session_timeout_ms = "2h" }.session_timeout_ms)
+    for text, number in pairs { ["64MiB"] = 64 << 20, ["70000KiB"] = 70000 << 10, ["100000000B"] = 100000000,
+      ["3GiB"] = 3 << 30 } do
+      assert.equal(number, base.settings { waiting_bytes_max = text }.waiting_bytes_max, text)
+    end
+    assert.equal(1 << 40, base.settings { snapshot_log_bytes = "1TiB" }.snapshot_log_bytes)
+    for text, number in pairs { ["true"] = 1, on = 1, ["1"] = 1, ["false"] = 0, off = 0, default = 0 } do
+      assert.equal(number, base.settings { follower_reads = text }.follower_reads, text)
+    end
+    -- what could be two things, or a unit of something else, is refused and says which there are
+    for name, texts in pairs { waiting_bytes_max = { "64MB", "64M", "64mib", "64 MiB", "64k", "1s", "on", "MiB", "0.5GiB" },
+      request_timeout_ms = { "5m", "5 s", "5S", "5sec", "1KiB", "true", "s", "1s1", "18446744073709551616",
+        "18446744073709551615s", "Default" },
+      waiting_max = { "5k", "5s", "5B", "true" }, follower_reads = { "yes", "True", "1s" } } do
+      for _, text in ipairs(texts) do
+        local made, code, why = base.settings { [name] = text }
+        assert.is_nil(made, text)
+        assert.equal("usage", code)
+        assert.matches(('%s is "%s": it must be a whole number'):format(name, text), why, 1, true)
+      end
+    end
+    assert.matches("or with a unit: ms, s, min, h, d$", select(3, base.settings { request_timeout_ms = "5m" }))
+    assert.matches("or with a unit: B, KiB, MiB, GiB, TiB$", select(3, base.settings { waiting_bytes_max = "5M" }))
     for _, text in ipairs { "", " 1", "1 ", "-1", "+1", "0x10", "1e3", "1.5", "ten", "99999999999999999999999" } do
       local made, code, why = base.settings { election_timeout_ms = text }
       assert.is_nil(made, text)
@@ -157,6 +188,9 @@ describe("settings", function()
     { { uncommitted_bytes_max = 4096 }, "uncommitted_bytes_max is 4096", { uncommitted_bytes_max = 2097152 + 4096 } },
     { { waiting_bytes_max = 65536 }, "waiting_bytes_max is 65536", { waiting_bytes_max = 2097152 + 4096 } },
     { { command_memory_max = 1048576 }, "command_memory_max is 1048576", { command_memory_max = 16777216 } },
+    { { session_timeout_ms = 4999 }, "session_timeout_ms is 4999: it must be at least 5000", { session_timeout_ms = 5000 } },
+    { { idempotency_timeout_ms = 9999 }, "idempotency_timeout_ms is 9999: it must be at least 10000",
+      { idempotency_timeout_ms = 10000 } },
   }
   for _, row in ipairs(unsafe) do
     it("unsafe together: " .. row[2], function()
@@ -168,4 +202,59 @@ describe("settings", function()
       assert.is_not_nil(safe, why)
     end)
   end
+
+  it("what people read of a value is what they may write, exactly", function()
+    assert.equal("64MiB", base.setting_text("waiting_bytes_max", 64 << 20))
+    assert.equal("1025KiB", base.setting_text("waiting_bytes_max", 1025 << 10))
+    assert.equal("1000001", base.setting_text("waiting_bytes_max", 1000001))
+    assert.equal("1500ms", base.setting_text("request_timeout_ms", 1500))
+    assert.equal("90s", base.setting_text("request_timeout_ms", 90000))
+    assert.equal("1d", base.setting_text("session_timeout_ms", 86400000))
+    assert.equal("0", base.setting_text("trailing_bytes", 0))
+    assert.equal("50000000", base.setting_text("command_steps_max", 50000000))
+    local free = { snapshot_log_bytes = true, trailing_bytes = true, http_idle_ms = true, stop_timeout_ms = true,
+      command_steps_max = true, waiting_max = true, session_bytes_max = true }
+    for _, row in ipairs(rows) do
+      if free[row.name] then
+        local value = row.least
+        while value <= row.most do
+          local text = base.setting_text(row.name, value)
+          assert.equal(value, base.settings { [row.name] = text }[row.name], text)
+          value = value * 3 + 7
+        end
+      end
+    end
+  end)
+
+  it("what cannot change while running says why, and all of the cluster's can", function()
+    for _, row in ipairs(rows) do
+      assert.equal(not row.live, row.fixed ~= nil, row.name)
+      if row.scope == "replicated" then assert.is_true(row.live, row.name) end
+    end
+  end)
+
+  it("a change is refused for what it makes unsafe, not for what was so before", function()
+    local function change(before, after, replicated)
+      local ok, code, text = base.settings_change(before, after, replicated)
+      return ok and "ok" or code .. ": " .. text
+    end
+    assert.equal("ok", change({}, { request_timeout_ms = 7000 }))
+    assert.matches("session_timeout_ms is 6000", change({ session_timeout_ms = 6000 },
+      { session_timeout_ms = 6000, request_timeout_ms = 6001 }), 1, true)
+    -- unsafe before: what does not touch it goes on, what touches it has to mend it
+    local bad = { session_timeout_ms = 1000 }
+    assert.equal("ok", change(bad, { session_timeout_ms = 1000, snapshot_window = 3 }))
+    assert.matches("session_timeout_ms is 1001", change(bad, { session_timeout_ms = 1001 }), 1, true)
+    assert.equal("ok", change(bad, { session_timeout_ms = 5000 }))
+    -- what all nodes decide alike knows nothing of a node's own settings
+    assert.equal("ok", change({}, { session_timeout_ms = 1000 }, true))
+    assert.matches("command_memory_max is 1048576", change({}, { command_memory_max = 1048576 }, true), 1, true)
+    assert.matches("block_bytes_max", change({}, { block_bytes_max = 268435457 }, true), 1, true)
+    -- what may only grow
+    for _, replicated in ipairs { false, true } do
+      assert.equal("ok", change({}, { idempotency_timeout_ms = 86400001 }, replicated))
+      assert.matches("idempotency_timeout_ms is 86400000 and can only grow",
+        change({}, { idempotency_timeout_ms = 86399999 }, replicated), 1, true)
+    end
+  end)
 end)

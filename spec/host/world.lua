@@ -133,6 +133,7 @@ local function ports_of(node)
     end,
     role = function(role, term, leader) node.role, node.term, node.leader = role, term, leader end,
     loaded = function(bundle, config) node.loaded[#node.loaded + 1] = { bundle = bundle, config = config } end,
+    settings = function(settings) node.settings = settings end,
     stopped = function() node.stopped = node.stopped + 1 end,
     fatal = function(code, text) node.fatal = { code = code, text = text } end,
     log = function(level, text) node.log[#node.log + 1] = level .. " " .. text end,

@@ -6,7 +6,7 @@ local bugs = require "raft.bugs.all"
 local NUMBERS = 39
 local build = os.getenv "MOONCLAVE_MUTANTS_BUILD"
 
--- Those of exactly-once: mutant, file, how its story's title begins.
+-- Those of exactly-once and of settings: mutant, file, how its story's title begins.
 local once = {
   { "retry_run_again", "host/sessions", "runs a sequence once" },
   { "floor_not_kept", "host/sessions", "lets go of the replies" },
@@ -15,6 +15,9 @@ local once = {
   { "session_outlives", "host/sessions", "expires at the first entry" },
   { "keys_by_clock", "host/sessions", "survives a leader's clock" },
   { "refusal_for_all", "host/retry", "is unknown where its session is gone" },
+  { "settings_not_told", "host/settings", "change by an entry of these bytes" },
+  { "settings_not_kept", "host/settings", "survive a restart" },
+  { "settings_checked_once", "host/settings", "that were sound one by one" },
 }
 
 -- How many passed and failed; nothing when the process died before it could count. The filter has a dot for each blank:
@@ -66,7 +69,7 @@ describe("a guard that is off", function()
   local known, killed, noticed = known_mutants(), {}, {}
 
   it("is what makes the stories fail: with all of them on they pass in the same build", function()
-    for _, file in ipairs { "raft/bugs", "host/sessions", "host/retry" } do
+    for _, file in ipairs { "raft/bugs", "host/sessions", "host/retry", "host/settings" } do
       local passed, failed, said = tell(file)
       assert(passed and passed > (file == "raft/bugs" and #bugs.stories or 5) and failed == 0, said)
     end

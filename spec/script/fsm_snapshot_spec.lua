@@ -125,6 +125,30 @@ describe("a state machine's snapshot", function()
     assert.matches("no", text)
   end)
 
+  it("loads its code again, however small the budget has become since", function()
+    local code = [[
+      local text = ("x"):rep(200000)
+      for _ = 1, 20000 do text = text end
+      local function spin() for _ = 1, 20000 do text = text end end
+      return { commands = { spin = spin, idle = function() return #text end } }]]
+    local machine = support.machine(code)
+    local bytes, hash = written(machine, 100)
+    local small = { command_steps_max = 1000, command_memory_max = 1 << 20, block_bytes_max = 65536 }
+    local other = fsm.new(small)
+    assert.equal("script_error", (other:load(fsm.bundle { ["fsm.lua"] = code }, nil, INIT)))
+    other = fsm.new(small)
+    assert.equal("ok", (other:restore_begin(fsm.bundle { ["fsm.lua"] = code }, INIT)))
+    assert.equal("ok", (other:restore_feed(bytes)))
+    assert.equal("ok", (other:restore_finish(INIT, hash)))
+    machine:configure(small) -- as the one that has been there all the time
+    for _, one in ipairs { machine, other } do
+      assert.equal("command_failed", (one:apply({ index = 9 }, "spin")))
+      local told, length = one:apply({ index = 10 }, "idle")
+      assert.same({ "ok", 200000 }, { told, length })
+    end
+    assert.equal(machine:hash(), other:hash())
+  end)
+
   it("keeps the budget that was set", function()
     local machine = fsm.new()
     machine:configure { command_steps_max = 5000 }

@@ -30,6 +30,7 @@ local RULE_ONLY = {
   full_disk_campaigns = "its vote requests wait for the disk",
   removed_leads_on = "it counts the others only, and those let it",
   full_disk_leads = "it can acknowledge nothing of its own",
+  settings_not_told = "the simulator's own machine has no budget to exceed",
 }
 
 -- Those that the simulated hosts cannot show, and why. Each has its story in spec/raft, where raft/mutants_spec.lua has

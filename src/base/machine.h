@@ -28,8 +28,9 @@ struct machine_entry {
 struct machine {
     void *context;
 
-    /* Before load: the settings from now on. The replicated ones are the cluster's, from the log: whatever results
-     * depend on must come from these, not from this node's command line. May be null: it needs none. */
+    /* Before load or restore_begin, and between any two entries after that: the settings from now on. The replicated
+     * ones are the cluster's, from the log: whatever results depend on must come from these, not from this node's
+     * command line. May be null: it needs none. */
     void (*configure)(void *context, const struct settings *settings);
 
     /* Loads the app's code from a bundle (script/bundle.h) and makes the first state by its init(config); config is
@@ -62,7 +63,8 @@ struct machine {
     void (*snapshot_end)(void *context);
 
     /* The way back, loaded before or not: begin forgets app and state and loads the app's code without its init;
-     * `entry` is load's (SCRIPT, with the reason, where it does not load). feed takes the state's bytes in pieces of
+     * `entry` is load's (SCRIPT, with the reason, where it does not load). It did load once, by the settings of then:
+     * today's limits do not count for that. feed takes the state's bytes in pieces of
      * any size, and sets *used to how many of these belong to it. finish makes it the state, of which `entry` was the
      * last applied. CORRUPT: not what snapshot_step gave, or of another hash; INTERNAL as above. */
     enum error_code (*restore_begin)(void *context, const struct machine_entry *entry, struct slice bundle,

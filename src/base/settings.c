@@ -4,19 +4,17 @@
  */
 #include "base/settings.h"
 
+#include "base/guess.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
-
-/* What a frame holds beside the entry or request it carries: its head, ids, terms and indexes. */
-#define FRAME_ROOM 4096
-/* And beside a piece of a snapshot: its meta, with the configuration of a large cluster. */
-#define CHUNK_ROOM 32768
 
 #define NODE       SETTING_NODE
 #define REPLICATED SETTING_REPLICATED
-static const struct setting_row rows[] = {
+static const struct setting_row rows[SETTINGS_COUNT] = {
 #define X(name, initial, least, most, unit, scope, live, help) \
     {#name, initial, least, most, unit, scope, live, help},
     SETTINGS_TABLE(X)
@@ -25,19 +23,36 @@ static const struct setting_row rows[] = {
 #undef NODE
 #undef REPLICATED
 
-static const size_t offsets[] = {
+static const size_t offsets[SETTINGS_COUNT] = {
 #define X(name, initial, least, most, unit, scope, live, help) offsetof(struct settings, name),
     SETTINGS_TABLE(X)
 #undef X
 };
 
-#define ROW_COUNT (sizeof rows / sizeof rows[0])
+/* What may stand behind a number, by the setting's own unit, from the smallest on. */
+static const struct scale {
+    const char *unit, *suffix;
+    uint64_t factor;
+} scales[] = {
+    {"bytes", "B", 1},
+    {"bytes", "KiB", UINT64_C(1) << 10},
+    {"bytes", "MiB", UINT64_C(1) << 20},
+    {"bytes", "GiB", UINT64_C(1) << 30},
+    {"bytes", "TiB", UINT64_C(1) << 40},
+    {"ms", "ms", 1},
+    {"ms", "s", 1000},
+    {"ms", "min", 60000},
+    {"ms", "h", 3600000},
+    {"ms", "d", 86400000},
+};
+#define SCALES (sizeof scales / sizeof *scales)
 
 static bool same_name(const char *given, const char *name);
-static size_t offset_of(const struct setting_row *row);
-static bool parse_number(const char *text, uint64_t *value);
-static enum error_code too_small(struct error *error, const char *name, uint64_t value,
-                                 uint64_t needed, const char *why);
+static enum error_code unknown(const char *name, struct error *error);
+static bool parse(const struct setting_row *row, const char *text, uint64_t *value);
+static bool parse_switch(const char *text, uint64_t *value);
+static size_t parse_number(const char *text, uint64_t *value);
+static const char *units_of(const struct setting_row *row);
 
 void settings_init(struct settings *settings)
 {
@@ -48,22 +63,40 @@ void settings_init(struct settings *settings)
 
 const struct setting_row *settings_rows(unsigned *count)
 {
-    *count = ROW_COUNT;
+    *count = SETTINGS_COUNT;
     return rows;
 }
 
 const struct setting_row *settings_find(const char *name)
 {
-    for (size_t i = 0; i < ROW_COUNT; i++) {
+    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
         if (same_name(name, rows[i].name)) return &rows[i];
     }
     return NULL;
 }
 
+unsigned settings_place(const struct setting_row *row)
+{
+    assert(row >= rows && row < rows + SETTINGS_COUNT);
+    return (unsigned)(row - rows);
+}
+
+const char *settings_nearest(const char *wrong)
+{
+    const char *best = NULL;
+    size_t least = SIZE_MAX, distance;
+    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+        if (!guess_is_near(wrong, rows[i].name, &distance) || distance >= least) continue;
+        best = rows[i].name;
+        least = distance;
+    }
+    return best;
+}
+
 uint64_t settings_get(const struct settings *settings, const struct setting_row *row)
 {
     uint64_t value;
-    memcpy(&value, (const char *)settings + offset_of(row), sizeof value);
+    memcpy(&value, (const char *)settings + offsets[settings_place(row)], sizeof value);
     return value;
 }
 
@@ -71,13 +104,13 @@ enum error_code settings_set(struct settings *settings, const char *name, uint64
                              struct error *error)
 {
     const struct setting_row *row = settings_find(name);
-    if (!row) return error_set(error, ERROR_USAGE, "there is no setting %s", name);
+    if (!row) return unknown(name, error);
     if (value < row->least || value > row->most) {
         return error_set(error, ERROR_USAGE,
                          "%s is %" PRIu64 " %s: it must be from %" PRIu64 " to %" PRIu64, row->name,
                          value, row->unit, row->least, row->most);
     }
-    memcpy((char *)settings + offset_of(row), &value, sizeof value);
+    memcpy((char *)settings + offsets[settings_place(row)], &value, sizeof value);
     return ERROR_OK;
 }
 
@@ -85,69 +118,22 @@ enum error_code settings_set_text(struct settings *settings, const char *name, c
                                   struct error *error)
 {
     const struct setting_row *row = settings_find(name);
-    if (!row) return error_set(error, ERROR_USAGE, "there is no setting %s", name);
+    if (!row) return unknown(name, error);
     uint64_t value;
-    if (!parse_number(text, &value)) {
+    if (!parse(row, text, &value)) {
         return error_set(error, ERROR_USAGE,
-                         "%s is \"%s\": it must be a whole number from %" PRIu64 " to %" PRIu64
-                         " (%s)",
-                         row->name, text, row->least, row->most, row->unit);
+                         "%s is \"%.64s\": it must be a whole number from %" PRIu64 " to %" PRIu64
+                         " (%s)%s",
+                         row->name, text, row->least, row->most, row->unit, units_of(row));
     }
     return settings_set(settings, name, value, error);
 }
 
-enum error_code settings_check(const struct settings *s, struct error *error)
+static enum error_code unknown(const char *name, struct error *error)
 {
-    if (s->heartbeat_ms * 3 > s->election_timeout_ms) {
-        return error_set(error, ERROR_USAGE,
-                         "heartbeat_ms is %" PRIu64 " and election_timeout_ms %" PRIu64
-                         ": a heartbeat may take at most a third of the election timeout, or one "
-                         "lost message starts "
-                         "an election",
-                         s->heartbeat_ms, s->election_timeout_ms);
-    }
-    uint64_t entry = s->entry_bytes_max + FRAME_ROOM;
-    uint64_t append = s->append_bytes_max + FRAME_ROOM;
-    uint64_t chunk = s->snapshot_chunk_bytes + CHUNK_ROOM;
-    uint64_t largest = entry > append ? entry : append;
-    if (chunk > largest) largest = chunk;
-    if (s->frame_bytes_max < entry) {
-        return too_small(error, "frame_bytes_max", s->frame_bytes_max, entry,
-                         "one entry of entry_bytes_max");
-    }
-    if (s->frame_bytes_max < append) {
-        return too_small(error, "frame_bytes_max", s->frame_bytes_max, append,
-                         "one append of append_bytes_max");
-    }
-    if (s->frame_bytes_max < chunk) {
-        return too_small(error, "frame_bytes_max", s->frame_bytes_max, chunk,
-                         "one piece of a snapshot of snapshot_chunk_bytes");
-    }
-    if (s->peer_queue_bytes_max < largest) {
-        return too_small(error, "peer_queue_bytes_max", s->peer_queue_bytes_max, largest,
-                         "one message to another node, or it would always be dropped");
-    }
-    if (s->uncommitted_bytes_max < entry) {
-        return too_small(error, "uncommitted_bytes_max", s->uncommitted_bytes_max, entry,
-                         "one entry of entry_bytes_max, or it would always be refused");
-    }
-    if (s->waiting_bytes_max < entry) {
-        return too_small(error, "waiting_bytes_max", s->waiting_bytes_max, entry,
-                         "one request of entry_bytes_max, or it would always be refused");
-    }
-    if (s->command_memory_max < s->block_bytes_max) {
-        return too_small(error, "command_memory_max", s->command_memory_max, s->block_bytes_max,
-                         "one block of block_bytes_max");
-    }
-    return ERROR_OK;
-}
-
-static enum error_code too_small(struct error *error, const char *name, uint64_t value,
-                                 uint64_t needed, const char *why)
-{
-    return error_set(error, ERROR_USAGE,
-                     "%s is %" PRIu64 ": it must be at least %" PRIu64 " to hold %s", name, value,
-                     needed, why);
+    const char *meant = settings_nearest(name);
+    if (meant == NULL) return error_set(error, ERROR_USAGE, "there is no setting %.64s", name);
+    return error_set(error, ERROR_USAGE, "there is no setting %.64s: did you mean %s?", name, meant);
 }
 
 static bool same_name(const char *given, const char *name)
@@ -158,22 +144,107 @@ static bool same_name(const char *given, const char *name)
     return *given == 0;
 }
 
-static size_t offset_of(const struct setting_row *row)
+/* ---- values as text ---- */
+
+static bool parse(const struct setting_row *row, const char *text, uint64_t *value)
 {
-    assert(row >= rows && row < rows + ROW_COUNT);
-    return offsets[row - rows];
+    if (strcmp(text, "default") == 0) {
+        *value = row->initial;
+        return true;
+    }
+    if (row->most == 1 && parse_switch(text, value)) return true;
+    size_t digits = parse_number(text, value);
+    if (digits == 0) return false;
+    if (text[digits] == 0) return true;
+    for (size_t i = 0; i < SCALES; i++) {
+        const struct scale *scale = &scales[i];
+        if (strcmp(scale->unit, row->unit) != 0 || strcmp(scale->suffix, text + digits) != 0) continue;
+        if (*value > UINT64_MAX / scale->factor) return false;
+        *value *= scale->factor;
+        return true;
+    }
+    return false;
 }
 
-/* Digits only: strtoull would take blanks, signs and 0x, and wrap a minus around. */
-static bool parse_number(const char *text, uint64_t *value)
+static bool parse_switch(const char *text, uint64_t *value)
 {
+    static const char *const words[][2] = {{"false", "off"}, {"true", "on"}};
+    for (uint64_t is = 0; is < 2; is++) {
+        if (strcmp(text, words[is][0]) != 0 && strcmp(text, words[is][1]) != 0) continue;
+        *value = is;
+        return true;
+    }
+    return false;
+}
+
+/* Digits only: strtoull would take blanks, signs and 0x, and wrap a minus around. How many; 0: none, or too many. */
+static size_t parse_number(const char *text, uint64_t *value)
+{
+    size_t count = 0;
     *value = 0;
-    if (!*text) return false;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9') return false;
-        uint64_t digit = (uint64_t)(*text - '0');
-        if (*value > (UINT64_MAX - digit) / 10) return false;
+    for (; text[count] >= '0' && text[count] <= '9'; count++) {
+        uint64_t digit = (uint64_t)(text[count] - '0');
+        if (*value > (UINT64_MAX - digit) / 10) return 0;
         *value = *value * 10 + digit;
     }
-    return true;
+    return count;
+}
+
+static const char *units_of(const struct setting_row *row)
+{
+    if (strcmp(row->unit, "bytes") == 0) return ", or with a unit: B, KiB, MiB, GiB, TiB";
+    if (strcmp(row->unit, "ms") == 0) return ", or with a unit: ms, s, min, h, d";
+    return "";
+}
+
+/* Zero needs no unit. */
+const char *settings_format(const struct setting_row *row, uint64_t value, char out[SETTING_TEXT_MAX])
+{
+    const struct scale *best = NULL;
+    for (size_t i = 0; i < SCALES && value > 0; i++) {
+        bool fits = strcmp(scales[i].unit, row->unit) == 0 && value % scales[i].factor == 0;
+        if (fits) best = &scales[i];
+    }
+    bool plain = best == NULL || strcmp(best->suffix, "B") == 0;
+    snprintf(out, SETTING_TEXT_MAX, "%" PRIu64 "%s", plain ? value : value / best->factor, plain ? "" : best->suffix);
+    return out;
+}
+
+/* ---- several at once ---- */
+
+void settings_take(struct settings *to, const struct settings *from, enum setting_scope scope)
+{
+    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+        if (rows[i].scope == scope) memcpy((char *)to + offsets[i], (const char *)from + offsets[i], sizeof(uint64_t));
+    }
+}
+
+enum error_code settings_change_add(struct settings_change *change, const char *name, const char *text, uint64_t number,
+                                    struct error *error)
+{
+    enum error_code code = text != NULL ? settings_set_text(&change->values, name, text, error)
+                                        : settings_set(&change->values, name, number, error);
+    if (code != ERROR_OK) return code;
+    bool *named = &change->named[settings_place(settings_find(name))];
+    if (*named) return error_set(error, ERROR_USAGE, "%.64s is named twice", name);
+    *named = true;
+    change->count++;
+    return ERROR_OK;
+}
+
+void settings_change_make(const struct settings_change *change, struct settings *settings)
+{
+    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+        if (!change->named[i]) continue;
+        memcpy((char *)settings + offsets[i], (const char *)&change->values + offsets[i], sizeof(uint64_t));
+    }
+}
+
+const char *settings_source_name(enum setting_source source)
+{
+    static const char *const names[SETTING_SOURCES] = {
+        [SETTING_DEFAULT] = "default", [SETTING_FILE] = "file", [SETTING_FLAG] = "flag",
+        [SETTING_CLUSTER] = "cluster", [SETTING_CHANGED] = "changed",
+    };
+    return source < SETTING_SOURCES ? names[source] : "unknown";
 }

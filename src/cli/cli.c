@@ -31,9 +31,8 @@ static const struct cli_command version_command = {
 /* In the order of the help. */
 static const struct cli_command *const commands[] = {
     &start_command, &cluster_command, &status_command, &members_command, &add_command, &remove_command,
-    &promote_command, &demote_command, &priority_command, &address_command, &transfer_command, &snapshot_command,
-    &sim_command, &bench_command,
-    &help_command, &version_command,
+    &promote_command, &demote_command, &priority_command, &address_command, &transfer_command,
+    &snapshot_command, &sim_command, &bench_command, &config_command, &help_command, &version_command,
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 

@@ -24,6 +24,7 @@ struct cli_command {
 extern const struct cli_command add_command;
 extern const struct cli_command bench_command;
 extern const struct cli_command cluster_command;
+extern const struct cli_command config_command;
 extern const struct cli_command demote_command;
 extern const struct cli_command members_command;
 extern const struct cli_command promote_command;

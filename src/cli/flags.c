@@ -1,6 +1,8 @@
 /* Flags by table: see flags.h. */
 #include "cli/flags.h"
 
+#include "base/guess.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -18,7 +20,6 @@ static enum error_code set_integer(const struct flags *flags, const struct flag 
 static bool read_number(const char *text, uint64_t *value);
 static enum error_code unknown(const struct flags *flags, const char *name, struct error *error);
 static bool same_name(const char *a, const char *b);
-static size_t edit_distance(const char *a, const char *b);
 static void print_flag(FILE *out, const char *name, const char *value, const char *help);
 
 enum error_code flags_parse(const struct flags *flags, int argc, char **argv, void *target,
@@ -68,7 +69,7 @@ enum error_code flags_set(const struct flags *flags, const char *name, const cha
     if (row == NULL && !is_setting) return unknown(flags, name, error);
     if (value == NULL && (is_setting || row->type != FLAG_BOOLEAN)) {
         return error_set(error, ERROR_USAGE, "%s: --%s needs a value: --%s %s", flags->command, name, name,
-                         is_setting ? "NUMBER" : row->value);
+                         is_setting ? "VALUE" : row->value);
     }
     if (is_setting) return settings_set_text(settings, name, value, error);
     return set_row(flags, row, value, target, error);
@@ -168,33 +169,11 @@ void flags_guess_add(struct flags_guess *guess, const char *name)
     char wrong[NAME_MAX_SIZE + 1];
     memcpy(wrong, guess->wrong, size);
     wrong[size] = 0;
-    size_t distance = edit_distance(wrong, name);
-    bool begins = size >= 3 && strncmp(wrong, name, size) == 0;
-    if (begins) distance = 1;
-    if (distance > (size + 1) / 3 + 1 || distance >= size) return;
+    size_t distance;
+    if (!guess_is_near(wrong, name, &distance)) return;
     if (guess->best != NULL && distance >= guess->distance) return;
     guess->best = name;
     guess->distance = distance;
-}
-
-/* Levenshtein's, one row at a time; both at most NAME_MAX_SIZE long. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    size_t row[NAME_MAX_SIZE + 1], size = strlen(b);
-    for (size_t j = 0; j <= size; j++) row[j] = j;
-    for (size_t i = 1; a[i - 1] != 0; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= size; j++) {
-            char left = a[i - 1] == '_' ? '-' : a[i - 1], right = b[j - 1] == '_' ? '-' : b[j - 1];
-            size_t change = diagonal + (left != right);
-            size_t insert = row[j - 1] + 1, drop = row[j] + 1;
-            diagonal = row[j];
-            row[j] = insert < drop ? insert : drop;
-            if (change < row[j]) row[j] = change;
-        }
-    }
-    return row[size];
 }
 
 /* ---- help ---- */
@@ -209,10 +188,12 @@ void flags_print(const struct flags *flags, FILE *out)
     if (!flags->settings) return;
     unsigned count;
     const struct setting_row *rows = settings_rows(&count);
-    fprintf(out, "\nSettings, flags as well (default; unit):\n");
+    fprintf(out, "\nSettings, flags as well (default; unit), as in --waiting-bytes-max 64MiB or --http-idle-ms 30s:\n");
     for (unsigned i = 0; i < count; i++) {
         char text[256];
-        snprintf(text, sizeof text, "%s (%" PRIu64 "; %s)", rows[i].help, rows[i].initial, rows[i].unit);
+        char initial[SETTING_TEXT_MAX];
+        snprintf(text, sizeof text, "%s (%s; %s)", rows[i].help, settings_format(&rows[i], rows[i].initial, initial),
+                 rows[i].unit);
         print_flag(out, rows[i].name, "N", text);
     }
 }

@@ -29,6 +29,7 @@ struct start_options {
 struct start {
     struct start_options options;
     struct settings settings;
+    struct setting_sources sources;
     const char *app;
     struct buffer file;       /* the config file's map */
     struct buffer text;       /* values of the file as flags' text, each behind the other, zero-terminated */
@@ -41,6 +42,8 @@ struct start {
 
 static int start_run(int argc, char **argv);
 static enum error_code read_all(struct start *start, int argc, char **argv, struct error *error);
+static void note_flags(struct start *start, int argc, char **argv);
+static void note_source(struct start *start, const char *name, enum setting_source source);
 static enum error_code read_file(struct start *start, struct error *error);
 static enum error_code set_from_file(struct start *start, struct slice key, struct slice value, struct error *error);
 static enum error_code text_of(struct slice value, struct buffer *out);
@@ -118,6 +121,7 @@ static int start_run(int argc, char **argv)
             .app = start.app,
             .config = buffer_slice(&start.app_config),
             .settings = start.settings,
+            .sources = start.sources,
             .stop_with_stdin = start.options.stop_with_stdin,
         };
         status = (int)node_run(&options);
@@ -144,7 +148,30 @@ static enum error_code read_all(struct start *start, int argc, char **argv, stru
         }
     }
     if (code == ERROR_OK && app != NULL) start->app = app;
+    if (code == ERROR_OK) note_flags(start, argc, argv);
     return code;
+}
+
+/* Which settings the command line, which is sound, has named. */
+static void note_flags(struct start *start, int argc, char **argv)
+{
+    for (int at = 1; at < argc && strcmp(argv[at], "--") != 0; at++) {
+        char name[64];
+        size_t size = strcspn(argv[at], "=");
+        if (strncmp(argv[at], "--", 2) != 0 || size - 2 >= sizeof name) continue;
+        snprintf(name, sizeof name, "%.*s", (int)(size - 2), argv[at] + 2);
+        const struct flag *row = flags_find(&flags, name);
+        bool value_follows = argv[at][size] == 0 && (row == NULL || row->type != FLAG_BOOLEAN);
+        note_source(start, name, SETTING_FLAG);
+        if (value_follows) at++;
+    }
+}
+
+/* Of what is no setting, there is nothing to note. */
+static void note_source(struct start *start, const char *name, enum setting_source source)
+{
+    const struct setting_row *row = flags_find(&flags, name) == NULL ? settings_find(name) : NULL;
+    if (row != NULL) start->sources.of[settings_place(row)] = (uint8_t)source;
 }
 
 static enum error_code read_file(struct start *start, struct error *error)
@@ -191,6 +218,7 @@ static enum error_code set_from_file(struct start *start, struct slice key, stru
         start->app = text;
         return ERROR_OK;
     }
+    note_source(start, name, SETTING_FILE);
     return flags_set(&flags, name, text, &start->options, &start->settings, error);
 }
 

@@ -44,6 +44,7 @@ static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
     [RAFT_INIT] = apply_init,
     [RAFT_COMMAND] = apply_command,
     [RAFT_SESSION] = apply_session,
+    [RAFT_SETTINGS] = settings_applied,
 };
 
 bool apply_run(struct host *host, uint64_t until_us)
@@ -294,10 +295,8 @@ static void load_app(struct host *host, const struct machine_entry *stamps,
                      const struct init_payload *init)
 {
     struct apply *apply = &host->apply;
-    host->settings = init->settings;
+    settings_adopt(host, &init->settings);
     host->route_again = true;
-    if (host->machine.configure != NULL)
-        host->machine.configure(host->machine.context, &host->settings);
     warn_of_another_app(host);
     enum error_code code = host->machine.load(host->machine.context, stamps, init->bundle,
                                               init->config, &apply->app_error);

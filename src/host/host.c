@@ -32,10 +32,11 @@ struct host *host_new(const struct host_options *options, const struct settings 
     buffer_append_slice(&host->first_configuration, options->first_configuration);
     buffer_append_slice(&host->bundle, options->bundle);
     buffer_append_slice(&host->config, options->config);
-    host->settings = *settings;
+    host->settings = host->started = *settings;
     host->ports = *ports;
     host->machine = *machine;
     host->apply_slice_us = options->apply_slice_us;
+    settings_begin(host, options->sources);
     random_init(&host->random, options->seed);
     host->ticket = random_next(&host->random); /* an answer to a former life finds nothing */
     waiters_init(&host->waiters);
@@ -405,6 +406,7 @@ static void update_ready(struct host *host)
     if (able && !host->ready_armed) host->ready_floor = host->apply.committed;
     host->ready_armed = able;
     host->ready = able && host->apply.applied >= host->ready_floor;
+    if (host->ready && !host->settings_compared) settings_compare(host);
 }
 
 static void arm_timer(struct host *host)

@@ -112,6 +112,8 @@ struct host_ports {
     /* The app is (again) known: after INIT was applied, and did load. */
     void (*loaded)(void *context, struct slice bundle, struct slice config);
     void (*stopped)(void *context); /* host_stop has finished */
+    /* Some have changed; borrowed for the call. May be null: nobody else goes by them. */
+    void (*settings)(void *context, const struct settings *settings);
     /* The node must stop at once, loudly, non-zero. The host does nothing any more. */
     void (*fatal)(void *context, const struct error *error);
     void (*log)(void *context, enum log_level level, const char *text);
@@ -132,6 +134,7 @@ struct host_options {
     const char *lua_release; /* "5.4.4" */
     uint64_t seed;           /* of all the host's randomness */
     size_t apply_slice_us;   /* how long one turn may apply; 0: without limit */
+    const struct setting_sources *sources; /* of the settings. Null: what is not the default is a flag's. Copied */
 };
 
 /* Copies what it is given. `settings` and `machine` are copied too; machine.context stays the
@@ -198,6 +201,10 @@ bool host_is_leader(const struct host *host);
 /* Status as one msgpack map, Raft's names (README lists the keys); members as an array of maps. */
 void host_status(const struct host *host, struct buffer *out);
 void host_members(const struct host *host, struct buffer *out);
+/* Every setting as this node knows it: {"applied_index", "id", "settings": {name: {...}}} (README lists the keys). */
+void host_config(const struct host *host, struct buffer *out);
+/* As they are in force here, for the simulator's invariants. */
+const struct settings *host_settings(const struct host *host);
 /* For the simulator's invariants; null while blank. */
 const struct raft *host_raft(const struct host *host);
 /* For the simulator's invariants (host/sessions.h). */

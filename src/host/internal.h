@@ -160,7 +160,10 @@ struct host {
     char address[ADDRESS_MAX + 1];
     char lua_release[16];
     struct buffer bundle, config; /* the local app's */
-    struct settings settings;
+    struct settings settings; /* the node's own, and the cluster's once they are known */
+    struct settings started;  /* as this node was started */
+    struct setting_sources sources; /* ... and where each came from; CHANGED: its own, while running */
+    bool settings_compared;         /* with the cluster's */
     struct host_ports ports;
     struct machine machine;
     size_t apply_slice_us;
@@ -235,6 +238,7 @@ bool host_runs(const struct host *host); /* the core takes events */
 enum error_code host_step(struct host *host, struct raft_event *event);
 void turnstile_start(struct host *host, const struct raft_durable *durable);
 void turnstile_persisted(struct host *host); /* tells the core what was noted */
+void turnstile_adjust(struct host *host);    /* tells it the settings */
 
 /* ---- submit.c: arrivals, routing, answers ---- */
 struct waiter *submit_admit(struct host *host, uint64_t ticket, const struct request *request,
@@ -260,6 +264,9 @@ uint64_t retry_at(const struct host *host); /* a heartbeat from now */
 
 /* ---- propose.c ---- */
 void propose_turn(struct host *host);
+/* One entry at once, for an action at the leader that is answered when it is applied. It takes the waiter, whatever
+ * happens. */
+void propose_entry(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload);
 
 /* ---- forward.c ---- */
 void forward_or_park(struct host *host, struct waiter *waiter);
@@ -334,6 +341,16 @@ bool contact_may_ask(struct host *host, const struct identity *from, const struc
 void admin_turn(struct host *host);
 void admin_transfers(struct host *host);
 void admin_applied(const struct raft_entry *entry, struct buffer *reply);
+
+/* ---- settings.c: what changes while running ---- */
+void settings_begin(struct host *host, const struct setting_sources *sources);
+bool settings_are_asked(const struct waiter *waiter); /* the action `config`, of a client of this node */
+/* What is this node's own is done, what is wrong refused. false: it is for the leader. */
+bool settings_ask(struct host *host, struct waiter *waiter);
+void settings_propose(struct host *host, struct waiter *waiter, struct slice arguments); /* at the leader */
+enum error_code settings_applied(struct host *host, const struct raft_entry *entry);
+void settings_adopt(struct host *host, const struct settings *cluster); /* its replicated ones: INIT's, a snapshot's */
+void settings_compare(struct host *host); /* this node's flags with them: says once what is of no effect */
 
 /* ---- bootstrap.c ---- */
 void bootstrap_init(struct host *host, const struct host_options *options);

@@ -18,6 +18,7 @@ static void batch_refused(struct host *host, size_t count, enum error_code code)
 static void batch_accepted(struct host *host, size_t count);
 static struct raft_entry *batch_entry(struct host *host, size_t i);
 static enum error_code propose_batch(struct host *host, size_t count);
+static void proposed(struct host *host, struct waiter *waiter, const struct raft_entry *entry);
 
 void propose_turn(struct host *host)
 {
@@ -50,6 +51,33 @@ static void propose_init(struct host *host)
     if (propose_batch(host, 1) == ERROR_OK) host->init_term = host->term;
     blob_drop(blob);
     buffer_deinit(&bytes);
+}
+
+void propose_entry(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload)
+{
+    struct blob *blob = blob_new(payload.data, payload.size);
+    struct raft_entry *entry = batch_entry(host, 0);
+    entry->type = (uint8_t)type;
+    entry->payload = (struct raft_payload){blob, slice_of(blob->data, blob->size)};
+    enum error_code code = propose_batch(host, 1);
+    blob_drop(blob);
+    if (host->dead) return;
+    if (code == ERROR_OK) {
+        waiter_drop_body(waiter);
+        proposed(host, waiter, &host->batch[0]);
+    } else if (code == ERROR_NOT_LEADER || code == ERROR_UNAVAILABLE) {
+        park(host, waiter, retry_at(host));
+    } else {
+        answer_error(host, waiter, code, NULL);
+    }
+}
+
+static void proposed(struct host *host, struct waiter *waiter, const struct raft_entry *entry)
+{
+    waiter_move(&host->waiters, waiter, WAITER_PROPOSED);
+    waiter->number = entry->index;
+    waiter->term = entry->term;
+    waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, waiter->number, waiter);
 }
 
 /* One batch, as large as the limit of uncommitted bytes allows; what does not fit is refused. */
@@ -127,10 +155,7 @@ static void batch_accepted(struct host *host, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct waiter *waiter = host->waiters.lists[WAITER_COMMAND].first;
         if (!waiter_is_deduplicated(waiter)) waiter_drop_body(waiter);
-        waiter_move(&host->waiters, waiter, WAITER_PROPOSED);
-        waiter->number = host->batch[i].index;
-        waiter->term = host->batch[i].term;
-        waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, waiter->number, waiter);
+        proposed(host, waiter, &host->batch[i]);
     }
 }
 

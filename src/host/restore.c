@@ -168,15 +168,13 @@ static enum error_code begin_state(struct host *host, struct error *error)
 {
     struct restore *restore = &host->restore;
     struct apply *apply = &host->apply;
-    host->settings = restore->system.settings;
+    settings_adopt(host, &restore->system.settings);
     restore->no_app = restore->system.app_error.size > 0;
     if (restore->no_app) {
         error_set(&apply->app_error, ERROR_SCRIPT, "%.*s", (int)restore->system.app_error.size,
                   (const char *)restore->system.app_error.data);
         return ERROR_OK;
     }
-    if (host->machine.configure != NULL)
-        host->machine.configure(host->machine.context, &host->settings);
     return host->machine.restore_begin(host->machine.context, &restore->system.init,
                                        system_bundle(&host->system), error);
 }

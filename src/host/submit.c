@@ -177,6 +177,8 @@ static void route(struct host *host, struct waiter *waiter)
         route_stale(host, waiter);
     } else if (snapshot_is_asked(waiter)) {
         snapshot_ask(host, waiter);
+    } else if (settings_are_asked(waiter) && settings_ask(host, waiter)) {
+        return;
     } else if (host->role == RAFT_LEADER) {
         route_leading(host, waiter);
     } else if (waiter->remote && waiter->kind == REQUEST_ADMIN) {

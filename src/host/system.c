@@ -16,11 +16,13 @@ static enum error_code newer_level(uint64_t level, struct error *error);
 static void forget_replicated(struct settings *settings);
 static enum error_code set_replicated(struct settings *settings, struct slice name, uint64_t value,
                                       struct error *error);
+static const struct setting_row *find_named(struct slice name);
 static void put_entry(struct system *system, struct state_table *table,
                       const struct machine_entry *entry);
 static void put(struct system *system, struct state_table *table, const char *key,
                 struct state_value value);
 static struct slice app_string(const struct system *system, const char *key);
+static bool get_u64_of(const struct state_table *table, const char *key, uint64_t *value);
 
 /* ---- INIT's bytes ---- */
 
@@ -71,26 +73,59 @@ static enum error_code newer_level(uint64_t level, struct error *error)
                      (unsigned)level, (unsigned)FORMAT_LEVEL);
 }
 
-/* Keys in order, as canonical bytes want them; the table is short, so finding the next is a walk.
- */
 static void encode_settings(const struct settings *settings, struct buffer *out)
 {
-    unsigned count, replicated = 0;
+    unsigned count;
     const struct setting_row *rows = settings_rows(&count);
-    for (unsigned i = 0; i < count; i++) replicated += rows[i].scope == SETTING_REPLICATED;
-    mp_write_map(out, replicated);
+    struct settings_change all = {.values = *settings};
+    for (unsigned i = 0; i < count; i++) {
+        all.named[i] = rows[i].scope == SETTING_REPLICATED;
+        all.count += all.named[i];
+    }
+    settings_payload_encode(&all, out);
+}
+
+/* Keys in order, as canonical bytes want them; the table is short, so finding the next is a walk.
+ */
+void settings_payload_encode(const struct settings_change *change, struct buffer *out)
+{
+    unsigned count;
+    const struct setting_row *rows = settings_rows(&count);
+    mp_write_map(out, change->count);
     const char *last = "";
-    for (; replicated > 0; replicated--) {
+    for (unsigned left = change->count; left > 0; left--) {
         const struct setting_row *next = NULL;
         for (unsigned i = 0; i < count; i++) {
-            if (rows[i].scope != SETTING_REPLICATED || strcmp(rows[i].name, last) <= 0) continue;
+            if (!change->named[i] || strcmp(rows[i].name, last) <= 0) continue;
             if (next == NULL || strcmp(rows[i].name, next->name) < 0) next = &rows[i];
         }
-        assert(next != NULL); /* as many are left as were counted */
+        assert(next != NULL && next->scope == SETTING_REPLICATED); /* as many are left as were counted */
         mp_write_text(out, next->name);
-        mp_write_u64(out, settings_get(settings, next));
+        mp_write_u64(out, settings_get(&change->values, next));
         last = next->name;
     }
+}
+
+enum error_code settings_payload_decode(struct slice bytes, struct settings_change *change, struct error *error)
+{
+    static const struct mp_limits limits = {.depth = 2, .elements = 1024, .bytes = SIZE_MAX};
+    struct mp_reader reader = mp_reader_of(bytes);
+    uint32_t count = 0;
+    *change = (struct settings_change){0};
+    if (mp_check(bytes, &limits, error) != ERROR_OK || !mp_read_map(&reader, &count))
+        return error_set(error, ERROR_CORRUPT, "the change of settings is not readable");
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice name;
+        uint64_t value;
+        if (!mp_read_string(&reader, &name) || !mp_read_u64(&reader, &value))
+            return error_set(error, ERROR_CORRUPT, "the change of settings is not readable");
+        enum error_code code = set_replicated(&change->values, name, value, error);
+        if (code != ERROR_OK) return code;
+        const struct setting_row *row = find_named(name);
+        change->count += !change->named[settings_place(row)];
+        change->named[settings_place(row)] = true;
+    }
+    return ERROR_OK;
 }
 
 /* A setting that an older program's INIT does not have takes the table's value, as it does on every node. */
@@ -127,15 +162,20 @@ static void forget_replicated(struct settings *settings)
 static enum error_code set_replicated(struct settings *settings, struct slice name, uint64_t value,
                                       struct error *error)
 {
-    char text[64] = "";
-    if (name.size < sizeof text) memcpy(text, name.data, name.size);
-    const struct setting_row *row = settings_find(text);
+    const struct setting_row *row = find_named(name);
     if (row != NULL && row->scope == SETTING_REPLICATED &&
-        settings_set(settings, text, value, NULL) == ERROR_OK)
+        settings_set(settings, row->name, value, NULL) == ERROR_OK)
         return ERROR_OK;
     return error_set(error, ERROR_VERSION,
                      "the cluster has a setting that this program does not know: %.*s",
                      (int)name.size, (const char *)name.data);
+}
+
+static const struct setting_row *find_named(struct slice name)
+{
+    char text[64] = "";
+    if (name.size < sizeof text) memcpy(text, name.data, name.size);
+    return settings_find(text);
 }
 
 /* ---- the tree ---- */
@@ -181,6 +221,31 @@ bool system_apply_init(struct system *system, const struct machine_entry *entry,
     }
     state_commit(system->tree);
     return true;
+}
+
+void system_apply_settings(struct system *system, const struct settings_change *change, raft_index index)
+{
+    unsigned count;
+    const struct setting_row *rows = settings_rows(&count);
+    struct state_table *root = state_root(system->tree);
+    struct state_table *settings = state_get_table(root, state_key_text("settings"));
+    struct state_table *changed = state_get_table(root, state_key_text("changed"));
+    assert(settings != NULL);
+    state_begin(system->tree);
+    if (changed == NULL) changed = state_make_table(system->tree, root, state_key_text("changed"));
+    for (unsigned i = 0; i < count; i++) {
+        if (!change->named[i]) continue;
+        put(system, settings, rows[i].name, state_integer((int64_t)settings_get(&change->values, &rows[i])));
+        put(system, changed, rows[i].name, state_integer((int64_t)index));
+    }
+    state_commit(system->tree);
+}
+
+raft_index system_setting_index(const struct system *system, const char *name)
+{
+    const struct state_table *changed = state_get_table(state_root(system->tree), state_key_text("changed"));
+    uint64_t index;
+    return changed != NULL && get_u64_of(changed, name, &index) ? index : 0;
 }
 
 static void put(struct system *system, struct state_table *table, const char *key,

@@ -5,6 +5,7 @@
  *
  * INIT's payload, canonical msgpack: {"bundle": bytes, "config": value, "format_level": n,
  * "settings": {name: n}}, with every REPLICATED setting of base/settings.h.
+ * SETTINGS' payload, canonical msgpack: {name: n}, the REPLICATED settings that are to change.
  */
 #ifndef MOONCLAVE_HOST_SYSTEM_H
 #define MOONCLAVE_HOST_SYSTEM_H
@@ -30,9 +31,14 @@ void init_payload_encode(const struct init_payload *init, struct buffer *out);
 enum error_code init_payload_decode(struct slice bytes, const struct settings *own,
                                     struct init_payload *init, struct error *error);
 
+/* The replicated ones of `change`, of which there is at least one. */
+void settings_payload_encode(const struct settings_change *change, struct buffer *out);
+/* CORRUPT; VERSION: a setting, or a value, that only a newer program knows. */
+enum error_code settings_payload_decode(struct slice bytes, struct settings_change *change, struct error *error);
+
 struct system {
-    struct state *tree; /* app {bundle, config, hash, index, error?, entry}, settings, format_level; the
-                           rest as of system_seal */
+    struct state *tree; /* app {bundle, config, hash, index, error?, entry}, settings, changed? (of those changed since
+                           INIT: the entry's index), format_level; the rest as of system_seal */
     bool initialised;   /* an INIT was applied */
     uint64_t clock_ms;  /* the replicated clock: the greatest stamp applied */
     uint64_t chain;     /* hash(chain before, index, result, state hash, sessions' hash) */
@@ -48,6 +54,10 @@ void system_deinit(struct system *system);
 /* The first INIT counts; false: there was one, this one is ignored. `entry`: its stamps. */
 bool system_apply_init(struct system *system, const struct machine_entry *entry,
                        const struct init_payload *init);
+/* SETTINGS; an INIT was applied. */
+void system_apply_settings(struct system *system, const struct settings_change *change, raft_index index);
+/* The SETTINGS entry that gave it its value; 0: INIT did. */
+raft_index system_setting_index(const struct system *system, const char *name);
 void system_note_app_error(struct system *system, const char *text); /* the app does not load, anywhere */
 struct slice system_bundle(const struct system *system); /* borrowed; empty before INIT */
 struct slice system_config(const struct system *system);

@@ -41,9 +41,9 @@ static void (*const effect_rows[])(struct host *host, const struct raft_effect *
     [RAFT_EFFECT_COMPACT] = snapshot_compact,
 };
 
-void turnstile_start(struct host *host, const struct raft_durable *durable)
+static struct raft_settings core_settings(const struct host *host)
 {
-    const struct raft_settings settings = {
+    return (struct raft_settings){
         .election_timeout_us = host->settings.election_timeout_ms * 1000,
         .heartbeat_us = host->settings.heartbeat_ms * 1000,
         .disk_retry_us = host->settings.disk_retry_ms * 1000,
@@ -57,6 +57,17 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
         .snapshot_window = host->settings.snapshot_window,
         .trailing_entries = host->settings.trailing_entries,
     };
+}
+
+void turnstile_adjust(struct host *host)
+{
+    const struct raft_settings settings = core_settings(host);
+    if (host->raft != NULL) raft_adjust(host->raft, &settings);
+}
+
+void turnstile_start(struct host *host, const struct raft_durable *durable)
+{
+    const struct raft_settings settings = core_settings(host);
     host->raft = raft_new(host->identity.id, &settings);
     struct raft_event event = {.type = RAFT_EVENT_START};
     event.start.durable = durable;

@@ -219,6 +219,7 @@ static int settings_table(lua_State *L)
         set_text(L, "scope", rows[i].scope == SETTING_NODE ? "node" : "replicated");
         set_boolean(L, "live", rows[i].live);
         set_text(L, "help", rows[i].help);
+        if (settings_why_fixed(&rows[i]) != NULL) set_text(L, "fixed", settings_why_fixed(&rows[i]));
         lua_seti(L, -2, (lua_Integer)i + 1);
     }
     return 1;
@@ -246,6 +247,37 @@ static int settings_with(lua_State *L)
     for (unsigned i = 0; i < count; i++) {
         set_u64(L, rows[i].name, settings_get(&settings, &rows[i]));
     }
+    return 1;
+}
+
+/* setting_text(name, value) -> as people read it, and as settings() takes it */
+static int setting_text(lua_State *L)
+{
+    char text[SETTING_TEXT_MAX];
+    const struct setting_row *row = settings_find(luaL_checkstring(L, 1));
+    luaL_argcheck(L, row != NULL, 1, "no such setting");
+    lua_pushstring(L, settings_format(row, (uint64_t)luaL_checkinteger(L, 2), text));
+    return 1;
+}
+
+static void check_values(lua_State *L, int at, struct settings *settings)
+{
+    settings_init(settings);
+    for (lua_pushnil(L); lua_next(L, at); lua_pop(L, 1)) {
+        enum error_code code = settings_set(settings, luaL_checkstring(L, -2), (uint64_t)luaL_checkinteger(L, -1), NULL);
+        luaL_argcheck(L, code == ERROR_OK, at, "not a setting, or not within its limits");
+    }
+}
+
+/* settings_change(before, after, replicated) -> true; or nil, code, text: from the defaults with these set */
+static int settings_change(lua_State *L)
+{
+    struct settings before, after;
+    struct error error;
+    check_values(L, 1, &before);
+    check_values(L, 2, &after);
+    if (settings_check_change(&before, &after, lua_toboolean(L, 3), &error)) return push_failure(L, &error);
+    lua_pushboolean(L, true);
     return 1;
 }
 
@@ -467,6 +499,8 @@ static const luaL_Reg functions[] = {
     {"reply_error", reply_error},
     {"settings_table", settings_table},
     {"settings", settings_with},
+    {"settings_change", settings_change},
+    {"setting_text", setting_text},
     {"id_valid", is_id},
     {"hash", hash},
     {"hash_pair", pair},

@@ -59,7 +59,7 @@ static bool call_port(struct fixture *fixture, int arguments, int results)
 /* submit(ticket, {kind=, consistency=, timeout_ms=, session=, sequence=, body=}) */
 static void submit(void *context, uint64_t ticket, const struct request *request)
 {
-    static const char *const kinds[] = {"command", "query", "session", "keyed"};
+    static const char *const kinds[] = {"command", "query", "session", "keyed", "admin"};
     static const char *const levels[] = {"linearizable", "lease", "stale"};
     struct fixture *fixture = context;
     lua_State *L = fixture->L;
@@ -116,6 +116,11 @@ static void members(void *context, struct buffer *out)
     fill(context, "members", out);
 }
 
+static void config(void *context, struct buffer *out)
+{
+    fill(context, "config", out);
+}
+
 static enum error_code json_decode(void *context, struct slice json, struct buffer *out,
                                    struct error *error)
 {
@@ -149,6 +154,7 @@ static int control_open(lua_State *L)
         .respond = respond,
         .status = status,
         .members = members,
+        .config = config,
         .json_decode = json_decode,
         .log = write_log,
     };

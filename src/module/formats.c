@@ -1,10 +1,11 @@
 /*
  * moonclave.formats: the frozen bytes of Raft's side, for the specs: entries, configurations,
- * snapshot metas.
+ * snapshot metas; and what a SETTINGS entry says.
  *
  * Encoders take a table and return bytes; decoders take bytes and return a table, or nil, the
  * error's code and its text.
  */
+#include "host/system.h"
 #include "module/entry_table.h"
 #include "module/fields.h"
 #include "module/snapshot_table.h"
@@ -358,6 +359,37 @@ static int meta_decode(lua_State *L)
     return 1;
 }
 
+/* ---- settings ---- */
+
+/* settings_encode{name = value, ...} */
+static int settings_encode(lua_State *L)
+{
+    struct settings_change change = {0};
+    struct buffer out = {0};
+    struct error error;
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+        if (settings_change_add(&change, luaL_checkstring(L, -2), NULL, (uint64_t)luaL_checkinteger(L, -1), &error))
+            return push_failure(L, &error);
+    }
+    settings_payload_encode(&change, &out);
+    return push_buffer(L, &out);
+}
+
+/* settings_decode(bytes) -> {name = value, ...} */
+static int settings_decode(lua_State *L)
+{
+    struct settings_change change;
+    struct error error;
+    unsigned count;
+    const struct setting_row *rows = settings_rows(&count);
+    if (settings_payload_decode(check_slice(L, 1), &change, &error)) return push_failure(L, &error);
+    lua_newtable(L);
+    for (unsigned i = 0; i < count; i++) {
+        if (change.named[i]) set_u64(L, rows[i].name, settings_get(&change.values, &rows[i]));
+    }
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
     {"entry_encode", entry_encode},
     {"entry_decode", entry_decode},
@@ -376,6 +408,8 @@ static const luaL_Reg functions[] = {
     {"quorum_has", quorum_has},
     {"meta_encode", meta_encode},
     {"meta_decode", meta_decode},
+    {"settings_encode", settings_encode},
+    {"settings_decode", settings_decode},
     {NULL, NULL},
 };
 

@@ -456,6 +456,11 @@ static int members(lua_State *L)
     return push_described(check_box(L), host_members);
 }
 
+static int config(lua_State *L)
+{
+    return push_described(check_box(L), host_config);
+}
+
 static int ready(lua_State *L)
 {
     lua_pushboolean(L, host_ready(check_box(L)->host));
@@ -506,7 +511,7 @@ int luaopen_moonclave_host(lua_State *L)
         {"receive", receive},     {"forwarded", forwarded},
         {"cancel", cancel},       {"forward_reply", forward_reply},
         {"submit", submit},       {"peer_lost", peer_lost},
-        {"status", status},       {"members", members},
+        {"status", status},       {"members", members}, {"config", config},
         {"ready", ready},         {"is_leader", is_leader},
         {"applied", applied},     {"close", close},
         {NULL, NULL},

@@ -262,6 +262,20 @@ static inline void port_log(void *context, enum log_level level, const char *tex
     call(context, 2, 0);
 }
 
+static inline void push_settings(lua_State *L, const struct settings *settings)
+{
+    unsigned count;
+    const struct setting_row *rows = settings_rows(&count);
+    lua_newtable(L);
+    for (unsigned i = 0; i < count; i++) set_u64(L, rows[i].name, settings_get(settings, &rows[i]));
+}
+
+static inline void port_settings(void *context, const struct settings *settings)
+{
+    push_settings(begin(context, PORTS, "settings"), settings);
+    call(context, 1, 0);
+}
+
 /* ---- the machine ---- */
 
 static inline void push_stamps(lua_State *L, const struct machine_entry *entry)
@@ -277,11 +291,7 @@ static inline void push_stamps(lua_State *L, const struct machine_entry *entry)
 
 static inline void machine_configure(void *context, const struct settings *settings)
 {
-    lua_State *L = begin(context, MACHINE, "configure");
-    unsigned count;
-    const struct setting_row *rows = settings_rows(&count);
-    lua_newtable(L);
-    for (unsigned i = 0; i < count; i++) set_u64(L, rows[i].name, settings_get(settings, &rows[i]));
+    push_settings(begin(context, MACHINE, "configure"), settings);
     call(context, 1, 0);
 }
 
@@ -431,6 +441,7 @@ static const struct host_ports world_ports = {
     .reply = port_reply,
     .role = port_role,
     .loaded = port_loaded,
+    .settings = port_settings,
     .stopped = port_stopped,
     .fatal = port_fatal,
     .log = port_log,

@@ -23,6 +23,7 @@ static void submit(void *context, uint64_t number, const struct request *request
 static void respond(void *context, uint64_t exchange, const struct http_response *response);
 static void status(void *context, struct buffer *out);
 static void members(void *context, struct buffer *out);
+static void config(void *context, struct buffer *out);
 static enum error_code json_decode(void *context, struct slice json, struct buffer *out,
                                    struct error *error);
 static void log_line(void *context, enum log_level level, const char *text);
@@ -38,6 +39,7 @@ void app_open(struct node *node)
         .respond = respond,
         .status = status,
         .members = members,
+        .config = config,
         .json_decode = json_decode,
         .log = log_line,
     };
@@ -120,6 +122,12 @@ static void members(void *context, struct buffer *out)
 {
     struct node *node = context;
     host_members(node->host, out);
+}
+
+static void config(void *context, struct buffer *out)
+{
+    struct node *node = context;
+    host_config(node->host, out);
 }
 
 static enum error_code json_decode(void *context, struct slice json, struct buffer *out,

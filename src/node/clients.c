@@ -286,12 +286,14 @@ static void call_session(struct client *client, uint64_t id, enum session_action
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method)
 {
     struct node *node = client->node;
-    bool status = slice_equal(method, slice_text("status"));
-    if (!status && !slice_equal(method, slice_text("members"))) return false;
+    bool status = slice_equal(method, slice_text("status")), config = slice_equal(method, slice_text("config"));
+    if (!status && !config && !slice_equal(method, slice_text("members"))) return false;
     if (id == NO_ANSWER) return true;
     struct buffer out = {0};
     if (status) {
         status_write(node, &out);
+    } else if (config) {
+        host_config(node->host, &out);
     } else {
         host_members(node->host, &out);
     }

@@ -41,6 +41,7 @@ struct log_gate {
 
 struct node {
     const struct node_options *options;
+    struct node_options *own; /* the same: its settings follow what changes while running */
     uv_loop_t loop;
     struct net *net;
     struct store *store;
@@ -80,6 +81,7 @@ struct node {
 bool node_may_log(struct node *node, struct log_gate *gate);
 void node_later(struct node *node, struct later *later);
 void node_forget_later(struct node *node, struct later *later);
+void node_settings(struct node *node, const struct settings *settings); /* they have changed */
 void node_stop(struct node *node, const char *why); /* gracefully; the second time at once */
 void node_fatal(struct node *node, const struct error *error) __attribute__((noreturn));
 

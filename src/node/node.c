@@ -63,7 +63,8 @@ enum exit_status exit_status_of(enum error_code code)
 
 enum exit_status node_run(const struct node_options *options)
 {
-    struct node node = {.options = options};
+    struct node_options own = *options;
+    struct node node = {.options = &own, .own = &own};
     struct buffer bundle = {0};
     struct error error;
     node.later_end = &node.later;
@@ -168,6 +169,7 @@ static struct host *make_host(struct node *node, struct slice bundle)
         .lua_release = config_lua_release(),
         .seed = random_number(),
         .apply_slice_us = APPLY_SLICE_US,
+        .sources = &options->sources,
     };
     struct host_ports ports;
     struct machine machine;
@@ -279,6 +281,12 @@ static void woken(void *context)
     files_gather(node->files);
     disk_collect(node->disk);
     files_report(node->files);
+}
+
+void node_settings(struct node *node, const struct settings *settings)
+{
+    node->own->settings = *settings;
+    node->clients_max = descriptors_for_clients(settings);
 }
 
 /* ---- the end ---- */

@@ -37,6 +37,7 @@ struct node_options {
     const char *app;     /* a folder or a .lua file; null: none here */
     struct slice config; /* the app's: one msgpack value */
     struct settings settings;
+    struct setting_sources sources; /* where each comes from */
     bool stop_with_stdin; /* the end of standard input is a request to stop */
 };
 

@@ -147,6 +147,11 @@ static void loaded(void *context, struct slice bundle, struct slice config)
     net_again(node->net);
 }
 
+static void settings_changed(void *context, const struct settings *settings)
+{
+    node_settings(context, settings);
+}
+
 static void stopped(void *context)
 {
     struct node *node = context;
@@ -183,6 +188,7 @@ void ports_fill(struct node *node, struct host_ports *ports)
         .reply = reply,
         .role = role,
         .loaded = loaded,
+        .settings = settings_changed,
         .stopped = stopped,
         .fatal = fatal,
         .log = log_line,

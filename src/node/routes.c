@@ -33,6 +33,8 @@ static void serve_transfer(struct node *node, struct web_connection *connection,
                            const struct http_request *request, struct slice name);
 static void serve_snapshot(struct node *node, struct web_connection *connection,
                            const struct http_request *request, struct slice name);
+static void serve_config(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name);
 static void serve_health(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_ready(struct node *node, struct web_connection *connection,
@@ -49,6 +51,7 @@ static const struct route {
     {"/v1/status", "GET, HEAD", serve_status}, {"/v1/members", "GET, HEAD, POST", serve_members},
     {"/v1/members/", "DELETE", serve_remove},  {"/v1/admin/", "POST", serve_admin},
     {"/v1/leader/transfer", "POST", serve_transfer}, {"/v1/snapshot", "POST", serve_snapshot},
+    {"/v1/config", "GET, HEAD, PATCH, PUT", serve_config},
     {"/healthz", "GET, HEAD", serve_health},   {"/readyz", "GET, HEAD", serve_ready},
 };
 
@@ -395,6 +398,21 @@ static void serve_snapshot(struct node *node, struct web_connection *connection,
 {
     (void)name;
     post(node, connection, request, REQUEST_ADMIN, slice_text("snapshot"));
+}
+
+/* Settings: of the cluster, and of the node that is asked. */
+static void serve_config(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name)
+{
+    (void)name;
+    if (slice_equal(request->method, slice_text("PUT")) || slice_equal(request->method, slice_text("PATCH"))) {
+        post(node, connection, request, REQUEST_ADMIN, slice_text("config"));
+        return;
+    }
+    struct buffer out = {0};
+    host_config(node->host, &out);
+    web_answer(connection, 200, buffer_slice(&out));
+    buffer_deinit(&out);
 }
 
 /* The process lives and its loop turns. */

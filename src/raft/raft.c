@@ -38,6 +38,17 @@ struct raft *raft_new(const char *id, const struct raft_settings *settings)
     return raft;
 }
 
+void raft_adjust(struct raft *raft, const struct raft_settings *settings)
+{
+    const struct raft_settings *now = &raft->settings;
+    assert(settings->election_timeout_us == now->election_timeout_us);
+    assert(settings->heartbeat_us == now->heartbeat_us && settings->append_bytes_max == now->append_bytes_max);
+    assert(settings->leases == now->leases && settings->clock_drift_ppm == now->clock_drift_ppm);
+    assert(settings->append_window > 0);
+    assert(settings->snapshot_chunk_bytes > 0 && settings->snapshot_window > 0);
+    raft->settings = *settings;
+}
+
 void raft_free(struct raft *raft)
 {
     raft_arena_deinit(&raft->arena);

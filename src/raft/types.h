@@ -33,7 +33,7 @@ enum raft_entry_type { /* frozen numbers */
     RAFT_DEPLOY = 3,
     RAFT_COMMAND = 4,       /* payload: [name, arguments] */
     RAFT_SESSION = 5,       /* payload: session_body_write (base/request.h); `session`: which one */
-    RAFT_SETTINGS = 6,
+    RAFT_SETTINGS = 6,      /* payload: host/system.h: {name: value} of those that change */
     RAFT_SKIP = 7,
 };
 #define RAFT_ENTRY_TYPES 8

@@ -27,6 +27,7 @@ struct control_ports {
     void (*respond)(void *context, uint64_t exchange, const struct http_response *response);
     void (*status)(void *context, struct buffer *out);  /* host_status: one msgpack map */
     void (*members)(void *context, struct buffer *out); /* host_members: one msgpack array */
+    void (*config)(void *context, struct buffer *out);  /* host_config: one msgpack map */
     /* JSON text to one msgpack value: BAD_REQUEST with position. */
     enum error_code (*json_decode)(void *context, struct slice json, struct buffer *out,
                                    struct error *error);

@@ -22,6 +22,7 @@ static int query(lua_State *L);
 static int admin(lua_State *L);
 static int status(lua_State *L);
 static int members(lua_State *L);
+static int config(lua_State *L);
 static int http_status(lua_State *L);
 static int write_log(lua_State *L);
 static int error_text(lua_State *L);
@@ -31,7 +32,7 @@ int cluster_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"propose", propose},         {"query", query},   {"status", status}, {"members", members},
-        {"admin", admin},
+        {"admin", admin},             {"config", config},
         {"http_status", http_status}, {"log", write_log}, {NULL, NULL},
     };
     new_error_metatable(L, ERROR_METATABLE);
@@ -289,6 +290,12 @@ static int status(lua_State *L)
 static int members(lua_State *L)
 {
     return push_from(L, vm_of(L)->control->ports.members);
+}
+
+/* config() -> what GET /v1/config shows; admin("config", {name = value}) changes it */
+static int config(lua_State *L)
+{
+    return push_from(L, vm_of(L)->control->ports.config);
 }
 
 /* log(level, ...): one line of the node's log, the values with spaces between them */

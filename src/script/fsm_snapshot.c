@@ -29,14 +29,22 @@ static void snapshot_end(void *context)
     fsm->snapshot = NULL;
 }
 
+/* What has loaded once loads again, however small the budget may have become since: else a node that is restored would
+ * stop where the others go on. */
 static enum error_code restore_begin(void *context, const struct machine_entry *entry,
                                      struct slice bundle, struct error *error)
 {
     struct fsm *fsm = context;
     fsm_reset(fsm);
+    const struct budget limits = fsm->budget;
     fsm->restoring = true;
+    fsm->budget.steps_max = INT64_MAX;
+    fsm->budget.memory_max = fsm->budget.block_max = SIZE_MAX;
     enum error_code code = fsm_load(fsm, entry, bundle, (struct slice){0}, error);
     fsm->restoring = false;
+    fsm->budget.steps_max = limits.steps_max;
+    fsm->budget.memory_max = limits.memory_max;
+    fsm->budget.block_max = limits.block_max;
     if (code == ERROR_OK) fsm->restore = state_restore_begin();
     return code;
 }

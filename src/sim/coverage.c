@@ -67,7 +67,7 @@ void cover_received(struct sim_node *node, const struct raft_message *message)
 void cover_node(struct sim_node *node, const struct raft_status *status)
 {
     uint64_t *cells = node->sim->result->coverage.cells;
-    size_t window = node->sim->plan.settings.append_window;
+    size_t window = host_settings(node->host)->append_window;
     cells[CELLS_SITUATION + situation_of(status)]++;
     for (size_t i = 0; i < status->peer_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];

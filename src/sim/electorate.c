@@ -204,6 +204,7 @@ static struct sim_electorate after(const struct sim_order *order, struct sim_ele
     case ACTION_TRANSFER:
     case ACTION_PRIORITY:
     case ACTION_SNAPSHOT:
+    case ACTION_CONFIG:
     case ACTIONS:
         break;
     }

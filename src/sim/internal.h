@@ -14,6 +14,7 @@
 #include "sim/once.h"
 #include "sim/operators.h"
 #include "sim/record.h"
+#include "sim/settings.h"
 #include "sim/snapshots.h"
 #include "sim/trace.h"
 #include "sim/sim.h"
@@ -47,6 +48,7 @@ enum sim_event_kind {
     EVENT_HEAL,        /* a partition ends */
     EVENT_KILL,        /* a stop that takes too long */
     EVENT_PHASE,       /* the run asks itself whether a phase is over */
+    EVENT_SETTINGS,    /* somebody changes some */
 };
 
 struct sim_event {
@@ -68,6 +70,7 @@ enum sim_stream {
     STREAM_FAULTS,
     STREAM_SNAPSHOTS,
     STREAM_ONCE, /* regulars and what they need */
+    STREAM_SETTINGS,
     STREAMS
 };
 
@@ -144,6 +147,7 @@ struct sim_plan {
     size_t padding_most;
     unsigned large; /* permille of commands with a large padding */
     struct sim_once_plan once; /* ... with sessions and keys */
+    uint64_t settings_us;      /* somebody changes some every so often, at the longest; 0: nobody does */
     /* faults */
     uint64_t fault_least_us, fault_most_us;
     unsigned weight[FAULTS];
@@ -298,6 +302,7 @@ struct sim_machine {
     bool ended;          /* these are all */
     size_t told_size;    /* of the reply given there */
     uint64_t time_ms;   /* its stamp */
+    struct settings settings; /* it was told last */
 };
 
 void machine_begin(struct sim_machine *machine, struct sim_node *node, struct machine *table);
@@ -631,6 +636,7 @@ struct sim {
     struct sim_clients clients;
     struct sim_operators operators;
     struct sim_once once;
+    struct sim_settings settings;
     struct sim_regular regulars[SIM_CLIENTS_MAX];
     struct sim_ledger ledger;
     struct sim_recorder recorder;

@@ -45,6 +45,7 @@ static enum error_code watch_load(void *context, const struct machine_entry *ent
 static void watch_configure(void *context, const struct settings *settings)
 {
     struct sim_machine *machine = context;
+    machine->settings = *settings;
     if (machine->inner.configure) machine->inner.configure(machine->inner.context, settings);
 }
 

@@ -160,7 +160,8 @@ void check_transfer(struct sim_node *node, const struct raft_status *status)
  */
 void check_changes(struct sim_node *node, const struct raft_entry *entry)
 {
-    if (entry->type != RAFT_CONFIGURATION && entry->type != RAFT_COMMAND) return;
+    bool asked = entry->type == RAFT_COMMAND || entry->type == RAFT_SETTINGS;
+    if (entry->type != RAFT_CONFIGURATION && !asked) return;
     const struct raft *raft = host_raft(node->host);
     struct raft_status status;
     raft_status(raft, &status);
@@ -170,7 +171,7 @@ void check_changes(struct sim_node *node, const struct raft_entry *entry)
                "changes the configuration at %" PRIu64 " before it has committed an entry of its term %" PRIu64,
                entry->index, status.term);
     }
-    if (entry->type == RAFT_COMMAND && !raft_id_none(&status.transfer_target)) {
+    if (asked && !raft_id_none(&status.transfer_target)) {
         breach(node->sim, node, "transfer_stills", "appends a command at %" PRIu64 " while %s is to take over",
                entry->index, status.transfer_target.text);
     }

@@ -70,6 +70,12 @@ uint32_t once_claim(struct sim *sim, const struct raft_entry *entry)
 
 /* ---- along the history ---- */
 
+/* For the entry that is being followed: it is told itself first, and counts from the next one on. */
+static const struct settings *settings_in_force(const struct sim *sim)
+{
+    return settings_behind(sim, sim->once.index - 1);
+}
+
 void once_look(struct sim_node *node)
 {
     raft_index applied = host_applied(node->host).index;
@@ -93,6 +99,7 @@ static void follow(struct sim_node *node, raft_index index, size_t reply_size)
     if (!version) return; /* which another check complains of */
     advance(sim, version->time_ms);
     ledger_record(&sim->ledger, index)->lawful = version->type == RAFT_COMMAND;
+    if (version->type == RAFT_SETTINGS) settings_follow(sim, index, term);
     if (version->claim == 0) return;
     const struct once_claim *claim = &sim->once.claims[version->claim - 1];
     if (claim->type == RAFT_SESSION)
@@ -105,7 +112,7 @@ static void follow(struct sim_node *node, raft_index index, size_t reply_size)
 static void advance(struct sim *sim, uint64_t time_ms)
 {
     struct sim_once *once = &sim->once;
-    const struct settings *settings = &sim->plan.settings;
+    const struct settings *settings = settings_in_force(sim);
     uint64_t passed = time_ms > once->clock_ms ? time_ms - once->clock_ms : 0;
     uint64_t most = settings->idempotency_timeout_ms / GAP_PARTS;
     if (passed == 0) return;
@@ -158,7 +165,7 @@ static void judge_command(struct sim_node *node, raft_index index, const struct 
 static enum once_verdict by_session(struct sim *sim, const struct once_claim *claim)
 {
     struct sim_once *once = &sim->once;
-    const struct settings *settings = &sim->plan.settings;
+    const struct settings *settings = settings_in_force(sim);
     struct once_session *session = find_open(once, claim->session);
     if (!session) return ONCE_expired;
     session->active_ms = once->clock_ms;
@@ -175,7 +182,7 @@ static enum once_verdict by_session(struct sim *sim, const struct once_claim *cl
 static enum once_verdict by_key(struct sim *sim, const struct once_claim *claim)
 {
     const struct sim_once *once = &sim->once;
-    const struct settings *settings = &sim->plan.settings;
+    const struct settings *settings = settings_in_force(sim);
     const struct once_key *key = key_of(sim, claim);
     if (!key) return ONCE_run;
     if (key->kept.index > 0) return key->kept.body_hash == claim->body_hash ? ONCE_again : ONCE_reused;
@@ -216,7 +223,7 @@ static void keep(struct sim *sim, raft_index index, const struct once_claim *cla
     once->bytes += kept.cost - session->kept[sequence].cost;
     session->kept[sequence] = kept;
     if (sequence > session->highest) session->highest = sequence;
-    uint64_t window = sim->plan.settings.session_window;
+    uint64_t window = settings_in_force(sim)->session_window;
     if (session->highest > window) raise_floor(once, session, session->highest - window);
 }
 
@@ -224,7 +231,7 @@ static void keep(struct sim *sim, raft_index index, const struct once_claim *cla
 static void order(struct sim *sim, raft_index index, const struct once_claim *claim)
 {
     struct sim_once *once = &sim->once;
-    const struct settings *settings = &sim->plan.settings;
+    const struct settings *settings = settings_in_force(sim);
     if (claim->action == SESSION_OPEN) {
         bool room = once->open_count < settings->sessions_max && once->bytes < settings->session_bytes_max;
         if (room) COVER(sim, sessions_opened);

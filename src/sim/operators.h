@@ -6,6 +6,7 @@
 #define MOONCLAVE_SIM_OPERATORS_H
 
 #include "raft/raft.h"
+#include "sim/settings.h"
 #include "sim/sim.h"
 
 struct sim;
@@ -91,6 +92,7 @@ enum sim_action {
     ACTION_TRANSFER,
     ACTION_PRIORITY,
     ACTION_SNAPSHOT,
+    ACTION_CONFIG,
     ACTIONS
 };
 const char *action_name(enum sim_action action);
@@ -111,7 +113,8 @@ struct sim_order { /* a REQUEST_ADMIN; its ticket is its place + 1 + SIM_ORDERS 
     uint64_t due_us;     /* to be answered by then, on its node's clock */
     uint64_t until_us;   /* it may be carried out until then, whatever has been told */
     enum error_code code; /* of the answer */
-    uint64_t taken_index, taken_size; /* SNAPSHOT: what is said to be taken */
+    uint64_t taken_index, taken_size; /* SNAPSHOT: what is said to be taken; CONFIG: from where on it is in force */
+    struct sim_wish wish;             /* CONFIG */
     size_t told;         /* the place + 1 of the configuration that is said to have done it; 0: none */
 };
 #define SIM_ORDERS ((uint64_t)1 << 62)

@@ -17,7 +17,7 @@ static const struct {
 } actions[ACTIONS] = {
     [ACTION_ADD] = {"add"},           [ACTION_REMOVE] = {"remove"}, [ACTION_PROMOTE] = {"promote"},
     [ACTION_DEMOTE] = {"demote"},     [ACTION_SET] = {"set"},       [ACTION_TRANSFER] = {"transfer"},
-    [ACTION_PRIORITY] = {"priority"}, [ACTION_SNAPSHOT] = {"snapshot"},
+    [ACTION_PRIORITY] = {"priority"}, [ACTION_SNAPSHOT] = {"snapshot"}, [ACTION_CONFIG] = {"config"},
 };
 
 static struct sim_order *find(struct sim *sim, uint64_t ticket);
@@ -51,9 +51,10 @@ void order_give(struct sim *sim, const struct sim_order *given)
     order->invoked_us = sim->world.now_us;
     uint64_t lasts_us = (uint64_t)order->timeout_ms * 2500 + sim->plan.late_most_us + 12 * sim->plan.election_us;
     order->until_us = sim->world.now_us + lasts_us;
-    if (order->until_us > operators->settled_us) operators->settled_us = order->until_us;
+    bool own = order->action == ACTION_CONFIG; /* which changes nobody's standing, and draws from a stream of its own */
+    if (order->until_us > operators->settled_us && !own) operators->settled_us = order->until_us;
     operators->pending++;
-    uint64_t delay = draw_between(sim, STREAM_FAULTS, 10, 500);
+    uint64_t delay = draw_between(sim, own ? STREAM_SETTINGS : STREAM_FAULTS, 10, 500);
     struct sim_event *submit = world_push(&sim->world, delay, EVENT_SUBMIT, order->node);
     submit->number = SIM_ORDERS + operators->count;
     submit->lifetime = order->lifetime;
@@ -160,6 +161,10 @@ static void write_body(const struct sim *sim, const struct sim_order *order, str
     bool expects = order->expects && order->action != ACTION_SNAPSHOT;
     mp_write_array(out, 2);
     mp_write_text(out, actions[order->action].name);
+    if (order->action == ACTION_CONFIG) {
+        settings_write_wish(&order->wish, out);
+        return;
+    }
     mp_write_map(out, (uint32_t)adds + expects + order->forced + (subject != NULL) +
                           (adds && order->learner) + prefers + sets);
     if (adds) {
@@ -200,6 +205,10 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
     }
     if (order->action == ACTION_SNAPSHOT) {
         judge_snapshot(node, order, reply);
+        return;
+    }
+    if (order->action == ACTION_CONFIG) {
+        settings_judge(node, order, reply);
         return;
     }
     if (order->action == ACTION_TRANSFER) {
@@ -254,6 +263,7 @@ void orders_check_end(struct sim *sim)
 {
     for (size_t i = 0; i < sim->operators.count; i++) {
         const struct sim_order *order = &sim->operators.orders[i];
+        if (order->action == ACTION_CONFIG) settings_judge_end(sim, order);
         if (order->told == 0 || sim->ledger.configurations[order->told - 1].committed) continue;
         violate(sim, NULL, "order_true", "%s was said to be done at %" PRIu64 ", and never was",
                 actions[order->action].name, sim->ledger.configurations[order->told - 1].index);
@@ -285,6 +295,7 @@ static bool done(const struct sim *sim, const struct sim_order *order,
         return server && server->priority == order->priority;
     case ACTION_TRANSFER:
     case ACTION_SNAPSHOT:
+    case ACTION_CONFIG:
     case ACTIONS:
         break;
     }

@@ -28,6 +28,7 @@ static uint64_t one_of(struct sim *sim, enum sim_stream stream, const uint64_t *
 
 #define OPERATED 600 /* permille of the seeds: operators are at work */
 #define REGULARS 300 /* permille of the seeds: some clients have sessions or use keys */
+#define CHANGING 250 /* permille of the seeds: somebody changes settings */
 
 /* How often a fault is part of a seed (permille), and its weight at most when it is. */
 static const struct {
@@ -105,6 +106,9 @@ void plan_draw(struct sim *sim)
         plan->election_us * draw_between(sim, STREAM_PLAN, 20, ONE_OF(sim, 60, 150, 500));
     if (sim->options.safety_us) plan->safety_us = sim->options.safety_us;
     draw_once(sim);
+    bool changing = chance(sim, STREAM_SETTINGS, CHANGING) && !sim->options.manual;
+    uint64_t pause_us = plan->election_us * ONE_OF_STREAM(sim, STREAM_SETTINGS, 2, 10, 40);
+    if (changing) plan->settings_us = pause_us;
     for (unsigned calm = 0; calm < SIM_CALMS; calm++) {
         if (sim->options.trim.calm >> calm & 1) calms[calm](plan);
     }
@@ -328,6 +332,11 @@ static void calm_cancels(struct sim_plan *plan)
 static void calm_regulars(struct sim_plan *plan)
 {
     plan->once.regulars = 0;
+}
+
+static void calm_settings(struct sim_plan *plan)
+{
+    plan->settings_us = 0;
 }
 
 /* The timeouts stay: they set the pace of the run. */

@@ -91,6 +91,7 @@ struct sim_trim {
     X(slow_writes) X(slow_reports) X(slow_turns)       /* disk and loop */ \
     X(drift)                                           /* clocks */ \
     X(cancels) X(regulars)                             /* clients: those that give up, those that do not */ \
+    X(settings)                                        /* nobody changes any */ \
     X(limits)                                          /* shrunken settings: the defaults instead */
 /* clang-format on */
 
@@ -162,6 +163,7 @@ struct sim_options {
     X(kept_replies)     /* answered without being done again */ \
     X(swallowed) X(told_expired) X(told_forgotten) X(told_reused) \
     X(session_requests_ok) X(sessions_opened) X(sessions_expired) X(sessions_closed) X(keys) X(keys_forgotten) \
+    X(settings_changed) X(settings_refused) /* by the entry itself */ X(settings_of_nodes) \
     /* of the real store only */ \
     X(store_crashes)       /* in the middle of a write or a checkpoint */ \
     X(store_failed_opens)  /* by a crash or an I/O error within */ \

@@ -80,13 +80,15 @@ function cluster.query(query, arguments, options) end
 
 ---Asks for something about the cluster itself, of its leader, and waits until it is done: "add" {id, address, learner?,
 ---labels?}, "remove" {id}, "promote" {id}, "demote" {id}, "address" {id, address}, "priority" {id, priority},
----"set" {voters}, "transfer" {id?}. "snapshot" is asked of this node itself: it takes one now. Only while a request is
----handled.
+---"set" {voters}, "transfer" {id?}. "snapshot" is asked of this node itself: it takes one now. "config" {name = value}
+---changes settings: the cluster's, or this node's own until it is restarted; a value is a number or a text like "64MiB".
+---Only while a request is handled.
 ---@async
 ---@param action string
 ---@param arguments? table<string, any>
 ---@param options? { timeout?: number }
----@return any result        { index = of the configuration }, { leader = } or { index =, size = of the snapshot }
+---@return any result        { index = of the configuration }, { leader = }, { index =, size = of the snapshot },
+---                          { index = from which on the cluster's settings are in force } or { id = of this node }
 ---@return moonclave.error? err
 function cluster.admin(action, arguments, options) end
 
@@ -103,6 +105,23 @@ function cluster.status() end
 ---What GET /v1/members shows.
 ---@return table[]
 function cluster.members() end
+
+---@class moonclave.setting
+---@field value integer
+---@field default integer
+---@field least integer
+---@field most integer
+---@field unit string           "ms", "bytes", "0 or 1" ...
+---@field scope "cluster"|"node"
+---@field source "default"|"file"|"flag"|"cluster"|"changed"
+---@field index? integer        of the entry that changed it
+---@field restart? string       why it cannot change while running
+---@field started_with? integer what this node's flag says, where the cluster says something else
+---@field help string
+
+---What GET /v1/config shows: every setting, as this node knows it.
+---@return { applied_index: integer, id: string, settings: table<string, moonclave.setting> }
+function cluster.config() end
 
 ---Writes one line to the node's log, the values with spaces between them.
 ---@param level "debug"|"info"|"warn"|"error"
