@@ -201,7 +201,7 @@ static size_t edit_distance(const char *a, const char *b)
 
 void flags_print(const struct flags *flags, FILE *out)
 {
-    fprintf(out, "\nFlags:\n");
+    if (flags->count > 0) fprintf(out, "\nFlags:\n");
     for (size_t i = 0; i < flags->count; i++) {
         if (flags->rows[i].help == NULL) continue;
         print_flag(out, flags->rows[i].name, flags->rows[i].value, flags->rows[i].help);
