@@ -28,8 +28,8 @@ PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PKG) libuv sqlite3 jansson li
 LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PKG) 2>/dev/null)
 LIBS       := $(shell $(PKG_CONFIG) --libs libuv sqlite3 jansson 2>/dev/null) -lhttp_parser -lm -lpthread
 
-SEARCHED   := $(patsubst %,-isystem %,$(filter-out /usr/include,$(INCLUDE_DIRS)))
-override LDFLAGS += $(patsubst %,-L%,$(filter-out /usr/lib,$(LIBRARY_DIRS)))
+SEARCHED   := $(patsubst %,-isystem %,$(filter-out /usr/include,$(sort $(INCLUDE_DIRS))))
+override LDFLAGS += $(patsubst %,-L%,$(filter-out /usr/lib,$(sort $(LIBRARY_DIRS))))
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
             -Wvla -Wformat=2 -Wundef
