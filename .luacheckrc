@@ -12,4 +12,5 @@ stds.fsm = {
 }
 files["examples/**/fsm.lua"] = { std = "fsm" }
 files["examples/counter"] = { std = "fsm" }
+files["lua/moonclave/new"] = { std = "+fsm+busted" }
 files["spec"] = { std = "+busted" }

@@ -5,22 +5,36 @@ BUILD    ?= build
 CC       ?= cc
 PREFIX   ?= /usr/local
 DESTDIR  ?=
+BINDIR   ?= $(PREFIX)/bin
+LUADIR   ?= $(PREFIX)/share/lua/5.4
+LIBDIR   ?= $(PREFIX)/lib/lua/5.4
+EXAMPLES ?= $(PREFIX)/share/moonclave/examples
+MANDIR   ?= $(PREFIX)/share/man
+BASHDIR  ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR   ?= $(PREFIX)/share/zsh/site-functions
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+LIST     ?= $(PREFIX)/share/moonclave/installed.list
 SANITIZE ?=
 MUTANTS  ?=
 OPTIMIZE ?= -O2
 VERSION  ?= 0.1.0
 
-# ---- what the code needs ----
+# ---- what the code needs: found by pkg-config, or in folders that are named here (a rock names them) ----
+INCLUDE_DIRS ?=
+LIBRARY_DIRS ?=
 PKG_CONFIG ?= pkg-config
 LUA_PKG    ?= $(shell for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --exists "$$p" 2>/dev/null && { echo $$p; break; }; done)
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PKG) libuv sqlite3 jansson libxxhash 2>/dev/null)
 LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PKG) 2>/dev/null)
 LIBS       := $(shell $(PKG_CONFIG) --libs libuv sqlite3 jansson 2>/dev/null) -lhttp_parser -lm -lpthread
 
+SEARCHED   := $(patsubst %,-isystem %,$(filter-out /usr/include,$(sort $(INCLUDE_DIRS))))
+override LDFLAGS += $(patsubst %,-L%,$(filter-out /usr/lib,$(sort $(LIBRARY_DIRS))))
+
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
             -Wvla -Wformat=2 -Wundef
 CFLAGS   ?= -g
-override CFLAGS += -std=c11 -D_GNU_SOURCE -Isrc $(PKG_CFLAGS) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden \
+override CFLAGS += -std=c11 -D_GNU_SOURCE -Isrc $(PKG_CFLAGS) $(SEARCHED) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden \
             -fno-omit-frame-pointer -DMOONCLAVE_VERSION='"$(VERSION)"'
 ifneq ($(SANITIZE),)
 override CFLAGS  += -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -42,11 +56,17 @@ CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)
 PROGRAM_OBJ  := $(PROGRAM_SRC:src/%.c=$(BUILD)/%.o)
 MODULES      := $(MODULE_SRC:src/module/%.c=$(BUILD)/lua/moonclave/%.so)
 ARCHIVE      := $(BUILD)/libmoonclave.a
+# Modules in C that the Lua library requires are installed; the others are for our own specs.
+LUA_REQUIRES := $(shell grep -rhoE --include='*.lua' "[\"']moonclave\.[a-z_]+[\"']" lua | tr -d \"\' | sort -u)
+USER_MODULES := $(filter $(LUA_REQUIRES:moonclave.%=$(BUILD)/lua/moonclave/%.so),$(MODULES))
 
-.PHONY: all modules test asan mutants bench bench-client bench-failover bench-level bench-snapshots soak lint clean help install uninstall
+.PHONY: all modules test asan mutants bench bench-client bench-failover bench-level bench-snapshots soak lint clean help install uninstall program
 all: $(BUILD)/moonclave modules
 
 modules: $(MODULES)
+
+# What is installed, and no more: what a rock is made of.
+program: $(BUILD)/moonclave $(USER_MODULES)
 
 $(BUILD)/moonclave: $(PROGRAM_OBJ)
 	$(CC) $(LDFLAGS) -o $@ $(PROGRAM_OBJ) $(LUA_LIBS) $(LIBS) -ldl
@@ -104,18 +124,16 @@ lint:
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr -Isrc \
 	    --suppress=missingIncludeSystem --error-exitcode=1 src
 
-SHARE := $(DESTDIR)$(PREFIX)/share
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/lua/5.4 $(SHARE)/moonclave/examples \
-	    $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonclave
-	install $(BUILD)/moonclave $(DESTDIR)$(PREFIX)/bin/moonclave
-	cp -R lua/moonclave $(SHARE)/lua/5.4/
-	cp -R examples/. $(SHARE)/moonclave/examples/
-	install $(MODULES) $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonclave/
+# scripts/packaging/install knows what goes where; a folder that is set to nothing gets nothing.
+PUT = BUILD='$(BUILD)' DESTDIR='$(DESTDIR)' BINDIR='$(BINDIR)' LUADIR='$(LUADIR)' \
+      LIBDIR='$(LIBDIR)' EXAMPLES='$(EXAMPLES)' MANDIR='$(MANDIR)' BASHDIR='$(BASHDIR)' ZSHDIR='$(ZSHDIR)' \
+      UNITDIR='$(UNITDIR)' LIST='$(LIST)' MODULES='$(notdir $(USER_MODULES))' ./scripts/packaging/install
+
+install: program
+	@$(PUT) put
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/bin/moonclave $(SHARE)/lua/5.4/moonclave $(SHARE)/moonclave \
-	    $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonclave
+	@$(PUT) remove
 
 help:
 	@echo 'make            the program ($(BUILD)/moonclave) and the Lua modules'
@@ -127,6 +145,6 @@ help:
 	@echo 'make bench-client  what the client library costs, beside the load generator'
 	@echo 'make soak       simulated clusters for MINUTES=$(MINUTES), on the model and on the store itself'
 	@echo 'make lint       luacheck and cppcheck'
-	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR); make uninstall'
+	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR); make uninstall takes away what it put there'
 	@echo 'make clean      removes $(BUILD)'
 	@echo 'Settings: BUILD=dir CC=clang OPTIMIZE=-O3 SANITIZE=1 MUTANTS=1'

@@ -111,7 +111,9 @@ const struct cli_command remove_command = {
     .summary = "takes a server out of the cluster",
     .usage = "ID [--yes] [flags]",
     .help = "The server stops once it hears of it, and can come back with --join and an empty data folder only. The\n"
-            "leader can be removed: another one takes over. Says what will be left, and on a terminal asks first.\n",
+            "leader can be removed: another one takes over. Says what will be left, and on a terminal asks first.\n"
+            "\n"
+            "  moonclave remove n1 --addr 127.0.0.1:5002\n",
     .flags = &remove_flags,
     .run = remove_run,
 };
@@ -119,7 +121,9 @@ const struct cli_command promote_command = {
     .name = "promote",
     .summary = "makes a learner a voter, once it has caught up",
     .usage = "ID [--force] [flags]",
-    .help = "Waits until the server votes.\n",
+    .help = "Waits until the server votes.\n"
+            "\n"
+            "  moonclave promote n4\n",
     .flags = &promote_flags,
     .run = promote_run,
 };
@@ -127,7 +131,9 @@ const struct cli_command demote_command = {
     .name = "demote",
     .summary = "makes a voter a learner",
     .usage = "ID [--yes] [flags]",
-    .help = "It still gets the log and answers, and does not vote. Says what is left, and on a terminal asks first.\n",
+    .help = "It still gets the log and answers, and does not vote. Says what is left, and on a terminal asks first.\n"
+            "\n"
+            "  moonclave demote n4 --yes\n",
     .flags = &demote_flags,
     .run = demote_run,
 };
@@ -168,7 +174,9 @@ const struct cli_command transfer_command = {
     .summary = "hands leadership to another server",
     .usage = "[ID] [flags]",
     .help = "To the server named, or to the one that is fit best. Commands that arrive meanwhile wait for the next\n"
-            "leader. Where the server does not take over within an election timeout, the leader stays.\n",
+            "leader. Where the server does not take over within an election timeout, the leader stays.\n"
+            "\n"
+            "  moonclave transfer n2\n",
     .flags = &transfer_flags,
     .run = transfer_run,
 };
@@ -179,7 +187,9 @@ const struct cli_command snapshot_command = {
     .usage = "[flags]",
     .help = "The node at --addr writes its state to disk as of what it has applied, and lets go of the log before it.\n"
             "Nodes do so by themselves when the log has become long (snapshot_log_bytes); this is for right before a\n"
-            "restart, which is quick then. Waits until the snapshot is durable and says its index and size.\n",
+            "restart, which is quick then. Waits until the snapshot is durable and says its index and size.\n"
+            "\n"
+            "  moonclave snapshot --addr 127.0.0.1:5002\n",
     .flags = &snapshot_flags,
     .run = snapshot_run,
 };

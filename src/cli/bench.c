@@ -61,7 +61,10 @@ const struct cli_command bench_command = {
     .usage = "[--addr A,B,C] [--clients N] [--pipeline N] [--size BYTES] [--reads PERCENT] [--seconds N] [--http]",
     .help = "Puts and gets against a cluster that runs examples/kv. Every client sends its next request when an\n"
             "answer has come. Exits with 1 when anything failed, or nothing succeeded. Beside the nodes it takes\n"
-            "processor time from them: --json tells how much.\n",
+            "processor time from them: --json tells how much.\n"
+            "\n"
+            "  moonclave bench --addr 127.0.0.1:5001,127.0.0.1:5002,127.0.0.1:5003 --clients 256\n"
+            "  moonclave bench --http --reads 50\n",
     .flags = &flags,
     .run = bench_run,
 };

@@ -1,53 +1,45 @@
-/* The table of commands, the help, and the one line that says what went wrong. */
+/* The table of commands, and the one line that says what went wrong. */
 #include "cli/cli.h"
+#include "cli/help.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-static int help_run(int argc, char **argv);
 static int version_run(int argc, char **argv);
 static const struct cli_command *find(const char *name);
-static int unknown_command(const char *name);
 static bool asks_for_help(int argc, char **argv);
-static void print_commands(FILE *out);
-static void print_command(const struct cli_command *command, FILE *out);
 
-static const struct cli_command help_command = {
-    .name = "help",
-    .summary = "about a command: moonclave help start",
-    .usage = "[COMMAND]",
-    .help = "Says what a command does and which flags it has.\n",
-    .run = help_run,
-};
+static const struct flags version_flags = {.command = "version"};
 static const struct cli_command version_command = {
     .name = "version",
     .summary = "which Moonclave this is",
     .usage = "",
-    .help = "Prints the version.\n",
+    .help = "Prints the version.\n"
+            "\n"
+            "  moonclave version\n",
+    .flags = &version_flags,
     .run = version_run,
 };
 
-/* In the order of the help. */
-static const struct cli_command *const commands[] = {
     &start_command, &cluster_command, &status_command, &members_command, &add_command, &remove_command,
     &promote_command, &demote_command, &priority_command, &address_command, &transfer_command,
-    &snapshot_command, &sim_command, &bench_command, &config_command, &help_command, &version_command,
+    &snapshot_command, &sim_command, &bench_command, &config_command, &new_command, &env_command,
+    &help_command, &version_command,
 };
-#define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 int cli_main(int argc, char **argv)
 {
     if (argc < 2) {
-        print_commands(stderr);
+        help_print_commands(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help_run(argc - 1, argv + 1);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help_command.run(argc - 1, argv + 1);
     if (strcmp(argv[1], "--version") == 0) return version_run(argc - 1, argv + 1);
-    const struct cli_command *command = find(argv[1]);
-    if (command == NULL) return unknown_command(argv[1]);
+    const struct cli_command *command = cli_find(argv[1]);
+    if (command == NULL) return EXIT_USAGE;
     if (asks_for_help(argc - 1, argv + 1)) {
-        print_command(command, stdout);
+        help_print_command(command, stdout);
         return EXIT_DONE;
     }
     return command->run(argc - 1, argv + 1);
@@ -71,22 +63,26 @@ int cli_fail_error(const struct error *error)
 
 /* ---- finding ---- */
 
-static const struct cli_command *find(const char *name)
+const struct cli_command *cli_find(const char *name)
 {
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i]->name, name) == 0) return commands[i];
+    const struct cli_command *command = find(name);
+    if (command != NULL) return command;
+    struct flags_guess guess = {.wrong = name};
+    for (size_t i = 0; cli_commands[i] != NULL; i++) flags_guess_add(&guess, cli_commands[i]->name);
+    if (guess.best == NULL) {
+        cli_fail(EXIT_USAGE, "there is no command \"%.64s\": `moonclave help` lists them", name);
+    } else {
+        cli_fail(EXIT_USAGE, "there is no command \"%.64s\": did you mean %s?", name, guess.best);
     }
     return NULL;
 }
 
-static int unknown_command(const char *name)
+static const struct cli_command *find(const char *name)
 {
-    struct flags_guess guess = {.wrong = name};
-    for (size_t i = 0; i < COMMAND_COUNT; i++) flags_guess_add(&guess, commands[i]->name);
-    if (guess.best == NULL) {
-        return cli_fail(EXIT_USAGE, "there is no command \"%.64s\": `moonclave help` lists them", name);
+    for (size_t i = 0; cli_commands[i] != NULL; i++) {
+        if (strcmp(cli_commands[i]->name, name) == 0) return cli_commands[i];
     }
-    return cli_fail(EXIT_USAGE, "there is no command \"%.64s\": did you mean %s?", name, guess.best);
+    return NULL;
 }
 
 static bool asks_for_help(int argc, char **argv)
@@ -97,39 +93,10 @@ static bool asks_for_help(int argc, char **argv)
     return false;
 }
 
-/* ---- help ---- */
-
-static int help_run(int argc, char **argv)
-{
-    if (argc < 2) {
-        print_commands(stdout);
-        return EXIT_DONE;
-    }
-    const struct cli_command *command = find(argv[1]);
-    if (command == NULL) return unknown_command(argv[1]);
-    print_command(command, stdout);
-    return EXIT_DONE;
-}
-
 static int version_run(int argc, char **argv)
 {
-    (void)argc, (void)argv;
+    struct error error;
+    if (flags_parse(&version_flags, argc, argv, NULL, NULL, NULL, &error) != ERROR_OK) return cli_fail_error(&error);
     printf("moonclave %s\n", MOONCLAVE_VERSION);
     return EXIT_DONE;
-}
-
-static void print_commands(FILE *out)
-{
-    fprintf(out, "moonclave: a replicated state machine in Lua\n\nusage: moonclave COMMAND [flags]\n\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-    }
-    fprintf(out, "\n`moonclave help COMMAND` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage,\n"
-                 "70 damaged data or an internal error, 74 the disk failed.\n");
-}
-
-static void print_command(const struct cli_command *command, FILE *out)
-{
-    fprintf(out, "usage: moonclave %s %s\n\n%s", command->name, command->usage, command->help);
-    if (command->flags != NULL) flags_print(command->flags, out);
 }

@@ -26,7 +26,10 @@ extern const struct cli_command bench_command;
 extern const struct cli_command cluster_command;
 extern const struct cli_command config_command;
 extern const struct cli_command demote_command;
+extern const struct cli_command env_command;
+extern const struct cli_command help_command;
 extern const struct cli_command members_command;
+extern const struct cli_command new_command;
 extern const struct cli_command promote_command;
 extern const struct cli_command remove_command;
 extern const struct cli_command sim_command;
@@ -36,6 +39,11 @@ extern const struct cli_command status_command;
 extern const struct cli_command priority_command;
 extern const struct cli_command address_command;
 extern const struct cli_command transfer_command;
+
+/* The commands in the order of the help, null behind the last. */
+extern const struct cli_command *const cli_commands[];
+/* Null, after the line that says so, where there is none of that name. */
+const struct cli_command *cli_find(const char *name);
 
 /* Finds the command and runs it; handles help, --help and --version. Returns the exit code. */
 int cli_main(int argc, char **argv);

@@ -81,7 +81,10 @@ const struct cli_command cluster_command = {
     .summary = "a local cluster for development: moonclave cluster examples/kv",
     .usage = "APP [flags]",
     .help = "Starts nodes of the app on this machine and shows their logs, each line behind its node's name, until\n"
-            "Ctrl-C or SIGTERM. Nothing is left behind, unless --data is given.\n",
+            "Ctrl-C or SIGTERM. Nothing is left behind, unless --data is given.\n"
+            "\n"
+            "  moonclave cluster examples/kv\n"
+            "  moonclave cluster counter.lua --nodes 5 --data data\n",
     .flags = &flags,
     .run = cluster_command_run,
 };

@@ -180,7 +180,7 @@ void flags_guess_add(struct flags_guess *guess, const char *name)
 
 void flags_print(const struct flags *flags, FILE *out)
 {
-    fprintf(out, "\nFlags:\n");
+    if (flags->count > 0) fprintf(out, "\nFlags:\n");
     for (size_t i = 0; i < flags->count; i++) {
         if (flags->rows[i].help == NULL) continue;
         print_flag(out, flags->rows[i].name, flags->rows[i].value, flags->rows[i].help);

@@ -11,6 +11,7 @@
 #include "raft/configuration.h"
 #include "script/config.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -52,6 +53,8 @@ static enum error_code split_list(const char *flag, const char *text, char **cop
                                   struct error *error);
 static enum error_code check_address(const char *flag, const char *address, struct error *error);
 static void find_app(struct start *start);
+static bool find_app_of_rock(struct start *start, const char *program);
+static bool take_app(struct start *start, const char *folder, const char *below, const char *app);
 
 #define FIELD(name) offsetof(struct start_options, name)
 static const struct flag rows[] = {
@@ -325,12 +328,33 @@ static void find_app(struct start *start)
         program[size] = 0;
         *strrchr(program, '/') = 0;
         for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-            int length = snprintf(start->app_path, sizeof start->app_path, "%s%s", program, places[i]);
-            if (length < (int)sizeof start->app_path && access(start->app_path, R_OK) == 0) {
-                start->app = start->app_path;
-                return;
-            }
+            if (take_app(start, program, places[i], "")) return;
         }
+        if (find_app_of_rock(start, program)) return;
     }
     if (access("examples/kv", R_OK) == 0) start->app = "examples/kv";
+}
+
+/* luarocks keeps a rock's examples in a folder of its version. */
+static bool find_app_of_rock(struct start *start, const char *program)
+{
+    char rocks[PATH_MAX];
+    bool found = false;
+    int length = snprintf(rocks, sizeof rocks, "%s/../lib/luarocks/rocks-5.4/moonclave/", program);
+    DIR *folder = length < (int)sizeof rocks ? opendir(rocks) : NULL;
+    if (folder == NULL) return false;
+    for (struct dirent *entry; !found && (entry = readdir(folder)) != NULL;) {
+        found = entry->d_name[0] != '.' && take_app(start, rocks, entry->d_name, "/examples/kv");
+    }
+    closedir(folder);
+    return found;
+}
+
+/* The three behind each other, if that is there. */
+static bool take_app(struct start *start, const char *folder, const char *below, const char *app)
+{
+    int length = snprintf(start->app_path, sizeof start->app_path, "%s%s%s", folder, below, app);
+    if (length >= (int)sizeof start->app_path || access(start->app_path, R_OK) != 0) return false;
+    start->app = start->app_path;
+    return true;
 }

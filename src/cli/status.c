@@ -55,7 +55,10 @@ const struct cli_command status_command = {
     .usage = "[--addr HOST:PORT] [--json]",
     .help = "Asks a node about its cluster and prints a line about it, one about the node's snapshot, and a row for\n"
             "each member. match is the index up to which a member's log is known to be durable, lag how many entries\n"
-            "it is behind, contact how long ago it was heard; only the leader knows these.\n",
+            "it is behind, contact how long ago it was heard; only the leader knows these.\n"
+            "\n"
+            "  moonclave status --addr 127.0.0.1:5002\n"
+            "  moonclave status --json\n",
     .flags = &flags,
     .run = status_run,
 };

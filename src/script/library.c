@@ -6,17 +6,20 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define PATH_BYTES_MAX 4096
-
+static const char *search(lua_State *L, const char *module, bool compiled);
 static int run(lua_State *L);
 static int with_traceback(lua_State *L);
 
 void library_add_paths(lua_State *L)
 {
-    char program[PATH_BYTES_MAX];
+    char program[PATH_MAX];
     ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
     if (size <= 0) return;
     program[size] = '\0';
@@ -30,9 +33,42 @@ void library_add_paths(lua_State *L)
     lua_setfield(L, -3, "path");
     lua_pop(L, 1);
     lua_getfield(L, -1, "cpath");
-    lua_pushfstring(L, "%s/../lib/lua/5.4/?.so;%s", program, lua_tostring(L, -1));
+    lua_pushfstring(L, "%s/../lib/lua/5.4/?.so;%s/lua/?.so;%s", program, program, lua_tostring(L, -1));
     lua_setfield(L, -3, "cpath");
     lua_pop(L, 2);
+}
+
+enum error_code library_folder(const char *module, bool compiled, struct buffer *out, struct error *error)
+{
+    char folder[PATH_MAX];
+    lua_State *L = luaL_newstate();
+    if (!L) return error_set(error, ERROR_INTERNAL, "no memory for a Lua state");
+    luaL_openlibs(L);
+    library_add_paths(L);
+    const char *found = search(L, module, compiled);
+    enum error_code code = ERROR_OK;
+    if (found == NULL) {
+        code = error_set(error, ERROR_NOT_FOUND, "%s is not found: the Lua library must stand beside the program, as "
+                         "`make install` and luarocks put it, or in %s", module, compiled ? "LUA_CPATH" : "LUA_PATH");
+    } else if (realpath(found, folder) == NULL) {
+        code = error_set(error, ERROR_IO, "%s: %s", found, strerror(errno));
+    } else {
+        for (int ups = 0; ups < 2; ups++) *strrchr(folder, '/') = '\0';
+        buffer_append_text(out, folder);
+    }
+    lua_close(L);
+    return code;
+}
+
+/* The path of its file, on the stack; null: there is none. */
+static const char *search(lua_State *L, const char *module, bool compiled)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchpath");
+    lua_pushstring(L, module);
+    lua_getfield(L, -3, compiled ? "cpath" : "path");
+    lua_call(L, 2, 1);
+    return lua_tostring(L, -1);
 }
 
 enum error_code library_run(const struct library_command *command, int *status, struct error *error)

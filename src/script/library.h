@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct lua_State;
@@ -15,6 +16,10 @@ struct lua_State;
 /* An ELF program has no wrapper that sets paths: its library is found beside it, installed or in the source tree.
  * Puts those places before package.path and package.cpath. */
 void library_add_paths(struct lua_State *L);
+
+/* The folder in which `require` of the program finds a module "moonclave.NAME": the one that holds moonclave/, without
+ * links and dots. `compiled`: a module in C, for other programs. NOT_FOUND says where it was looked for. */
+enum error_code library_folder(const char *module, bool compiled, struct buffer *out, struct error *error);
 
 /* A C module that is linked into the program: require finds it without a file. */
 struct library_module {

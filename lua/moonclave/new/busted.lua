@@ -1,0 +1,8 @@
+return {
+  default = {
+    ROOT = { "spec" },
+    pattern = "_spec",
+    lpath = "?.lua",
+    lua = "lua5.4",
+  },
+}
