@@ -193,7 +193,7 @@ static void print_entry(struct reading *reading, const struct raft_entry *entry)
     log_view_text(entry, reading->options.all, &reading->text);
     while (reading->text.size > 0 && reading->text.data[reading->text.size - 1] == ' ') reading->text.size--;
     printf("%*" PRIu64 "  t%" PRIu64 "  %s  ", reading->width, entry->index, entry->term,
-           show_time(entry->time_ms, time));
+           entry->time_ms > 0 ? show_time(entry->time_ms, time) : "-                      ");
     if (reading->text.size == 0) {
         printf("%s\n", raft_entry_type_name(entry->type));
         return;

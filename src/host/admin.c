@@ -15,8 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OWN_LABELS  "moonclave."
-#define WANTS       OWN_LABELS "wants" /* a label: the role this learner is to get once it has caught up */
+#define WANTS       HOST_OWN_LABELS "wants" /* a label: the role this learner is to get once it has caught up */
 #define WANTS_VOTER "voter"
 
 /* One request being carried out. Strings are borrowed from the body. */
@@ -484,8 +483,8 @@ static enum error_code take_labels(struct task *task)
         char name[128], value[128];
         sound = read_text(&reader, name, sizeof name) && read_text(&reader, value, sizeof value);
         if (!sound) break;
-        if (strncmp(name, OWN_LABELS, strlen(OWN_LABELS)) == 0)
-            return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", OWN_LABELS);
+        if (strncmp(name, HOST_OWN_LABELS, strlen(HOST_OWN_LABELS)) == 0)
+            return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", HOST_OWN_LABELS);
         enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, value, &task->error);
         if (code != ERROR_OK) return code;
     }

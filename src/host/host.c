@@ -85,7 +85,7 @@ static void check_durable(struct host *host, const struct raft_durable *durable)
         error_set(&error, ERROR_VERSION,
                   "the data folder holds a snapshot of a newer program: use that one");
         host_fatal(host, &error);
-    } else if (cluster_of(buffer_slice(&host->first_configuration)) != host->identity.cluster) {
+    } else if (host_cluster_of(buffer_slice(&host->first_configuration)) != host->identity.cluster) {
         error_set(&error, ERROR_CORRUPT,
                   "the first configuration is not the one this cluster was named after");
         host_fatal(host, &error);

@@ -26,6 +26,14 @@
 struct host;
 struct sessions;
 
+/* Labels that begin with this are the program's own. The first configuration of a cluster that `moonclave recover`
+ * began has two, on its only server: the id of the cluster that was, and a random number. */
+#define HOST_OWN_LABELS     "moonclave."
+#define HOST_RECOVERED_FROM HOST_OWN_LABELS "recovered_from"
+#define HOST_RECOVERY       HOST_OWN_LABELS "recovery"
+
+uint64_t host_cluster_of(struct slice first_configuration); /* the id of the cluster named after it: never 0 */
+
 /* A peer as the transport must know it. While blank, ids are unknown ("") and addresses come from
  * --peers. */
 struct host_peer {

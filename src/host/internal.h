@@ -311,7 +311,6 @@ bool member_speaks(struct host *host, const struct identity *from); /* may its m
 bool member_says(struct host *host, const struct identity *from, enum raft_message_type type);
 enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error);
 void host_lost_its_data(struct host *host, const char *by);
-uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
 
 void members_leave(struct host *host); /* where this node was removed */
 void members_reintroduce(struct host *host); /* where it may have been, and has not heard of it */

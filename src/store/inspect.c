@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "store/snapshot_file.h"
 #include "store/vfs_overlay.h"
+#include "store/walscan.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ static enum error_code open_parts(struct store_inspection *inspection, const cha
 static enum error_code take_lock(struct store *store, struct error *error);
 static enum error_code measure(struct store_inspection *inspection, const char *name, int type, bool *has,
                                struct error *error);
+static void look_at_wal(struct store_inspection *inspection);
 static void open_database(struct store_inspection *inspection);
 static void read_meta(struct store_inspection *inspection);
 static enum error_code decode_meta(struct store_inspection *inspection, int key, struct slice bytes,
@@ -49,6 +51,7 @@ void store_inspect_close(struct store_inspection *inspection)
     if (!inspection) return;
     error_set(&inspection->store->failure, ERROR_UNAVAILABLE, "only looked at");
     store_close(inspection->store);
+    store_overlay_hide_wal(false);
     blob_drop(inspection->kept[0]);
     blob_drop(inspection->kept[1]);
     memory_free(inspection);
@@ -81,6 +84,7 @@ static enum error_code open_parts(struct store_inspection *inspection, const cha
     if (code) return code;
     if (!inspection->has_database && !inspection->has_wal && !snapshot && store->mark.frames == 0)
         return error_set(error, ERROR_NOT_FOUND, "%s: there is no node's data here", store->names.folder);
+    look_at_wal(inspection);
     open_database(inspection);
     if (inspection->readable) read_meta(inspection);
     if (inspection->readable) read_ends(inspection);
@@ -120,6 +124,28 @@ static enum error_code measure(struct store_inspection *inspection, const char *
     return code;
 }
 
+/* Before SQLite sees it, as at every start (walscan.h). One that is damaged is kept from it: then the database is seen
+ * as of its last checkpoint. */
+static void look_at_wal(struct store_inspection *inspection)
+{
+    struct store *store = inspection->store;
+    struct store_file wal;
+    struct store_walscan scan = {0};
+    struct error *error = &inspection->wal;
+    if (!inspection->has_wal) {
+        if (store->mark.frames > 0)
+            error_set(error, ERROR_CORRUPT, "the WAL is missing or empty, and acknowledged data was in it: put it back");
+        return;
+    }
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL;
+    if (store_file_open(&wal, store->vfs, store->names.wal, flags, error) != ERROR_OK) return;
+    enum error_code code = store_walscan(&wal, &store->mark, &scan, error);
+    inspection->wal_damaged_at = scan.damaged_at;
+    if (code == ERROR_CORRUPT)
+        error_set(error, code, "it is damaged there, and acknowledged commits are behind it");
+    store_file_close(&wal);
+}
+
 static void open_database(struct store_inspection *inspection)
 {
     struct store *store = inspection->store;
@@ -128,13 +154,19 @@ static void open_database(struct store_inspection *inspection)
         error_set(&inspection->database, ERROR_CORRUPT, "the database is missing or empty");
         return;
     }
-    enum error_code code = store_schema_open(store, &options, &inspection->database);
+    struct error error = {0};
+    store_overlay_hide_wal(inspection->wal.code != ERROR_OK);
+    enum error_code code = store_schema_open(store, &options, &error);
     store->failure.code = ERROR_OK;
     inspection->readable = code == ERROR_OK;
+    size_t name = strlen(store->names.database); /* which the finding says anyway */
+    bool named = strncmp(error.text, store->names.database, name) == 0 && error.text[name] == ':';
+    if (code) error_set(&inspection->database, code, "%s", error.text + (named ? name + 2 : 0));
 }
 
 static void read_meta(struct store_inspection *inspection)
 {
+    static const char *const names[] = {"", "identity", "hard state", "snapshot meta", "base", "first configuration"};
     struct store *store = inspection->store;
     for (int key = STORE_META_IDENTITY; key <= STORE_META_FIRST; key++) {
         struct error *error = &inspection->meta[key];
@@ -147,9 +179,10 @@ static void read_meta(struct store_inspection *inspection)
             bytes.size = (size_t)sqlite3_column_bytes(row, 0);
             decode_meta(inspection, key, bytes, error);
         } else if (result == SQLITE_DONE) {
-            error_set(error, ERROR_CORRUPT, "its row is missing");
+            error_set(error, ERROR_CORRUPT, "%s: its row is missing", names[key]);
         } else {
-            error_set(error, store_error_of(result), "its row cannot be read: %s", sqlite3_errmsg(store->db));
+            error_set(error, store_error_of(result), "%s: its row cannot be read: %s", names[key],
+                      sqlite3_errmsg(store->db));
         }
         sqlite3_finalize(row);
     }

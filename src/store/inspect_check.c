@@ -7,7 +7,6 @@
 #include "base/memory.h"
 #include "raft/entry.h"
 #include "store/snapshot_file.h"
-#include "store/walscan.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -76,30 +75,10 @@ static void check_mark(struct check *check)
 
 static void check_wal(struct check *check)
 {
-    struct store *store = check->inspection->store;
-    struct store_file wal;
-    struct store_walscan scan = {0};
-    struct error error = {0};
-    if (!check->inspection->has_wal) {
-        if (store->mark.frames > 0)
-            find(check, STORE_PART_WAL, ERROR_CORRUPT, store->names.wal, 0, 0,
-                 "the WAL is missing or empty, and acknowledged data was in it: put it back");
-        return;
-    }
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL;
-    enum error_code code = store_file_open(&wal, store->vfs, store->names.wal, flags, &error);
-    if (!code) {
-        code = store_walscan(&wal, &store->mark, &scan, &error);
-        uint64_t size = 0;
-        store_file_size(&wal, &size, NULL);
-        advance(check, size);
-        store_file_close(&wal);
-    }
-    if (code == ERROR_CORRUPT)
-        find(check, STORE_PART_WAL, code, store->names.wal, 0, scan.damaged_at,
-             "it is damaged there, and acknowledged commits are behind it");
-    else if (code)
-        find(check, STORE_PART_WAL, code, store->names.wal, 0, 0, "%s", error.text);
+    const struct store_inspection *inspection = check->inspection;
+    if (inspection->wal.code)
+        find(check, STORE_PART_WAL, inspection->wal.code, inspection->store->names.wal, 0, inspection->wal_damaged_at,
+             "%s", inspection->wal.text);
 }
 
 static void check_meta(struct check *check)
@@ -257,8 +236,12 @@ static void find(struct check *check, enum store_part part, enum error_code code
     if (check->inspector->found) check->inspector->found(check->inspector->context, &finding);
 }
 
+/* Texts that begin with the entry's own name do without it. */
 static void find_row(struct check *check, enum error_code code, raft_index index, const char *text)
 {
+    char name[40];
+    int size = snprintf(name, sizeof name, "entry %" PRIu64 ": ", index);
+    if (strncmp(text, name, (size_t)size) == 0) text += size;
     if (check->alike++ < STORE_FINDINGS_ALIKE)
         find(check, STORE_PART_LOG, code, check->inspection->store->names.database, index, 0, "%s", text);
 }

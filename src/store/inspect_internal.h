@@ -9,6 +9,8 @@ struct store_inspection {
     struct store *store; /* names, lock, mark and connection: opened over the overlay, never in order to write */
     struct store_overview overview;
     bool has_database, has_wal, has_mark; /* there is something in the file */
+    struct error wal;                     /* what is wrong with the WAL; code OK: nothing */
+    uint64_t wal_damaged_at;
     bool readable;                        /* the database is open and its schema is right */
     struct error database;                /* why not */
     struct error meta[STORE_META_FIRST + 1]; /* by key; code OK: it is sound */

@@ -54,7 +54,14 @@ static const sqlite3_io_methods methods = {
     .xDeviceCharacteristics = layer_characteristics,
 };
 
+static bool hides_wal;
+
 /* ---- the file system's calls ---- */
+
+void store_overlay_hide_wal(bool hide)
+{
+    hides_wal = hide;
+}
 
 static sqlite3_vfs *below(sqlite3_vfs *vfs)
 {
@@ -71,21 +78,22 @@ static bool is_lock(const char *name)
 static int overlay_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, int flags, int *out_flags)
 {
     struct layer *layer = (struct layer *)base;
-    int access = SQLITE_OPEN_READONLY | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE |
-                 SQLITE_OPEN_DELETEONCLOSE;
     struct stat found;
     int result = SQLITE_OK, ignored;
     base->pMethods = NULL;
     if (!name) return SQLITE_CANTOPEN; /* temporary files: they are kept in memory */
     *layer = (struct layer){.locks = is_lock(name)};
-    bool exists = stat(name, &found) == 0;
+    bool hidden = hides_wal && (flags & SQLITE_OPEN_WAL);
+    bool exists = !hidden && stat(name, &found) == 0;
     if (!exists && !(flags & SQLITE_OPEN_CREATE)) return SQLITE_CANTOPEN;
     if (exists) {
         sqlite3_file *file = (sqlite3_file *)(layer + 1);
         sqlite3_int64 size = 0;
-        int how = layer->locks ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+        /* A plain file, whatever it is to SQLite; but for the lock, which only a database's file can have. */
+        int how = layer->locks ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_MAIN_DB
+                               : SQLITE_OPEN_READONLY | SQLITE_OPEN_SUPER_JOURNAL;
         memset(file, 0, (size_t)below(vfs)->szOsFile);
-        result = below(vfs)->xOpen(below(vfs), name, file, (flags & ~access) | how, &ignored);
+        result = below(vfs)->xOpen(below(vfs), name, file, how, &ignored);
         if (result == SQLITE_OK) result = file->pMethods->xFileSize(file, &size);
         if (result != SQLITE_OK) {
             if (file->pMethods) file->pMethods->xClose(file);
@@ -107,6 +115,9 @@ static int overlay_delete(sqlite3_vfs *vfs, const char *name, int sync_folder)
 
 static int overlay_access(sqlite3_vfs *vfs, const char *name, int flags, int *result)
 {
+    size_t size = strlen(name);
+    *result = 0;
+    if (hides_wal && size > 4 && strcmp(name + size - 4, "-wal") == 0) return SQLITE_OK;
     return below(vfs)->xAccess(below(vfs), name, flags, result);
 }
 

@@ -10,8 +10,13 @@
 #define MOONCLAVE_STORE_VFS_OVERLAY_H
 
 #include <sqlite3.h>
+#include <stdbool.h>
 
 /* Over SQLite's default VFS; registered under a name of its own at the first call. Not to be freed. */
 sqlite3_vfs *store_overlay(void);
+
+/* From now on, until told otherwise: a database is seen without its WAL, as of its last checkpoint. What SQLite makes
+ * of a damaged WAL, a part of it over pages that may be newer, is no database. */
+void store_overlay_hide_wal(bool hide);
 
 #endif
