@@ -32,6 +32,7 @@ extern const struct cli_command promote_command;
 extern const struct cli_command recover_command;
 extern const struct cli_command remove_command;
 extern const struct cli_command sim_command;
+extern const struct cli_command skip_command;
 extern const struct cli_command snapshot_command;
 extern const struct cli_command start_command;
 extern const struct cli_command status_command;

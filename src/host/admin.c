@@ -45,6 +45,7 @@ static enum error_code edit_address(struct task *task);
 static enum error_code edit_priority(struct task *task);
 static enum error_code edit_set(struct task *task);
 static void run_transfer(struct task *task);
+static void run_skip(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
                                   bool learner);
 static enum error_code take_labels(struct task *task);
@@ -68,7 +69,7 @@ static const struct {
     {"remove", edit_remove, NULL, true},     {"promote", edit_promote, NULL, true},
     {"demote", edit_demote, NULL, true},     {"address", edit_address, NULL, true},
     {"priority", edit_priority, NULL, true}, {"set", edit_set, NULL, false},
-    {"transfer", NULL, run_transfer, false},
+    {"transfer", NULL, run_transfer, false}, {"skip", NULL, run_skip, false},
 };
 
 /* Once a turn, at whoever leads. */
@@ -256,6 +257,19 @@ static enum error_code edit_join(struct task *task)
                          "the cluster knows another %s: remove it first, then let this one join", task->id);
     }
     return raft_configuration_set_address(task->wanted, task->id, "node", address, &task->error);
+}
+
+/* Of an entry that this leader has died of (skip.c). */
+static void run_skip(struct task *task)
+{
+    struct slice value;
+    raft_index index = 0;
+    bool given = argument(task, "index", &value) &&
+                 mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, &index) && index > 0;
+    if (given)
+        skip_ask(task->host, task->waiter, index);
+    else
+        answer_error(task->host, task->waiter, ERROR_BAD_REQUEST, "`index` is the index of the entry to skip: from 1 on");
 }
 
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,

@@ -40,6 +40,7 @@ struct host *host_new(const struct host_options *options, const struct settings 
     host->ticket = random_next(&host->random); /* an answer to a former life finds nothing */
     waiters_init(&host->waiters);
     system_init(&host->system);
+    skips_init(host, &options->deaths);
     bootstrap_init(host, options);
     return host;
 }
@@ -51,6 +52,7 @@ void host_free(struct host *host)
     waiters_deinit(&host->waiters);
     snapshot_deinit(host);
     apply_deinit(host);
+    skips_deinit(host);
     system_deinit(&host->system);
     bootstrap_deinit(host);
     if (host->raft != NULL) raft_free(host->raft);
@@ -401,7 +403,7 @@ static void leave(struct host *host)
 static void update_ready(struct host *host)
 {
     bool able = host_runs(host) && !raft_id_none(&host->leader) && host->apply.app_loaded &&
-                host->named && host->stop.stage == STOP_NONE;
+                host->named && host->stop.stage == STOP_NONE && !skip_halted(host);
     if (able && !host->ready_armed) host->ready_floor = host->apply.committed;
     host->ready_armed = able;
     host->ready = able && host->apply.applied >= host->ready_floor;

@@ -111,6 +111,11 @@ struct host_ports {
      * changed (this node has become a member): it is to be said again on open connections. */
     void (*peers)(void *context, const struct host_peer *peers, size_t count);
 
+    /* The machine is about to be called for this entry; 0: it has returned. What was said last, and not taken back,
+     * is what this process dies of if it dies now: host_deaths of the next one. Called for every command, so it must
+     * cost next to nothing; null: nobody keeps it. */
+    void (*applying)(void *context, raft_index index);
+
     /* Call host_timer then. The last one set counts; 0: none. */
     void (*timer)(void *context, uint64_t at_us);
     /* Once for each host_submit. */
@@ -123,6 +128,12 @@ struct host_ports {
     /* The node must stop at once, loudly, non-zero. The host does nothing any more. */
     void (*fatal)(void *context, const struct error *error);
     void (*log)(void *context, enum log_level level, const char *text);
+};
+
+/* The entry that the last lives of this node died at while it was applied, and how many in a row. */
+struct host_deaths {
+    raft_index index; /* 0: none */
+    unsigned count;
 };
 
 struct host_options {
@@ -139,6 +150,7 @@ struct host_options {
     struct slice config; /* the app's config: one msgpack value. Copied */
     const char *lua_release; /* "5.4.4" */
     uint64_t seed;           /* of all the host's randomness */
+    struct host_deaths deaths;
     size_t apply_slice_us;   /* how long one turn may apply; 0: without limit */
 };
 

@@ -31,7 +31,7 @@ enum error_code init_payload_decode(struct slice bytes, const struct settings *o
                                     struct init_payload *init, struct error *error);
 
 struct system {
-    struct state *tree; /* app {bundle, config, hash, index, error?, entry}, settings, format_level; the
+    struct state *tree; /* app {bundle, config, hash, index, error?, entry}, settings, format_level, skipped?; the
                            rest as of system_seal */
     bool initialised;   /* an INIT was applied */
     uint64_t clock_ms;  /* the replicated clock: the greatest stamp applied */
@@ -49,6 +49,9 @@ void system_deinit(struct system *system);
 bool system_apply_init(struct system *system, const struct machine_entry *entry,
                        const struct init_payload *init);
 void system_note_app_error(struct system *system, const char *text); /* the app does not load, anywhere */
+/* The commands that were skipped (skip.c), by their index: in the tree's `skipped`, which is not there without any. */
+void system_note_skipped(struct system *system, raft_index index);
+bool system_has_skipped(const struct system *system, raft_index index);
 struct slice system_bundle(const struct system *system); /* borrowed; empty before INIT */
 struct slice system_config(const struct system *system);
 
