@@ -54,6 +54,16 @@ function Node:wipe()
   incarnations = incarnations + 1
   self.disk = { incarnation = incarnations, cluster = 0, configuration = "", term = 0, vote = "", entries = {},
     base = { index = 0, term = 0, chain = 0 }, snapshots = {} }
+  self.page = { applying = 0, suspect = 0, count = 0 }
+end
+
+-- What the process before left in its page (node/deaths.c).
+local function count_deaths(page)
+  if page.applying ~= 0 then
+    page.count = page.suspect == page.applying and page.count + 1 or 1
+    page.suspect, page.applying = page.applying, 0
+  end
+  return page.suspect, page.count
 end
 
 local function machine_of(node)
@@ -71,7 +81,7 @@ local function machine_of(node)
       local other = node.on_apply and node.on_apply(entry, body)
       machine.commands[#machine.commands + 1] = { entry = entry, body = body }
       machine.hash_value = machine.hash_value * 31 + #body + entry.index
-      if body:match "^exhaust" then return "", "internal" end
+      if body:match "^exhaust" and not node.strong then return "", "internal" end
       if body:match "^reject" then return "rejected " .. body, "rejected" end
       return other or ("done %d %s"):format(#machine.commands, body)
     end,
@@ -123,6 +133,11 @@ local function ports_of(node)
       node.peers_told = node.peers_told + 1
       node.says_hello_again = node.peers_told > 1
     end,
+    applying = function(index)
+      local page = node.page
+      if index == 0 and page.applying >= page.suspect then page.suspect, page.count = 0, 0 end
+      page.applying = index
+    end,
     timer = function(at) node.timer = at end,
     reply = function(ticket, code, body)
       assert(not node.within_submit, "answered from within host_submit")
@@ -155,8 +170,9 @@ function Node:start(overrides)
   self.heard, self.stopped, self.fatal, self.timer = {}, 0, nil, 0
   self.peers, self.peers_told, self.says_hello_again = {}, 0, false
   self.role, self.term, self.leader = nil, nil, nil
+  local deadly, deaths = count_deaths(self.page)
   self.host = host.new {
-    id = self.id, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
+    id = self.id, deadly = o.deadly or deadly, deaths = o.deaths or deaths, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
     first_configuration = self.disk.configuration,
     address = o.address, peers = not o.join and (o.peers or world.peers) or nil, join = o.join,
     bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",

@@ -15,8 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OWN_LABELS  "moonclave."
-#define WANTS       OWN_LABELS "wants" /* a label: the role this learner is to get once it has caught up */
+#define WANTS       HOST_OWN_LABELS "wants" /* a label: the role this learner is to get once it has caught up */
 #define WANTS_VOTER "voter"
 
 /* One request being carried out. Strings are borrowed from the body. */
@@ -47,6 +46,7 @@ static enum error_code edit_priority(struct task *task);
 static enum error_code edit_set(struct task *task);
 static void run_transfer(struct task *task);
 static void run_config(struct task *task);
+static void run_skip(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
                                   bool learner);
 static enum error_code take_labels(struct task *task);
@@ -71,6 +71,7 @@ static const struct {
     {"demote", edit_demote, NULL, true},     {"address", edit_address, NULL, true},
     {"priority", edit_priority, NULL, true}, {"set", edit_set, NULL, false},
     {"transfer", NULL, run_transfer, false}, {"config", NULL, run_config, false},
+    {"transfer", NULL, run_transfer, false}, {"skip", NULL, run_skip, false},
 };
 
 /* Once a turn, at whoever leads. */
@@ -258,6 +259,19 @@ static enum error_code edit_join(struct task *task)
                          "the cluster knows another %s: remove it first, then let this one join", task->id);
     }
     return raft_configuration_set_address(task->wanted, task->id, "node", address, &task->error);
+}
+
+/* Of an entry that this leader has died of (skip.c). */
+static void run_skip(struct task *task)
+{
+    struct slice value;
+    raft_index index = 0;
+    bool given = argument(task, "index", &value) &&
+                 mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, &index) && index > 0;
+    if (given)
+        skip_ask(task->host, task->waiter, index);
+    else
+        answer_error(task->host, task->waiter, ERROR_BAD_REQUEST, "`index` is the index of the entry to skip: from 1 on");
 }
 
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
@@ -492,8 +506,8 @@ static enum error_code take_labels(struct task *task)
         char name[128], value[128];
         sound = read_text(&reader, name, sizeof name) && read_text(&reader, value, sizeof value);
         if (!sound) break;
-        if (strncmp(name, OWN_LABELS, strlen(OWN_LABELS)) == 0)
-            return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", OWN_LABELS);
+        if (strncmp(name, HOST_OWN_LABELS, strlen(HOST_OWN_LABELS)) == 0)
+            return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", HOST_OWN_LABELS);
         enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, value, &task->error);
         if (code != ERROR_OK) return code;
     }

@@ -11,7 +11,6 @@
 
 #include "base/memory.h"
 #include "base/mutant.h"
-#include "raft/entry.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -30,6 +29,7 @@ static enum error_code apply_configuration(struct host *host, const struct raft_
 static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_command(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_session(struct host *host, const struct raft_entry *entry);
+static enum error_code refuse_skipped(struct host *host);
 static void load_app(struct host *host, const struct machine_entry *stamps,
                      const struct init_payload *init);
 static void warn_of_another_app(struct host *host);
@@ -45,6 +45,7 @@ static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
     [RAFT_COMMAND] = apply_command,
     [RAFT_SESSION] = apply_session,
     [RAFT_SETTINGS] = settings_applied,
+    [RAFT_SKIP] = apply_skip,
 };
 
 bool apply_run(struct host *host, uint64_t until_us)
@@ -54,7 +55,7 @@ bool apply_run(struct host *host, uint64_t until_us)
     while (apply->applied < apply->committed && !over && !host->dead && !restoring(host) &&
            host->stop.stage < STOP_DRAINING) {
         const struct raft_entry *entry = next_entry(host);
-        if (entry == NULL) break;
+        if (entry == NULL || !skip_lets_apply(host, entry)) break;
         apply_entry(host, entry);
         over = until_us > 0 && host_now(host) >= until_us;
     }
@@ -183,12 +184,14 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
     }
     system_advance(&host->system, &host->settings, entry->time_ms);
     buffer_clear(&apply->reply);
+    if (skip_due(host, entry->index)) system_note_skipped(&host->system, entry->index);
     enum error_code code = type_rows[entry->type](host, entry);
     if (host->dead) return;
     uint64_t state_hash = apply->app_loaded ? host->machine.hash(host->machine.context) : 0;
     system_chain(&host->system, entry->index, code, buffer_slice(&apply->reply), state_hash);
     apply->term = entry->term;
     apply->applied = entry->index;
+    skip_passed(host, entry->index);
     apply->log_chain = entry->chain;
     snapshot_note(host, entry);
     host->counters.applied++;
@@ -222,13 +225,32 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
     enum error_code code;
     if (!sessions_admit(sessions, &host->settings, entry, &code, reply)) return code;
     struct machine_entry stamps = stamps_of(host, entry);
-    host->system.entry = stamps;
-    code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes, reply);
-    if (code == ERROR_INTERNAL)
+    if (skip_due(host, entry->index)) {
+        code = refuse_skipped(host);
+    } else {
+        host->system.entry = stamps;
+        say_applying(host, entry->index);
+        code = host->machine.apply(host->machine.context, &stamps, entry->payload.bytes, reply);
+    }
+    if (code == ERROR_INTERNAL) {
         machine_failed(host, entry->index);
-    else
+    } else {
+        say_applying(host, 0);
         sessions_keep(sessions, &host->settings, entry, code, buffer_slice(reply));
+    }
     return code;
+}
+
+/* The same reply on every node, and for a retry of it too. */
+static enum error_code refuse_skipped(struct host *host)
+{
+    reply_write_error(&host->apply.reply, ERROR_COMMAND_FAILED, "an operator had it skipped: it was not done");
+    return ERROR_COMMAND_FAILED;
+}
+
+void say_applying(const struct host *host, raft_index index)
+{
+    if (host->ports.applying != NULL) host->ports.applying(host->ports.context, index);
 }
 
 /* Others may have had the memory: whatever this node could answer might differ from theirs. */
@@ -298,12 +320,14 @@ static void load_app(struct host *host, const struct machine_entry *stamps,
     settings_adopt(host, &init->settings);
     host->route_again = true;
     warn_of_another_app(host);
+    say_applying(host, stamps->index);
     enum error_code code = host->machine.load(host->machine.context, stamps, init->bundle,
                                               init->config, &apply->app_error);
     if (code == ERROR_INTERNAL) {
         machine_failed(host, stamps->index);
         return;
     }
+    say_applying(host, 0);
     if (code != ERROR_OK) {
         apply->app_error.code = code;
         system_note_app_error(&host->system, apply->app_error.text);

@@ -211,7 +211,7 @@ static enum error_code adopt(struct host *host, const struct hello *hello, struc
 {
     struct raft_configuration first = {0};
     const char *id = host->identity.id;
-    if (cluster_of(hello->configuration) != hello->identity.cluster ||
+    if (host_cluster_of(hello->configuration) != hello->identity.cluster ||
         raft_configuration_decode(hello->configuration, &first, NULL) != ERROR_OK) {
         return error_set(error, ERROR_BAD_REQUEST,
                          "the first configuration in the hello of %s is not one",
@@ -477,7 +477,7 @@ static bool follow_leader(struct host *host, struct slice body)
 static void store(struct host *host)
 {
     host->bootstrap.stage = BOOTSTRAP_STORING;
-    host->bootstrap.cluster = cluster_of(buffer_slice(&host->first_configuration));
+    host->bootstrap.cluster = host_cluster_of(buffer_slice(&host->first_configuration));
     host->ports.bootstrap(host->ports.context, buffer_slice(&host->first_configuration),
                           host->bootstrap.cluster);
 }

@@ -41,6 +41,7 @@ struct host *host_new(const struct host_options *options, const struct settings 
     host->ticket = random_next(&host->random); /* an answer to a former life finds nothing */
     waiters_init(&host->waiters);
     system_init(&host->system);
+    skips_init(host, &options->deaths);
     bootstrap_init(host, options);
     return host;
 }
@@ -52,6 +53,7 @@ void host_free(struct host *host)
     waiters_deinit(&host->waiters);
     snapshot_deinit(host);
     apply_deinit(host);
+    skips_deinit(host);
     system_deinit(&host->system);
     bootstrap_deinit(host);
     if (host->raft != NULL) raft_free(host->raft);
@@ -86,7 +88,7 @@ static void check_durable(struct host *host, const struct raft_durable *durable)
         error_set(&error, ERROR_VERSION,
                   "the data folder holds a snapshot of a newer program: use that one");
         host_fatal(host, &error);
-    } else if (cluster_of(buffer_slice(&host->first_configuration)) != host->identity.cluster) {
+    } else if (host_cluster_of(buffer_slice(&host->first_configuration)) != host->identity.cluster) {
         error_set(&error, ERROR_CORRUPT,
                   "the first configuration is not the one this cluster was named after");
         host_fatal(host, &error);
@@ -402,7 +404,7 @@ static void leave(struct host *host)
 static void update_ready(struct host *host)
 {
     bool able = host_runs(host) && !raft_id_none(&host->leader) && host->apply.app_loaded &&
-                host->named && host->stop.stage == STOP_NONE;
+                host->named && host->stop.stage == STOP_NONE && !skip_halted(host);
     if (able && !host->ready_armed) host->ready_floor = host->apply.committed;
     host->ready_armed = able;
     host->ready = able && host->apply.applied >= host->ready_floor;

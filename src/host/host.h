@@ -26,6 +26,14 @@
 struct host;
 struct sessions;
 
+/* Labels that begin with this are the program's own. The first configuration of a cluster that `moonclave recover`
+ * began has two, on its only server: the id of the cluster that was, and a random number. */
+#define HOST_OWN_LABELS     "moonclave."
+#define HOST_RECOVERED_FROM HOST_OWN_LABELS "recovered_from"
+#define HOST_RECOVERY       HOST_OWN_LABELS "recovery"
+
+uint64_t host_cluster_of(struct slice first_configuration); /* the id of the cluster named after it: never 0 */
+
 /* A peer as the transport must know it. While blank, ids are unknown ("") and addresses come from
  * --peers. */
 struct host_peer {
@@ -103,6 +111,11 @@ struct host_ports {
      * changed (this node has become a member): it is to be said again on open connections. */
     void (*peers)(void *context, const struct host_peer *peers, size_t count);
 
+    /* The machine is about to be called for this entry; 0: it has returned. What was said last, and not taken back,
+     * is what this process dies of if it dies now: host_deaths of the next one. Called for every command, so it must
+     * cost next to nothing; null: nobody keeps it. */
+    void (*applying)(void *context, raft_index index);
+
     /* Call host_timer then. The last one set counts; 0: none. */
     void (*timer)(void *context, uint64_t at_us);
     /* Once for each host_submit. */
@@ -119,6 +132,12 @@ struct host_ports {
     void (*log)(void *context, enum log_level level, const char *text);
 };
 
+/* The entry that the last lives of this node died at while it was applied, and how many in a row. */
+struct host_deaths {
+    raft_index index; /* 0: none */
+    unsigned count;
+};
+
 struct host_options {
     struct identity identity; /* from the store: id, incarnation, cluster (0 while blank) */
     struct slice first_configuration; /* from the store: the one at index 0, which a cluster is named
@@ -133,6 +152,7 @@ struct host_options {
     struct slice config; /* the app's config: one msgpack value. Copied */
     const char *lua_release; /* "5.4.4" */
     uint64_t seed;           /* of all the host's randomness */
+    struct host_deaths deaths;
     size_t apply_slice_us;   /* how long one turn may apply; 0: without limit */
     const struct setting_sources *sources; /* of the settings. Null: what is not the default is a flag's. Copied */
 };

@@ -12,6 +12,7 @@
 #include "host/host.h"
 #include "host/system.h"
 #include "host/waiters.h"
+#include "raft/entry.h"
 
 /* A server of the effective configuration, this node included. */
 struct member {
@@ -145,6 +146,19 @@ struct restore {
     bool no_app;
 };
 
+/* ---- skip.c ---- */
+struct skip {
+    raft_index at;    /* of the SKIP entry */
+    raft_index index; /* of the one it is about */
+};
+struct skips {
+    struct skip *list; /* in the log, ascending by `at` */
+    size_t count, capacity;
+    raft_index deadly;   /* former lives died at it, and it has not been applied; 0: none */
+    bool halted;         /* nothing is applied: it is next */
+    uint8_t deadly_type; /* once halted */
+};
+
 /* ---- stop.c ---- */
 enum stop_stage { STOP_NONE, STOP_ANSWERING, STOP_DRAINING, STOP_DONE };
 struct stop {
@@ -220,6 +234,7 @@ struct host {
     struct system system;
     struct snapshots snapshots;
     struct restore restore;
+    struct skips skips;
     struct stop stop;
     struct buffer scratch; /* error bodies, texts */
     struct host_counters counters;
@@ -267,6 +282,8 @@ void propose_turn(struct host *host);
 /* One entry at once, for an action at the leader that is answered when it is applied. It takes the waiter, whatever
  * happens. */
 void propose_entry(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload);
+/* One entry at the leader, on behalf of a waiter: it is told what applying it answers, or why it was refused. */
+void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload);
 
 /* ---- forward.c ---- */
 void forward_or_park(struct host *host, struct waiter *waiter);
@@ -288,8 +305,23 @@ bool apply_run(struct host *host, uint64_t until_us); /* true: more to do */
 void apply_log_read(struct host *host, const struct raft_entry *entries, size_t count);
 void apply_forget(struct host *host); /* what was read of the log */
 void apply_deinit(struct host *host);
+void say_applying(const struct host *host, raft_index index); /* 0: it is survived */
 void machine_failed(struct host *host, raft_index index); /* fatal: the machine has said INTERNAL */
 #define APPLY_TOKEN (UINT64_C(1) << 63) /* marks log reads of the host among those of the core */
+
+/* ---- skip.c ---- */
+void skips_init(struct host *host, const struct host_deaths *deaths);
+void skips_deinit(struct host *host);
+void skips_remember(struct host *host, const struct raft_durable *durable); /* at a start */
+void skips_persisted(struct host *host, const struct raft_persist *persist); /* it is given out */
+void skips_forget(struct host *host); /* the log is empty */
+bool skip_due(const struct host *host, raft_index index); /* it is to be skipped */
+bool skip_lets_apply(struct host *host, const struct raft_entry *entry); /* false: not now */
+bool skip_halted(const struct host *host);
+void skip_passed(struct host *host, raft_index index);
+void skip_ask(struct host *host, struct waiter *waiter, raft_index index);
+void skip_answer(struct host *host, struct waiter *waiter, raft_index index);
+enum error_code apply_skip(struct host *host, const struct raft_entry *entry);
 
 /* ---- snapshot.c ---- */
 bool snapshot_turn(struct host *host); /* true: more to do */
@@ -318,7 +350,6 @@ bool member_speaks(struct host *host, const struct identity *from); /* may its m
 bool member_says(struct host *host, const struct identity *from, enum raft_message_type type);
 enum error_code hello_check(struct host *host, const struct hello *hello, struct error *error);
 void host_lost_its_data(struct host *host, const char *by);
-uint64_t cluster_of(struct slice first_configuration); /* the cluster's id: never 0 */
 
 void members_leave(struct host *host); /* where this node was removed */
 void members_reintroduce(struct host *host); /* where it may have been, and has not heard of it */

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define REINTRODUCE_TIMEOUTS 8 /* election timeouts without a leader */
@@ -20,6 +21,9 @@ static enum error_code check_program(struct host *host, const struct hello *hell
                                      struct error *error);
 static enum error_code check_member(struct host *host, const struct hello *hello,
                                     struct error *error);
+static enum error_code refuse_cluster(const struct host *host, const struct hello *hello,
+                                      struct error *error);
+static uint64_t recovered_from(struct slice first_configuration);
 static enum error_code check_removed(struct host *host, const struct hello *hello,
                                      struct error *error);
 static bool succeeds(struct host *host, const struct hello *hello);
@@ -174,7 +178,7 @@ bool member_speaks(struct host *host, const struct identity *from)
     return member == NULL || GUARD(WIPED_BELIEVED, member->incarnation == from->incarnation);
 }
 
-uint64_t cluster_of(struct slice first_configuration)
+uint64_t host_cluster_of(struct slice first_configuration)
 {
     uint64_t cluster = hash_bytes(first_configuration.data, first_configuration.size);
     return cluster != 0 ? cluster : 1;
@@ -244,11 +248,7 @@ static enum error_code check_member(struct host *host, const struct hello *hello
 {
     const struct identity *it = &hello->identity;
     const struct member *member = member_find(host, it->id);
-    if (it->cluster != 0 && it->cluster != host->identity.cluster) {
-        return error_set(error, ERROR_FOREIGN,
-                         "%s belongs to cluster %016" PRIx64 ", %s to %016" PRIx64, it->id,
-                         it->cluster, host->identity.id, host->identity.cluster);
-    }
+    if (it->cluster != 0 && it->cluster != host->identity.cluster) return refuse_cluster(host, hello, error);
     bool same = member == NULL || member->incarnation == it->incarnation;
     if (!same && !GUARD(WIPED_BELIEVED, succeeds(host, hello))) {
         return error_set(error, ERROR_WIPED,
@@ -262,6 +262,46 @@ static enum error_code check_member(struct host *host, const struct hello *hello
                          host->identity.id);
     }
     return member == NULL ? check_removed(host, hello, error) : ERROR_OK;
+}
+
+/* After `moonclave recover` there are two of one: the side that was lost must not speak to the one that goes on, and both
+ * are to know why. Neither stops by itself: which of them is the wrong one, people decide. */
+static enum error_code refuse_cluster(const struct host *host, const struct hello *hello,
+                                      struct error *error)
+{
+    const struct identity *it = &hello->identity;
+    bool its_end = recovered_from(buffer_slice(&host->first_configuration)) == it->cluster;
+    bool our_end = recovered_from(hello->configuration) == host->identity.cluster &&
+                   host_cluster_of(hello->configuration) == it->cluster;
+    if (!its_end && !our_end) {
+        return error_set(error, ERROR_FOREIGN,
+                         "%s belongs to cluster %016" PRIx64 ", %s to %016" PRIx64, it->id,
+                         it->cluster, host->identity.id, host->identity.cluster);
+    }
+    const char *old = its_end ? it->id : host->identity.id, *new = its_end ? host->identity.id : it->id;
+    return error_set(error, ERROR_FOREIGN,
+                     "the cluster was recovered without %s, which still belongs to the one that was (%016" PRIx64
+                     "; %s is of %016" PRIx64 "): nothing that it says counts. Stop it, move its data folder away and let "
+                     "it join again",
+                     old, its_end ? it->cluster : host->identity.cluster, new,
+                     its_end ? host->identity.cluster : it->cluster);
+}
+
+/* The cluster whose last survivor began this one; 0: none, or it cannot be read. */
+static uint64_t recovered_from(struct slice first_configuration)
+{
+    struct raft_configuration first = {0};
+    uint64_t from = 0;
+    if (first_configuration.size == 0 || raft_configuration_decode(first_configuration, &first, NULL) != ERROR_OK)
+        return 0;
+    for (size_t i = 0; i < first.server_count; i++) {
+        for (size_t j = 0; j < first.servers[i].label_count; j++) {
+            const struct raft_label *label = &first.servers[i].labels[j];
+            if (strcmp(label->name, HOST_RECOVERED_FROM) == 0) from = strtoull(label->value, NULL, 16);
+        }
+    }
+    raft_configuration_deinit(&first);
+    return from;
 }
 
 /* It was let in anew under that id: it finds itself in a configuration that is not known to be committed here, while

@@ -4,7 +4,6 @@
 
 #include "base/memory.h"
 #include "base/mutant.h"
-#include "raft/entry.h"
 
 #include <assert.h>
 
@@ -13,6 +12,7 @@ static void propose_commands(struct host *host);
 static size_t gather(struct host *host);
 static void describe(struct raft_entry *entry, const struct waiter *waiter);
 static void refuse_rest(struct host *host);
+static void refuse_all(struct host *host);
 static void refuse(struct host *host, struct waiter *waiter, enum error_code code);
 static void batch_refused(struct host *host, size_t count, enum error_code code);
 static void batch_accepted(struct host *host, size_t count);
@@ -29,7 +29,36 @@ void propose_turn(struct host *host)
         host->bundle.size > 0 && host->stop.stage == STOP_NONE) {
         propose_init(host);
     }
+    if (skip_halted(host)) refuse_all(host);
     while (host->waiters.lists[WAITER_COMMAND].count > 0 && host_runs(host)) propose_commands(host);
+}
+
+/* Whoever cannot apply could not tell what became of them. */
+static void refuse_all(struct host *host)
+{
+    struct waiter_list *list = &host->waiters.lists[WAITER_COMMAND];
+    while (list->first != NULL)
+        answer_later(host, list->first, ERROR_UNAVAILABLE, "this leader has halted before an entry that it died of twice");
+}
+
+void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload)
+{
+    struct blob *blob = blob_new(payload.data, payload.size);
+    struct raft_entry *entry = batch_entry(host, 0);
+    entry->type = (uint8_t)type;
+    entry->payload = (struct raft_payload){blob, slice_of(blob->data, blob->size)};
+    enum error_code code = propose_batch(host, 1);
+    blob_drop(blob);
+    if (host->dead) return;
+    if (code != ERROR_OK) {
+        answer_error(host, waiter, code, NULL);
+        return;
+    }
+    waiter_drop_body(waiter);
+    waiter_move(&host->waiters, waiter, WAITER_PROPOSED);
+    waiter->number = host->batch[0].index;
+    waiter->term = host->batch[0].term;
+    waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, waiter->number, waiter);
 }
 
 /* Once in a term. A leader without an app of its own hands over nothing and cannot serve: all nodes

@@ -376,6 +376,7 @@ static void install_reported(struct host *host, const struct host_snapshot_repor
     struct raft_event event = {.type = RAFT_EVENT_SNAPSHOT_FAILED};
     if (report->code == ERROR_OK) {
         event.type = RAFT_EVENT_SNAPSHOT_INSTALLED;
+        skips_forget(host);
         restore_begin(host, &snapshots->incoming);
     }
     event.chunk.token = report->token;

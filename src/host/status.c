@@ -54,7 +54,7 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 34);
+    mp_write_map(out, 35);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
@@ -67,6 +67,7 @@ void host_status(const struct host *host, struct buffer *out)
     write_u64(out, "durable_index", status.durable_index);
     write_u64(out, "first_index", status.first_index);
     write_u64(out, "format_level", FORMAT_LEVEL);
+    write_u64(out, "halted_at", skip_halted(host) ? host->skips.deadly : 0);
     write_text(out, "id", host->identity.id);
     write_hex(out, "incarnation", host->identity.incarnation);
     write_u64(out, "last_index", status.last_index);

@@ -303,6 +303,24 @@ void system_note_app_error(struct system *system, const char *text)
     state_commit(system->tree);
 }
 
+void system_note_skipped(struct system *system, raft_index index)
+{
+    struct state_table *root = state_root(system->tree);
+    state_begin(system->tree);
+    struct state_table *skipped = state_get_table(root, state_key_text("skipped"));
+    if (skipped == NULL) skipped = state_make_table(system->tree, root, state_key_text("skipped"));
+    bool fits = state_put(system->tree, skipped, state_key_integer((int64_t)index), state_boolean(true));
+    assert(fits); /* two levels deep */
+    (void)fits;
+    state_commit(system->tree);
+}
+
+bool system_has_skipped(const struct system *system, raft_index index)
+{
+    const struct state_table *skipped = state_get_table(state_root(system->tree), state_key_text("skipped"));
+    return skipped != NULL && state_get(skipped, state_key_integer((int64_t)index)).type == STATE_BOOLEAN;
+}
+
 uint64_t system_seal(struct system *system, uint64_t sessions)
 {
     struct state_table *root = state_root(system->tree);

@@ -38,7 +38,7 @@ enum error_code settings_payload_decode(struct slice bytes, struct settings_chan
 
 struct system {
     struct state *tree; /* app {bundle, config, hash, index, error?, entry}, settings, changed? (of those changed since
-                           INIT: the entry's index), format_level; the rest as of system_seal */
+                           INIT: the entry's index), format_level, skipped?; the rest as of system_seal */
     bool initialised;   /* an INIT was applied */
     uint64_t clock_ms;  /* the replicated clock: the greatest stamp applied */
     uint64_t chain;     /* hash(chain before, index, result, state hash, sessions' hash) */
@@ -59,6 +59,9 @@ void system_apply_settings(struct system *system, const struct settings_change *
 /* The SETTINGS entry that gave it its value; 0: INIT did. */
 raft_index system_setting_index(const struct system *system, const char *name);
 void system_note_app_error(struct system *system, const char *text); /* the app does not load, anywhere */
+/* The commands that were skipped (skip.c), by their index: in the tree's `skipped`, which is not there without any. */
+void system_note_skipped(struct system *system, raft_index index);
+bool system_has_skipped(const struct system *system, raft_index index);
 struct slice system_bundle(const struct system *system); /* borrowed; empty before INIT */
 struct slice system_config(const struct system *system);
 

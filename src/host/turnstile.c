@@ -74,6 +74,7 @@ void turnstile_start(struct host *host, const struct raft_durable *durable)
     event.start.seed = random_next(&host->random);
     event.start.incarnation = host->identity.incarnation;
     members_remember(host, durable);
+    skips_remember(host, durable);
     if (durable->snapshot.index > 0 && !FAULT(RESTORE_SKIPPED)) restore_begin(host, &durable->snapshot);
     host_step(host, &event);
     assert(host->dead || host->member_count > 0); /* the core has told the configuration */
@@ -120,6 +121,7 @@ static void on_persist(struct host *host, const struct raft_effect *effect)
 {
     assert(effect->persist.sequence > host->persist_given);
     host->persist_given = effect->persist.sequence;
+    skips_persisted(host, &effect->persist);
     host->ports.persist(host->ports.context, &effect->persist);
 }
 

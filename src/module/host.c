@@ -88,6 +88,7 @@ static int new(lua_State *L)
         .lua_release = field_text(L, 1, "lua_release"),
         .seed = field_u64(L, 1, "seed"),
         .apply_slice_us = (size_t)field_u64(L, 1, "apply_slice_us"),
+        .deaths = {field_u64(L, 1, "deadly"), (unsigned)field_u64(L, 1, "deaths")},
         .identity.incarnation = field_u64(L, 1, "incarnation"),
         .identity.cluster = field_u64(L, 1, "cluster"),
     };
@@ -149,8 +150,9 @@ static int start(lua_State *L)
     size_t count;
     struct raft_entry *entries = check_entries(L, lua_gettop(L), &count);
     struct raft_entry *configurations = lua_newuserdatauv(L, (count + 1) * sizeof *entries, 0);
+    struct raft_entry *skips = lua_newuserdatauv(L, (count + 1) * sizeof *entries, 0);
     struct raft_term_run *runs = lua_newuserdatauv(L, (count + 1) * sizeof *runs, 0);
-    struct raft_durable durable = {.runs = runs, .configurations = configurations};
+    struct raft_durable durable = {.runs = runs, .configurations = configurations, .skips = skips};
     durable.hard_state.term = field_u64(L, 2, "term");
     durable.hard_state.vote = raft_id_of(field_text(L, 2, "vote"));
     if (lua_getfield(L, 2, "snapshot") == LUA_TTABLE)
@@ -174,6 +176,9 @@ static int start(lua_State *L)
         }
         if (entry->type == RAFT_CONFIGURATION) {
             configurations[durable.configuration_count++] = *entry;
+        }
+        if (entry->type == RAFT_SKIP) {
+            skips[durable.skip_count++] = *entry;
         }
         durable.last_chain = entry->chain;
         durable.last_time_ms = entry->time_ms;

@@ -207,6 +207,13 @@ static inline void port_peers(void *context, const struct host_peer *peers, size
     call(context, 1, 0);
 }
 
+static inline void port_applying(void *context, raft_index index)
+{
+    lua_State *L = begin(context, PORTS, "applying");
+    lua_pushinteger(L, (lua_Integer)index);
+    call(context, 1, 0);
+}
+
 static inline void port_timer(void *context, uint64_t at_us)
 {
     lua_State *L = begin(context, PORTS, "timer");
@@ -437,6 +444,7 @@ static const struct host_ports world_ports = {
     .forward = port_forward,
     .forward_reply = port_forward_reply,
     .peers = port_peers,
+    .applying = port_applying,
     .timer = port_timer,
     .reply = port_reply,
     .role = port_role,

@@ -11,6 +11,7 @@
 
 #include "host/host.h"
 #include "net/net.h"
+#include "node/deaths.h"
 #include "node/disk.h"
 #include "node/files.h"
 #include "node/node.h"
@@ -47,6 +48,7 @@ struct node {
     struct store *store;
     struct disk *disk;
     struct files *files;
+    struct deaths *deaths;
     struct fsm *fsm;
     struct host *host;
     struct control *control;

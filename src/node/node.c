@@ -29,7 +29,7 @@
 static enum exit_status open_and_run(struct node *node, struct slice bundle);
 static enum exit_status run(struct node *node, struct slice bundle);
 static enum exit_status serve(struct node *node, struct slice bundle);
-static struct host *make_host(struct node *node, struct slice bundle);
+static struct host *make_host(struct node *node, struct slice bundle, const struct host_deaths *deaths);
 static void close_all(struct node *node);
 static bool turn(void *context);
 static bool run_later(struct node *node);
@@ -91,7 +91,12 @@ static enum exit_status open_and_run(struct node *node, struct slice bundle)
         .folder = node->options->data, .id = node->options->id, .incarnation = random_number() | 1};
     struct error error;
     enum error_code code = store_open(&options, &node->store, &error);
-    if (code != ERROR_OK) return say(&error);
+    if (code != ERROR_OK) {
+        enum exit_status status = say(&error);
+        if (code == ERROR_CORRUPT)
+            fprintf(stderr, "moonclave: `moonclave doctor %s` says what is damaged and what to do\n", node->options->data);
+        return status;
+    }
     enum exit_status status = run(node, bundle);
     store_close(node->store);
     return status;
@@ -129,7 +134,12 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     node->started_ms = net_turn_ms(node->net);
     peers_open(node);
     app_open(node);
-    node->host = make_host(node, bundle);
+    struct host_deaths deaths;
+    node->deaths = deaths_open(node->options->data, &deaths, &error);
+    if (node->deaths == NULL)
+        log_write(LOG_LEVEL_WARN, "node", "%s: should an entry be the death of this process, the next one will not know",
+                  error.text);
+    node->host = make_host(node, bundle, &deaths);
     node->disk = disk_start(node->store, &events, disk_wakes, node);
     node->files = files_start(node->store, node->disk, &files_events, disk_wakes, node);
     enum error_code code = door_open(node, &error);
@@ -153,7 +163,7 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     return node->status;
 }
 
-static struct host *make_host(struct node *node, struct slice bundle)
+static struct host *make_host(struct node *node, struct slice bundle, const struct host_deaths *deaths)
 {
     const struct node_options *options = node->options;
     const struct host_options host_options = {
@@ -168,6 +178,7 @@ static struct host *make_host(struct node *node, struct slice bundle)
         .config = options->config,
         .lua_release = config_lua_release(),
         .seed = random_number(),
+        .deaths = *deaths,
         .apply_slice_us = APPLY_SLICE_US,
         .sources = &options->sources,
     };
@@ -193,6 +204,7 @@ static void close_all(struct node *node)
     files_free(node->files);
     disk_free(node->disk);
     fsm_free(node->fsm);
+    deaths_close(node->deaths, node->status == EXIT_DONE);
     run_later(node); /* answers nobody waits for: they free themselves */
     memory_free(node->door);
     uv_close((uv_handle_t *)&node->timer, NULL);

@@ -70,6 +70,12 @@ static void peers(void *context, const struct host_peer *list, size_t count)
     peers_want(context, list, count);
 }
 
+static void applying(void *context, raft_index index)
+{
+    struct node *node = context;
+    deaths_applying(node->deaths, index);
+}
+
 /* ---- time ---- */
 
 /*
@@ -184,6 +190,7 @@ void ports_fill(struct node *node, struct host_ports *ports)
         .forward = forward,
         .forward_reply = forward_reply,
         .peers = peers,
+        .applying = applying,
         .timer = timer,
         .reply = reply,
         .role = role,

@@ -150,6 +150,8 @@ struct raft_durable {
     size_t run_count;
     const struct raft_entry *configurations; /* every CONFIGURATION entry in the log, ascending, with payload */
     size_t configuration_count;
+    const struct raft_entry *skips;          /* every SKIP entry in the log likewise: not the core's business */
+    size_t skip_count;
 };
 
 /* One write to the disk: all of it becomes durable together or none of it. In this order: the hard state (where

@@ -262,8 +262,8 @@ void disk_durable(const struct sim_disk *disk, struct raft_durable *durable)
 {
     const struct sim_log *log = &disk->log;
     struct raft_term_run *runs = NULL;
-    struct raft_entry *configurations = NULL;
-    size_t run_count = 0, configuration_count = 0;
+    struct raft_entry *configurations = NULL, *skips = NULL;
+    size_t run_count = 0, configuration_count = 0, skip_count = 0;
     const struct sim_snapshots *snapshots = &disk->snapshots;
     raft_index base = snapshots->base;
     for (size_t i = base; i < log->count; i++) {
@@ -277,6 +277,10 @@ void disk_durable(const struct sim_disk *disk, struct raft_durable *durable)
                 memory_resize(configurations, configuration_count + 1, sizeof *configurations);
             configurations[configuration_count++] = *entry;
         }
+        if (entry->type == RAFT_SKIP) {
+            skips = memory_resize(skips, skip_count + 1, sizeof *skips);
+            skips[skip_count++] = *entry;
+        }
     }
     const struct raft_entry *last = log->count ? &log->entries[log->count - 1] : NULL;
     *durable = (struct raft_durable){
@@ -289,6 +293,8 @@ void disk_durable(const struct sim_disk *disk, struct raft_durable *durable)
         .run_count = run_count,
         .configurations = configurations,
         .configuration_count = configuration_count,
+        .skips = skips,
+        .skip_count = skip_count,
     };
     if (base > 0)
         durable->base = (struct raft_log_base){base, log->entries[base - 1].term, log->entries[base - 1].chain};

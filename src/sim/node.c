@@ -107,6 +107,7 @@ void node_on_start(struct sim *sim, struct sim_event *event)
     node_leave(node);
     memory_free((void *)(uintptr_t)durable.runs);
     memory_free((void *)(uintptr_t)durable.configurations);
+    memory_free((void *)(uintptr_t)durable.skips);
 }
 
 void node_on_turn(struct sim *sim, struct sim_event *event)

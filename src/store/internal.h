@@ -58,7 +58,7 @@ struct store {
     struct identity identity;
     struct raft_durable durable; /* as found at open */
     struct raft_term_run *runs;  /* owned, durable points to them */
-    struct raft_entry *configurations;
+    struct raft_entry *configurations, *skips;
     struct blob *snapshot_configuration;
     struct blob *first_configuration;
 

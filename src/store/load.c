@@ -17,7 +17,7 @@
 struct loader {
     struct store *store;
     size_t run_capacity;
-    size_t configuration_capacity;
+    size_t configuration_capacity, skip_capacity;
 };
 
 static enum error_code check_shape(struct store *store, struct error *error);
@@ -29,7 +29,7 @@ static enum error_code check_owner(const struct store *store, const struct store
 static enum error_code load_log(struct store *store, struct error *error);
 static enum error_code load_entry(struct loader *loader, sqlite3_stmt *row, struct error *error);
 static void note_run(struct loader *loader, const struct raft_entry *entry);
-static void note_configuration(struct loader *loader, const struct raft_entry *entry);
+static void note_entry(struct raft_entry **list, size_t *count, size_t *capacity, const struct raft_entry *entry);
 static enum error_code refuse(const struct store *store, enum error_code code, const char *what,
                               struct error *error);
 
@@ -47,9 +47,13 @@ void store_durable_free(struct store *store)
 {
     for (size_t i = 0; i < store->durable.configuration_count; i++)
         raft_entry_drop(&store->configurations[i]);
+    for (size_t i = 0; i < store->durable.skip_count; i++) raft_entry_drop(&store->skips[i]);
     memory_free(store->configurations);
+    memory_free(store->skips);
     memory_free(store->runs);
-    store->configurations = NULL;
+    store->configurations = store->skips = NULL;
+    store->durable.skips = NULL;
+    store->durable.skip_count = 0;
     store->runs = NULL;
     store->durable.configurations = NULL;
     store->durable.configuration_count = 0;
@@ -166,6 +170,7 @@ static enum error_code load_log(struct store *store, struct error *error)
     durable->last_chain = store->tail.chain;
     durable->runs = store->runs;
     durable->configurations = store->configurations;
+    durable->skips = store->skips;
     return code;
 }
 
@@ -194,7 +199,9 @@ static enum error_code load_entry(struct loader *loader, sqlite3_stmt *row, stru
         return refuse(store, code, what, error);
     }
     if (entry.term != before || durable->run_count == 0) note_run(loader, &entry);
-    if (entry.type == RAFT_CONFIGURATION) note_configuration(loader, &entry);
+    if (entry.type == RAFT_CONFIGURATION)
+        note_entry(&store->configurations, &durable->configuration_count, &loader->configuration_capacity, &entry);
+    if (entry.type == RAFT_SKIP) note_entry(&store->skips, &durable->skip_count, &loader->skip_capacity, &entry);
     durable->last_time_ms = entry.time_ms;
     store->tail = (struct store_tail){index, entry.chain};
     return ERROR_OK;
@@ -210,18 +217,16 @@ static void note_run(struct loader *loader, const struct raft_entry *entry)
     store->runs[store->durable.run_count++] = (struct raft_term_run){entry->index, entry->term};
 }
 
-static void note_configuration(struct loader *loader, const struct raft_entry *entry)
+/* Kept whole: the payload is SQLite's. */
+static void note_entry(struct raft_entry **list, size_t *count, size_t *capacity, const struct raft_entry *entry)
 {
-    struct store *store = loader->store;
-    if (store->durable.configuration_count == loader->configuration_capacity) {
-        loader->configuration_capacity =
-            loader->configuration_capacity ? loader->configuration_capacity * 2 : 4;
-        store->configurations = memory_resize(store->configurations, loader->configuration_capacity,
-                                              sizeof *store->configurations);
+    if (*count == *capacity) {
+        *capacity = *capacity ? *capacity * 2 : 4;
+        *list = memory_resize(*list, *capacity, sizeof **list);
     }
-    struct raft_entry *kept = &store->configurations[store->durable.configuration_count++];
-    struct blob *blob = blob_new(entry->payload.bytes.data, entry->payload.bytes.size);
+    struct raft_entry *kept = &(*list)[(*count)++];
     *kept = *entry;
+    struct blob *blob = blob_new(entry->payload.bytes.data, entry->payload.bytes.size);
     kept->payload = (struct raft_payload){blob, slice_of(blob->data, blob->size)};
 }
 

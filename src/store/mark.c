@@ -47,6 +47,15 @@ enum error_code store_mark_open(struct store_file *file, sqlite3_vfs *vfs, const
     return code ? code : store_file_sync(file, error);
 }
 
+enum error_code store_mark_check(struct store_file *file, bool *sound, struct error *error)
+{
+    uint8_t bytes[MARK_SIZE];
+    enum error_code code = store_file_read(file, 0, bytes, sizeof bytes, error);
+    *sound = !code && get_u32(bytes + AT_MAGIC) == MARK_MAGIC &&
+             get_u64(bytes + AT_CHECKSUM) == hash_bytes(bytes, AT_CHECKSUM);
+    return code;
+}
+
 enum error_code store_mark_write(struct store_file *file, const struct store_mark *mark,
                                  struct error *error)
 {

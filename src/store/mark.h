@@ -38,6 +38,8 @@ bool store_generation_equal(const struct store_wal_generation *a,
 /* Opens the file, making it durably where it is missing, and reads it. */
 enum error_code store_mark_open(struct store_file *file, sqlite3_vfs *vfs, const char *name,
                                 struct store_mark *mark, struct error *error);
+/* Is what the file holds a mark? For those who look; store_mark_open takes what is none for nothing. */
+enum error_code store_mark_check(struct store_file *file, bool *sound, struct error *error);
 enum error_code store_mark_write(struct store_file *file, const struct store_mark *mark,
                                  struct error *error);
 

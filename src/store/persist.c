@@ -10,6 +10,7 @@
 
 #include "raft/entry.h"
 #include "store/meta.h"
+#include "store/recover.h"
 #include "store/walscan.h"
 
 #include <assert.h>
@@ -77,6 +78,32 @@ enum error_code store_bootstrap(struct store *store, struct slice configuration,
     store->snapshot_configuration = kept;
     store->identity = identity;
     store->durable.snapshot = snapshot;
+    return ERROR_OK;
+}
+
+/* What is in memory of the cluster that was is of no use afterwards: the caller closes. */
+enum error_code store_recover(struct store *store, const struct store_recovery *recovery, struct error *error)
+{
+    enum error_code code = store_check(store, error);
+    if (code) return code;
+    assert(store->identity.cluster != 0 && recovery->entry->index == store->tail.index + 1);
+    struct store_tail tail = store->tail;
+    struct error broken = {0};
+    struct raft_persist write = {.has_hard_state = true, .hard_state = recovery->hard_state,
+                                 .entries = recovery->entry, .entry_count = 1};
+    store->identity.cluster = recovery->cluster;
+    int result = store_run(store, STORE_BEGIN);
+    buffer_clear(&store->scratch);
+    store_meta_encode_identity(&store->identity, &store->scratch);
+    if (result == SQLITE_OK) result = store_set_meta(store, STORE_META_IDENTITY);
+    buffer_clear(&store->scratch);
+    store_meta_encode_first(recovery->first_configuration, &store->scratch);
+    if (result == SQLITE_OK) result = store_set_meta(store, STORE_META_FIRST);
+    if (result == SQLITE_OK) result = carry_out(store, &write, &tail, &broken);
+    if (broken.code) return store_fail(store, &broken, error);
+    if (result != SQLITE_OK) return store_abandon(store, "cannot be written", result, error);
+    if ((code = store_commit(store, error))) return code;
+    store->tail = tail;
     return ERROR_OK;
 }
 

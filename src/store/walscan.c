@@ -37,8 +37,8 @@ static enum error_code scan_frames(struct scanner *scanner, uint64_t size, struc
 static bool scan_frame(struct scanner *scanner, uint32_t number);
 static enum error_code check_mark(const struct scanner *scanner, const struct store_mark *mark,
                                   struct error *error);
-static enum error_code refuse(const struct store_file *wal, uint64_t at, const char *what,
-                              struct error *error);
+static enum error_code refuse(const struct store_file *wal, struct store_walscan *scan, uint64_t at,
+                              const char *what, struct error *error);
 static uint64_t frame_at(const struct store_walscan *scan, uint32_t number);
 static struct sum frame_sum(const struct scanner *scanner, struct sum seed);
 static struct sum frame_seed(const struct scanner *scanner, struct sum end);
@@ -63,7 +63,7 @@ enum error_code store_walscan(struct store_file *wal, const struct store_mark *m
         /* A header is synced before the first frame is written: without frames, and nothing
          * acknowledged, it is torn. */
         if (size <= STORE_WAL_HEADER_SIZE && mark->frames == 0) return ERROR_OK;
-        return refuse(wal, 0, "its header is damaged", error);
+        return refuse(wal, scan, 0, "its header is damaged", error);
     }
     struct scanner scanner = {
         .wal = wal,
@@ -123,7 +123,7 @@ static enum error_code scan_frames(struct scanner *scanner, uint64_t size, struc
             store_file_read(scanner->wal, at, scanner->frame, scanner->frame_size, error);
         if (code) return code;
         if (!scan_frame(scanner, number)) {
-            return refuse(scanner->wal, frame_at(scanner->scan, scanner->valid + 1),
+            return refuse(scanner->wal, scanner->scan, frame_at(scanner->scan, scanner->valid + 1),
                           "it is damaged there: a later commit follows, so this is no torn write",
                           error);
         }
@@ -155,22 +155,23 @@ static bool scan_frame(struct scanner *scanner, uint32_t number)
 static enum error_code check_mark(const struct scanner *scanner, const struct store_mark *mark,
                                   struct error *error)
 {
-    const struct store_walscan *scan = scanner->scan;
+    struct store_walscan *scan = scanner->scan;
     if (GUARD(STORE_UNMARKED, mark->frames == 0)) return ERROR_OK;
     if (store_generation_equal(&scan->generation, &mark->generation)) {
         if (scan->frames >= mark->frames) return ERROR_OK;
-        return refuse(scanner->wal, frame_at(scan, scanner->valid + 1),
+        return refuse(scanner->wal, scan, frame_at(scan, scanner->valid + 1),
                       "it is damaged there: what follows was acknowledged", error);
     }
     /* Sequences wrap; a later one is less than half the circle ahead. */
     uint32_t ahead = scan->generation.sequence - mark->generation.sequence;
     if (ahead != 0 && ahead < UINT32_MAX / 2) return ERROR_OK;
-    return refuse(scanner->wal, 0, "it is older than what was acknowledged", error);
+    return refuse(scanner->wal, scan, 0, "it is older than what was acknowledged", error);
 }
 
-static enum error_code refuse(const struct store_file *wal, uint64_t at, const char *what,
-                              struct error *error)
+static enum error_code refuse(const struct store_file *wal, struct store_walscan *scan, uint64_t at,
+                              const char *what, struct error *error)
 {
+    scan->damaged_at = at;
     return error_set(error, ERROR_CORRUPT,
                      "%s: offset %llu: %s. Acknowledged data is lost here: " STORE_REBUILD
                      "; do not start it without this file",

@@ -43,6 +43,7 @@ struct store_walscan {
     struct store_wal_generation generation;
     uint32_t page_size;
     uint32_t frames; /* committed: what SQLite will recover */
+    uint64_t damaged_at; /* after CORRUPT: the offset */
 };
 
 /* Reads all of `wal`. OK with what is in it, CORRUPT with the file and the offset, or the file's
