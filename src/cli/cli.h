@@ -22,6 +22,7 @@ struct cli_command {
 };
 
 extern const struct cli_command add_command;
+extern const struct cli_command backup_command;
 extern const struct cli_command bench_command;
 extern const struct cli_command cluster_command;
 extern const struct cli_command demote_command;

@@ -114,6 +114,8 @@ struct snapshots {
     struct trail_mark trail[TRAIL_MARKS]; /* the newest, at trail_at the oldest of them; index 0: none */
     size_t trail_at;
     uint64_t taken;     /* by this node since it started */
+    struct buffer newest; /* the meta of the one at `index`, as bytes; and as of then: */
+    uint64_t newest_app, newest_ms; /* the hash of the app, the replicated clock */
     uint64_t again_us;  /* one was refused: not before then */
 
     enum snapshot_stage stage;      /* of the one being taken */
@@ -125,6 +127,7 @@ struct snapshots {
     uint64_t token;
     size_t given;         /* writes not reported yet */
     uint64_t begun_bytes; /* log_bytes when it began */
+    uint64_t begun_app, begun_ms;
 
     uint64_t installing; /* token of the core's; 0: nothing is being installed */
     struct raft_snapshot_meta incoming;
@@ -294,8 +297,14 @@ void snapshot_read_chunk(struct host *host, const struct raft_effect *effect);
 void snapshot_write_chunk(struct host *host, const struct raft_effect *effect);
 void snapshot_install(struct host *host, const struct raft_effect *effect);
 void snapshot_compact(struct host *host, const struct raft_effect *effect);
-bool snapshot_is_asked(const struct waiter *waiter); /* an action that is this node's own business */
 void snapshot_ask(struct host *host, struct waiter *waiter);
+
+/* ---- backup.c ---- */
+bool snapshot_is_asked(const struct waiter *waiter); /* an action that is this node's own business */
+bool backup_is_asked(const struct waiter *waiter);   /* ... and this one of them */
+void snapshot_route(struct host *host, struct waiter *waiter);
+void backup_noted(struct host *host, const struct raft_snapshot_meta *meta);
+void backup_answer(struct host *host, struct waiter *waiter);
 
 /* ---- restore.c ---- */
 bool restoring(const struct host *host); /* nothing is applied, nothing asked of the machine meanwhile */

@@ -56,6 +56,7 @@ void restore_begin(struct host *host, const struct raft_snapshot_meta *meta)
     host->snapshots.index = meta->index;
     host->snapshots.size = meta->size;
     host->snapshots.log_bytes = 0;
+    backup_noted(host, meta);
     apply->app_loaded = false;
     apply->app_error.code = ERROR_OK;
     apply->term = 0;
@@ -200,6 +201,8 @@ static void restored(struct host *host)
     apply->term = restore->term;
     apply->log_chain = restore->chain;
     apply->app_loaded = !restore->no_app;
+    host->snapshots.newest_app = host->system.app_hash;
+    host->snapshots.newest_ms = host->system.clock_ms;
     host->route_again = true;
     host_log(host, LOG_LEVEL_INFO, "starts from the snapshot at index %" PRIu64, restore->index);
     settle_waiters(host, restore->index);

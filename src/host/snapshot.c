@@ -119,6 +119,8 @@ static void begin(struct host *host)
     snapshots->token = ++host->apply.tokens | APPLY_TOKEN;
     snapshots->given = 0;
     snapshots->begun_bytes = snapshots->log_bytes;
+    snapshots->begun_app = host->system.app_hash;
+    snapshots->begun_ms = host->system.clock_ms;
     for (struct waiter *waiter = host->waiters.lists[WAITER_SNAPSHOT].first; waiter != NULL;
          waiter = waiter->next)
         waiter->number = snapshots->meta.index;
@@ -216,6 +218,7 @@ void snapshot_deinit(struct host *host)
     if (snapshots->sessions != NULL) state_snapshot_end(snapshots->sessions);
     buffer_deinit(&snapshots->piece);
     buffer_deinit(&snapshots->configuration);
+    buffer_deinit(&snapshots->newest);
     buffer_deinit(&snapshots->incoming_configuration);
     restore_deinit(host);
 }
@@ -277,6 +280,9 @@ static void taken(struct host *host, uint64_t size)
     snapshots->size = size;
     snapshots->log_bytes -= snapshots->begun_bytes;
     snapshots->taken++;
+    snapshots->newest_app = snapshots->begun_app;
+    snapshots->newest_ms = snapshots->begun_ms;
+    backup_noted(host, &snapshots->meta);
     host_log(host, LOG_LEVEL_INFO, "has a snapshot at index %" PRIu64 ", %" PRIu64 " bytes",
              snapshots->index, size);
     tell_asked(host, ERROR_OK);
@@ -385,16 +391,6 @@ static void install_reported(struct host *host, const struct host_snapshot_repor
 /* ---- asked by hand ---- */
 
 /* Of this node, whoever leads. */
-bool snapshot_is_asked(const struct waiter *waiter)
-{
-    struct mp_reader reader = mp_reader_of(waiter->body.bytes);
-    struct slice name = {0};
-    uint32_t count;
-    return waiter->kind == REQUEST_ADMIN && !waiter->remote && mp_read_array(&reader, &count) &&
-           count == 2 && mp_read_string(&reader, &name) &&
-           slice_equal(name, slice_text("snapshot"));
-}
-
 void snapshot_ask(struct host *host, struct waiter *waiter)
 {
     if (!host->system.initialised && !restoring(host)) {
@@ -408,6 +404,10 @@ void snapshot_ask(struct host *host, struct waiter *waiter)
 static void answer_snapshot(struct host *host, struct waiter *waiter)
 {
     struct buffer *body = &host->scratch;
+    if (backup_is_asked(waiter)) {
+        backup_answer(host, waiter);
+        return;
+    }
     buffer_clear(body);
     mp_write_map(body, 2);
     mp_write_text(body, "index");
