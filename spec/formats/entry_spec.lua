@@ -5,7 +5,7 @@ local formats = require "moonclave.formats"
 local bytes = require "support.bytes"
 local hex, unhex = bytes.hex, bytes.unhex
 
-local TYPES = { [0] = "noop", "configuration", "init", "deploy", "command", "session", "settings", "skip" }
+local TYPES = { [0] = "noop", "configuration", "init", "deploy", "command", "session", "settings", "skip", "restore" }
 
 local function entry_of(type, payload, session, sequence)
   return { type = type, flags = 0, term = 3, index = 41 + type, time_ms = 1700000000000 + type,

@@ -46,6 +46,7 @@ static enum error_code edit_address(struct task *task);
 static enum error_code edit_priority(struct task *task);
 static enum error_code edit_set(struct task *task);
 static void run_transfer(struct task *task);
+static void run_restore(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
                                   bool learner);
 static enum error_code take_labels(struct task *task);
@@ -69,7 +70,7 @@ static const struct {
     {"remove", edit_remove, NULL, true},     {"promote", edit_promote, NULL, true},
     {"demote", edit_demote, NULL, true},     {"address", edit_address, NULL, true},
     {"priority", edit_priority, NULL, true}, {"set", edit_set, NULL, false},
-    {"transfer", NULL, run_transfer, false},
+    {"transfer", NULL, run_transfer, false}, {"restore", NULL, run_restore, false},
 };
 
 /* Once a turn, at whoever leads. */
@@ -405,6 +406,11 @@ static void run_transfer(struct task *task)
     } else {
         answer_error(host, task->waiter, code, "nobody is fit to take over now, or a transfer is under way");
     }
+}
+
+static void run_restore(struct task *task)
+{
+    restore_propose(task->host, task->waiter, task->arguments);
 }
 
 /* ---- arguments ---- */

@@ -44,6 +44,7 @@ static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
     [RAFT_INIT] = apply_init,
     [RAFT_COMMAND] = apply_command,
     [RAFT_SESSION] = apply_session,
+    [RAFT_RESTORE] = restore_apply,
 };
 
 bool apply_run(struct host *host, uint64_t until_us)
@@ -181,6 +182,7 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
         return;
     }
     system_advance(&host->system, &host->settings, entry->time_ms);
+    restore_expire(host);
     buffer_clear(&apply->reply);
     enum error_code code = type_rows[entry->type](host, entry);
     if (host->dead) return;

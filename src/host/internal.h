@@ -148,6 +148,23 @@ struct restore {
     bool no_app;
 };
 
+/* ---- restore_log.c ---- */
+enum staged_part { STAGED_SYSTEM, STAGED_SESSIONS, STAGED_STATE };
+/* A backup that comes in through the log: as far as it has been applied, the same on every node. */
+struct staged {
+    uint64_t id; /* the index of the entry that began it; 0: there is none */
+    uint64_t nonce;
+    uint64_t active_ms; /* the replicated clock at its newest entry */
+    uint64_t cluster;   /* whose backup it is */
+    raft_index index;   /* of what, in that cluster's log */
+    uint64_t system_hash, state_hash, size;
+    uint64_t offset;    /* bytes that are there */
+    enum staged_part part;
+    struct state_restore *tree; /* SYSTEM, SESSIONS; the machine has the state's */
+    struct system system;
+    struct system_restored restored;
+};
+
 /* ---- stop.c ---- */
 enum stop_stage { STOP_NONE, STOP_ANSWERING, STOP_DRAINING, STOP_DONE };
 struct stop {
@@ -220,6 +237,7 @@ struct host {
     struct system system;
     struct snapshots snapshots;
     struct restore restore;
+    struct staged staged;
     struct stop stop;
     struct buffer scratch; /* error bodies, texts */
     struct host_counters counters;
@@ -263,6 +281,8 @@ uint64_t retry_at(const struct host *host); /* a heartbeat from now */
 
 /* ---- propose.c ---- */
 void propose_turn(struct host *host);
+/* An entry that an action of the leader makes: its waiter is answered once it is applied, or refused. */
+void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload);
 
 /* ---- forward.c ---- */
 void forward_or_park(struct host *host, struct waiter *waiter);
@@ -311,6 +331,13 @@ bool restoring(const struct host *host); /* nothing is applied, nothing asked of
 void restore_begin(struct host *host, const struct raft_snapshot_meta *meta);
 void restore_read(struct host *host, const struct host_snapshot_report *report);
 void restore_deinit(struct host *host);
+
+/* ---- restore_log.c ---- */
+bool restore_is_staged(const struct host *host); /* a backup is coming in: no snapshots */
+void restore_propose(struct host *host, struct waiter *waiter, struct slice arguments);
+enum error_code restore_apply(struct host *host, const struct raft_entry *entry);
+void restore_expire(struct host *host);
+void restore_drop(struct host *host); /* what has come of one; harmless where there is none */
 
 /* ---- members.c: who is who ---- */
 struct member *member_find(const struct host *host, const char *id); /* null: none */

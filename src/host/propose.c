@@ -52,6 +52,28 @@ static void propose_init(struct host *host)
     buffer_deinit(&bytes);
 }
 
+void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload)
+{
+    struct blob *blob = blob_new(payload.data, payload.size);
+    struct raft_entry *entry = batch_entry(host, 0);
+    entry->type = (uint8_t)type;
+    entry->payload = (struct raft_payload){blob, slice_of(blob->data, blob->size)};
+    enum error_code code = propose_batch(host, 1);
+    blob_drop(blob);
+    if (host->dead) return;
+    if (code == ERROR_OK) {
+        waiter_drop_body(waiter);
+        waiter_move(&host->waiters, waiter, WAITER_PROPOSED);
+        waiter->number = host->batch[0].index;
+        waiter->term = host->batch[0].term;
+        waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, waiter->number, waiter);
+    } else if (code == ERROR_NOT_LEADER || code == ERROR_UNAVAILABLE) {
+        park(host, waiter, retry_at(host));
+    } else {
+        answer_error(host, waiter, code, NULL);
+    }
+}
+
 /* One batch, as large as the limit of uncommitted bytes allows; what does not fit is refused. */
 static void propose_commands(struct host *host)
 {

@@ -61,7 +61,8 @@ bool snapshot_turn(struct host *host)
 
 static bool may_take(const struct host *host)
 {
-    return host->snapshots.installing == 0 && !restoring(host) && host->system.initialised;
+    return host->snapshots.installing == 0 && !restoring(host) && host->system.initialised &&
+           !restore_is_staged(host);
 }
 
 /* There is nothing newer to keep. */
@@ -395,6 +396,9 @@ void snapshot_ask(struct host *host, struct waiter *waiter)
 {
     if (!host->system.initialised && !restoring(host)) {
         answer_error(host, waiter, ERROR_UNAVAILABLE, "this node has nothing to keep yet");
+    } else if (restore_is_staged(host)) {
+        answer_error(host, waiter, ERROR_UNAVAILABLE,
+                     "a backup is being restored: no snapshots until that is done");
     } else {
         waiter->number = 0;
         waiter_move(&host->waiters, waiter, WAITER_SNAPSHOT);
