@@ -78,7 +78,8 @@ static enum error_code take_data(struct archive *archive, struct slice data, str
             return error_set(error, ERROR_CORRUPT, "there are bytes behind its data's end, at %" PRIu64, at);
         code = state_restore_feed(archive->tree, data, &used, &why);
         if (code != ERROR_OK) {
-            return error_set(error, code, "its %s are not readable, near byte %" PRIu64 " of the data: %.300s",
+            return error_set(error, code,
+                             "its %s are not readable, near byte %" PRIu64 " of the data: %.300s",
                              archive->part == ARCHIVE_SYSTEM     ? "app and settings"
                              : archive->part == ARCHIVE_SESSIONS ? "sessions"
                                                                  : "items",
@@ -107,22 +108,24 @@ static enum error_code end_system(struct archive *archive, struct error *error)
     struct settings own;
     struct error why;
     settings_init(&own);
-    enum error_code code =
-        state_restore_finish(archive->tree, archive->reader.head.meta.system_hash, archive->system.tree, &why);
+    enum error_code code = state_restore_finish(archive->tree, archive->reader.head.meta.system_hash,
+                                                archive->system.tree, &why);
     if (code == ERROR_OK) code = system_restored(&archive->system, &own, &archive->restored, &why);
     if (code == ERROR_OK && archive->system.app_hash != archive->reader.head.app_hash)
         code = error_set(&why, ERROR_CORRUPT, "the app is not the one that the head names");
     if (code == ERROR_OK && archive->restored.app_error.size == 0)
         code = bundle_verify(system_bundle(&archive->system), &why);
     if (code == ERROR_OK) return code;
-    return error_set(error, code == ERROR_VERSION ? code : ERROR_CORRUPT, "its app and settings: %.400s", why.text);
+    return error_set(error, code == ERROR_VERSION ? code : ERROR_CORRUPT, "its app and settings: %.400s",
+                     why.text);
 }
 
 static enum error_code end_sessions(struct archive *archive, struct error *error)
 {
     struct error why;
     struct sessions *sessions = &archive->system.sessions;
-    enum error_code code = state_restore_finish(archive->tree, archive->restored.sessions, sessions->tree, &why);
+    enum error_code code =
+        state_restore_finish(archive->tree, archive->restored.sessions, sessions->tree, &why);
     if (code == ERROR_OK) code = sessions_restored(sessions, &why);
     if (code == ERROR_OK) return code;
     return error_set(error, code, "its sessions: %.400s", why.text);
@@ -168,7 +171,8 @@ enum error_code archive_read_file(struct archive *archive, const char *path, str
     bool standard = strcmp(path, "-") == 0;
     FILE *file = standard ? stdin : fopen(path, "rb");
     if (file == NULL) {
-        return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "%.300s: %s", path, strerror(errno));
+        return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "%.300s: %s", path,
+                         strerror(errno));
     }
     struct stat about;
     struct progress progress;
@@ -183,7 +187,8 @@ enum error_code archive_read_file(struct archive *archive, const char *path, str
         code = archive_feed(archive, slice_of(bytes.data, size), &why);
         progress_at(&progress, archive->reader.position);
     }
-    if (code == ERROR_OK && ferror(file)) code = error_set(&why, ERROR_IO, "it cannot be read: %s", strerror(errno));
+    if (code == ERROR_OK && ferror(file))
+        code = error_set(&why, ERROR_IO, "it cannot be read: %s", strerror(errno));
     if (code == ERROR_OK) code = archive_end(archive, &why);
     progress_end(&progress);
     if (!standard) fclose(file);

@@ -1,7 +1,7 @@
 /*
- * A backup looked at without a cluster: fed with its bytes, it checks all of them (the checksums of head, blocks and
- * trailer, that the trees are canonical, their hashes, that the app and the members decode) and knows what is in it.
- * The state is built in memory once.
+ * A backup looked at without a cluster: fed with its bytes, it checks all of them (the checksums of head,
+ * blocks and trailer, that the trees are canonical, their hashes, that the app and the members decode) and
+ * knows what is in it. The state is built in memory once.
  */
 #ifndef MOONCLAVE_CLI_ARCHIVE_H
 #define MOONCLAVE_CLI_ARCHIVE_H

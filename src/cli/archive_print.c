@@ -106,7 +106,8 @@ static void write_members(const struct archive *archive, struct buffer *out)
         const struct raft_server *server = &archive->members.servers[i];
         char address[ADDRESS_MAX + 8] = "";
         if (server->address_count > 0)
-            snprintf(address, sizeof address, "%s:%u", server->addresses[0].host, (unsigned)server->addresses[0].port);
+            snprintf(address, sizeof address, "%s:%u", server->addresses[0].host,
+                     (unsigned)server->addresses[0].port);
         mp_write_map(out, 3);
         mp_write_text(out, "address");
         mp_write_text(out, address);

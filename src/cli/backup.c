@@ -1,6 +1,6 @@
 /*
- * `moonclave backup FILE`: a node's state as one file, taken while it goes on, and looked at while it comes in. It is
- * FILE.partial until all of it is there, right, and durable; then it gets its name.
+ * `moonclave backup FILE`: a node's state as one file, taken while it goes on, and looked at while it comes
+ * in. It is FILE.partial until all of it is there, right, and durable; then it gets its name.
  */
 #include "cli/archive.h"
 #include "cli/cli.h"
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define CONNECT_MS 2000
-#define PIECE_MS   60000
+#define PIECE_MS 60000
 
 struct backup_options {
     const char *address, *consistency;
@@ -53,9 +53,11 @@ static void say(const struct copy *copy, bool json);
 static const struct flag rows[] = {
     {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", "the node's address (127.0.0.1:5001)"},
     {"consistency", FLAG_TEXT, FIELD(consistency), 0, 0, "WORD",
-     "linearizable: all that was acknowledged before is in it (that); stale: what the node has, whoever leads"},
+     "linearizable: all that was acknowledged before is in it (that); stale: what the node has, whoever "
+     "leads"},
     {"json", FLAG_BOOLEAN, FIELD(json), 0, 0, NULL, "what is in it as JSON"},
-    {"timeout", FLAG_INTEGER, FIELD(timeout_s), 1, 86400, "SECONDS", "how long the node may take to begin (60)"},
+    {"timeout", FLAG_INTEGER, FIELD(timeout_s), 1, 86400, "SECONDS",
+     "how long the node may take to begin (60)"},
     {"verify", FLAG_BOOLEAN, FIELD(verify), 0, 0, NULL, "looks at a FILE that is there, asks no node"},
 };
 static const char *const arguments[] = {"FILE"};
@@ -69,8 +71,10 @@ const struct cli_command backup_command = {
     .name = "backup",
     .summary = "writes the cluster's state to a file",
     .usage = "FILE [--addr HOST:PORT] [flags]",
-    .help = "Of any node, while it goes on serving: the state, the app, config and settings, the sessions, as of one\n"
-            "index. All of it is checked as it comes in. FILE gets its name once it is whole and durable (until then it\n"
+    .help = "Of any node, while it goes on serving: the state, the app, config and settings, the sessions, "
+            "as of one\n"
+            "index. All of it is checked as it comes in. FILE gets its name once it is whole and durable "
+            "(until then it\n"
             "is FILE.partial); `-` is stdout. `moonclave restore` brings it back.\n"
             "\n"
             "  moonclave backup kv.backup --addr 127.0.0.1:5002\n"
@@ -84,10 +88,12 @@ const struct cli_command backup_command = {
 
 static int backup_run(int argc, char **argv)
 {
-    struct backup_options options = {.address = "127.0.0.1:5001", .consistency = "linearizable", .timeout_s = 60};
+    struct backup_options options = {
+        .address = "127.0.0.1:5001", .consistency = "linearizable", .timeout_s = 60};
     const char *path = NULL;
     struct error error;
-    if (flags_parse(&flags, argc, argv, &options, NULL, &path, &error) != ERROR_OK) return cli_fail_error(&error);
+    if (flags_parse(&flags, argc, argv, &options, NULL, &path, &error) != ERROR_OK)
+        return cli_fail_error(&error);
     if (path == NULL) return cli_fail(EXIT_USAGE, "backup: FILE is missing: moonclave backup FILE");
     if (options.verify) return archive_verify(path, options.json);
     struct copy copy = {.path = path, .standard = strcmp(path, "-") == 0, .file = -1};
@@ -109,7 +115,8 @@ static int backup_run(int argc, char **argv)
 static enum error_code make(struct copy *copy, const struct backup_options *options, struct error *error)
 {
     enum error_code code = rpc_client_open(&copy->client, options->address, CONNECT_MS, error);
-    if (code == ERROR_OK) code = open_file(copy, error); /* before anything is asked for: it may not be possible */
+    if (code == ERROR_OK)
+        code = open_file(copy, error); /* before anything is asked for: it may not be possible */
     if (code == ERROR_OK) code = ask(copy, options, error);
     if (code == ERROR_OK) code = take_pieces(copy, error);
     if (code == ERROR_OK) code = keep(copy, error);
@@ -134,7 +141,8 @@ static enum error_code ask(struct copy *copy, const struct backup_options *optio
     if (mp_map_get(result, "bytes", &value) &&
         mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, &copy->size))
         return ERROR_OK;
-    return error_set(error, ERROR_BAD_REQUEST, "%s: it does not say how large its backup is", options->address);
+    return error_set(error, ERROR_BAD_REQUEST, "%s: it does not say how large its backup is",
+                     options->address);
 }
 
 static enum error_code take_pieces(struct copy *copy, struct error *error)
@@ -218,7 +226,8 @@ static enum error_code cannot(const struct copy *copy, const char *path, struct 
 {
     bool full = errno == ENOSPC || errno == EDQUOT;
     (void)copy;
-    return error_set(error, full ? ERROR_DISK_FULL : ERROR_IO, "%.300s cannot be written: %s%s", path, strerror(errno),
+    return error_set(error, full ? ERROR_DISK_FULL : ERROR_IO, "%.300s cannot be written: %s%s", path,
+                     strerror(errno),
                      full ? ": no half of it is left there; make room, or name another place" : "");
 }
 

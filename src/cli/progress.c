@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define EVERY_MS 100
-#define WIDTH    24
+#define WIDTH 24
 
 static uint64_t now_ms(void)
 {

@@ -1,6 +1,6 @@
 /*
- * How far a long piece of work is: one line on stderr, drawn over itself, on a terminal only. Everywhere else nothing is
- * written. Colour unless NO_COLOR is set.
+ * How far a long piece of work is: one line on stderr, drawn over itself, on a terminal only. Everywhere else
+ * nothing is written. Colour unless NO_COLOR is set.
  */
 #ifndef MOONCLAVE_CLI_PROGRESS_H
 #define MOONCLAVE_CLI_PROGRESS_H

@@ -1,7 +1,8 @@
 /*
- * `moonclave restore FILE`: a backup into a cluster that runs, through its log (host/restore_log.c). All of the file is
- * checked before anybody is asked for anything. Then it goes out piece by piece; whatever is lost on the way, a leader
- * included, is sent again, to any member that answers: a piece that is there already does no harm.
+ * `moonclave restore FILE`: a backup into a cluster that runs, through its log (host/restore_log.c). All of
+ * the file is checked before anybody is asked for anything. Then it goes out piece by piece; whatever is lost
+ * on the way, a leader included, is sent again, to any member that answers: a piece that is there already
+ * does no harm.
  */
 #include "cli/archive.h"
 #include "cli/cli.h"
@@ -20,12 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONNECT_MS  2000
-#define ATTEMPT_MS  10000 /* of one request: then it is sent again */
-#define PAUSE_MS    200
-#define PIECE_BYTES 524288 /* a multiple of a backup's block; halved where the nodes take less in one entry */
+#define CONNECT_MS 2000
+#define ATTEMPT_MS 10000 /* of one request: then it is sent again */
+#define PAUSE_MS 200
+#define PIECE_BYTES 524288 /* a multiple of a backup's block; halved where the nodes take less in one entry  \
+                            */
 #define PIECE_LEAST 512
-#define PLACES_MAX  16
+#define PLACES_MAX 16
 
 struct restore_options {
     const char *address;
@@ -41,9 +43,9 @@ struct job {
     size_t place_count, place;
     struct rpc_client *client; /* null: not connected */
     uint64_t id, nonce, index;
-    uint64_t sent;        /* bytes that are there */
+    uint64_t sent; /* bytes that are there */
     size_t piece_most;
-    uint64_t heard_ms;    /* when something was last answered well */
+    uint64_t heard_ms; /* when something was last answered well */
     struct error error;
 };
 
@@ -60,7 +62,8 @@ static enum error_code send_data(struct job *job, struct slice data, uint64_t of
 static enum error_code commit(struct job *job);
 static void give_up(struct job *job);
 static enum error_code ask(struct job *job, const struct buffer *body, const char *key, uint64_t *answer);
-static enum error_code ask_once(struct job *job, const struct buffer *body, const char *key, uint64_t *answer);
+static enum error_code ask_once(struct job *job, const struct buffer *body, const char *key,
+                                uint64_t *answer);
 static bool passes(enum error_code code);
 static enum error_code connect_somewhere(struct job *job);
 static void begin_body(struct buffer *body, const char *step, uint32_t count, uint64_t id);
@@ -72,10 +75,13 @@ static volatile sig_atomic_t interrupted;
 #define FIELD(name) offsetof(struct restore_options, name)
 static const struct flag rows[] = {
     {"addr", FLAG_TEXT, FIELD(address), 0, 0, "HOST:PORT", "any node's address (127.0.0.1:5001)"},
-    {"abort", FLAG_BOOLEAN, FIELD(abort), 0, 0, NULL, "gives up the restore that is under way, whoever began it; no FILE"},
+    {"abort", FLAG_BOOLEAN, FIELD(abort), 0, 0, NULL,
+     "gives up the restore that is under way, whoever began it; no FILE"},
     {"json", FLAG_BOOLEAN, FIELD(json), 0, 0, NULL, "the answer as JSON; needs --yes"},
-    {"timeout", FLAG_INTEGER, FIELD(timeout_s), 1, 86400, "SECONDS", "gives up when nothing is answered for so long (60)"},
-    {"verify", FLAG_BOOLEAN, FIELD(verify), 0, 0, NULL, "only looks at FILE and says what is in it, asks no node"},
+    {"timeout", FLAG_INTEGER, FIELD(timeout_s), 1, 86400, "SECONDS",
+     "gives up when nothing is answered for so long (60)"},
+    {"verify", FLAG_BOOLEAN, FIELD(verify), 0, 0, NULL,
+     "only looks at FILE and says what is in it, asks no node"},
     {"yes", FLAG_BOOLEAN, FIELD(yes), 0, 0, NULL, "does not ask whether that is meant"},
 };
 static const char *const arguments[] = {"FILE"};
@@ -89,16 +95,20 @@ const struct cli_command restore_command = {
     .name = "restore",
     .summary = "puts a backup in place of what a cluster holds",
     .usage = "FILE [--addr HOST:PORT] [--yes] [flags]",
-    .help = "Into a cluster that runs, also one just begun, with whatever app: all replicas switch at one index. Of the\n"
-            "backup come the state, the app with its config, and the idempotency keys; members, settings and the\n"
-            "log's indexes stay the cluster's own. Sessions end: a command that is sent again in one is refused\n"
-            "(session_expired), not done twice. Until the switch the cluster goes on as it was; whatever fails before it\n"
-            "changes nothing. FILE is checked first. Says what will be replaced, and asks.\n"
-            "\n"
-            "  moonclave restore kv.backup --addr 127.0.0.1:5001\n"
-            "  moonclave restore --verify kv.backup\n"
-            "\n"
-            "Exit code 70: FILE is damaged.\n",
+    .help =
+        "Into a cluster that runs, also one just begun, with whatever app: all replicas switch at one index. "
+        "Of the\n"
+        "backup come the state, the app with its config, and the idempotency keys; members, settings and "
+        "the\n"
+        "log's indexes stay the cluster's own. Sessions end: a command that is sent again in one is refused\n"
+        "(session_expired), not done twice. Until the switch the cluster goes on as it was; whatever fails "
+        "before it\n"
+        "changes nothing. FILE is checked first. Says what will be replaced, and asks.\n"
+        "\n"
+        "  moonclave restore kv.backup --addr 127.0.0.1:5001\n"
+        "  moonclave restore --verify kv.backup\n"
+        "\n"
+        "Exit code 70: FILE is damaged.\n",
     .flags = &flags,
     .run = restore_run,
 };
@@ -116,8 +126,8 @@ static int restore_run(int argc, char **argv)
     if (flags_parse(&flags, argc, argv, options, NULL, &job.path, &job.error) != ERROR_OK)
         return cli_fail_error(&job.error);
     if (options->abort == (job.path != NULL))
-        return cli_fail(EXIT_USAGE, "restore: %s", options->abort ? "--abort takes no FILE"
-                                                                  : "FILE is missing: moonclave restore FILE");
+        return cli_fail(EXIT_USAGE, "restore: %s",
+                        options->abort ? "--abort takes no FILE" : "FILE is missing: moonclave restore FILE");
     if (options->verify && !options->abort) return archive_verify(job.path, options->json);
     if (job.path != NULL && strcmp(job.path, "-") == 0)
         return cli_fail(EXIT_USAGE, "restore: FILE is read twice, so it cannot be stdin");
@@ -138,8 +148,8 @@ static enum error_code restore(struct job *job)
     enum error_code code = archive_read_file(&job->archive, job->path, &job->error);
     const struct slice wrong = job->archive.restored.app_error;
     if (code == ERROR_OK && wrong.size > 0) {
-        code = error_set(&job->error, ERROR_SCRIPT, "%s: the app in it does not load: %.*s", job->path, (int)wrong.size,
-                         (const char *)wrong.data);
+        code = error_set(&job->error, ERROR_SCRIPT, "%s: the app in it does not load: %.*s", job->path,
+                         (int)wrong.size, (const char *)wrong.data);
     }
     if (code == ERROR_OK) code = look(job);
     if (code != ERROR_OK) return code;
@@ -161,7 +171,8 @@ static enum error_code give_up_whatever(struct job *job)
     begin_body(&body, "abort", 2, 0);
     enum error_code code = ask(job, &body, "id", &id);
     buffer_deinit(&body);
-    if (code == ERROR_OK) printf("the restore that began at index %" PRIu64 " is given up: nothing has changed\n", id);
+    if (code == ERROR_OK)
+        printf("the restore that began at index %" PRIu64 " is given up: nothing has changed\n", id);
     return code;
 }
 
@@ -180,7 +191,8 @@ static enum error_code learn_places(struct job *job)
 {
     struct slice members, member;
     uint32_t count;
-    enum error_code code = rpc_client_call(job->client, "members", slice_of(NULL, 0), CONNECT_MS, &members, &job->error);
+    enum error_code code =
+        rpc_client_call(job->client, "members", slice_of(NULL, 0), CONNECT_MS, &members, &job->error);
     struct mp_reader reader = mp_reader_of(members);
     if (code != ERROR_OK || !mp_read_array(&reader, &count)) return code;
     while (job->place_count < PLACES_MAX && mp_skip(&reader, &member)) {
@@ -195,12 +207,14 @@ static bool agreed(struct job *job)
 {
     struct slice status;
     char answer[8] = "";
-    if (rpc_client_call(job->client, "status", slice_of(NULL, 0), CONNECT_MS, &status, &job->error) != ERROR_OK)
+    if (rpc_client_call(job->client, "status", slice_of(NULL, 0), CONNECT_MS, &status, &job->error) !=
+        ERROR_OK)
         return false;
     if (!job->options.json) tell_what_is_replaced(job, status);
     if (job->options.yes) return true;
     if (!isatty(STDIN_FILENO) || job->options.json) {
-        error_set(&job->error, ERROR_USAGE, "not done: it replaces all that the cluster holds; --yes says that it is meant");
+        error_set(&job->error, ERROR_USAGE,
+                  "not done: it replaces all that the cluster holds; --yes says that it is meant");
         return false;
     }
     fprintf(stderr, "go on? [y/N] ");
@@ -209,7 +223,8 @@ static bool agreed(struct job *job)
     return false;
 }
 
-/* What the cluster holds, by the last snapshot of the node that is asked: its size is about that of a backup of it. */
+/* What the cluster holds, by the last snapshot of the node that is asked: its size is about that of a backup
+ * of it. */
 static void tell_what_is_replaced(struct job *job, struct slice status)
 {
     char cluster[CELL_MAX], index[CELL_MAX], hash[CELL_MAX] = "", size[CELL_MAX] = "", bytes[16], mine[20];
@@ -224,9 +239,10 @@ static void tell_what_is_replaced(struct job *job, struct slice status)
     fprintf(stderr, "replaces: cluster %s at index %s, app %s%s%s\n", cluster, index, empty ? "none" : hash,
             size[0] != 0 && strcmp(size, "0") != 0 ? ", last snapshot of bytes " : "",
             size[0] != 0 && strcmp(size, "0") != 0 ? size : "");
-    fprintf(stderr, "with:     cluster %016" PRIx64 " at index %" PRIu64 ", app %s%s, %" PRIu64 " items, %s\n", head->cluster,
-            head->meta.index, mine, strcmp(mine, hash) == 0 ? " (the same)" : "", job->archive.items,
-            progress_bytes(head->meta.size, bytes));
+    fprintf(stderr,
+            "with:     cluster %016" PRIx64 " at index %" PRIu64 ", app %s%s, %" PRIu64 " items, %s\n",
+            head->cluster, head->meta.index, mine, strcmp(mine, hash) == 0 ? " (the same)" : "",
+            job->archive.items, progress_bytes(head->meta.size, bytes));
 }
 
 /* ---- the steps ---- */
@@ -269,7 +285,8 @@ static enum error_code send_file(struct job *job)
             struct slice data;
             size_t used;
             code = backup_reader_feed(&reader, left, &used, &data, &why);
-            if (code != ERROR_OK) error_set(&job->error, code, "%.100s: damaged meanwhile: %.350s", job->path, why.text);
+            if (code != ERROR_OK)
+                error_set(&job->error, code, "%.100s: damaged meanwhile: %.350s", job->path, why.text);
             left = slice_of(left.data + used, left.size - used);
             buffer_append_slice(&gathered, data);
             bool whole = reader.offset == reader.head.meta.size;
@@ -318,7 +335,8 @@ static enum error_code commit(struct job *job)
     buffer_deinit(&body);
     if (code == ERROR_TIMEOUT || code == ERROR_UNAVAILABLE) {
         char text[ERROR_TEXT_MAX];
-        snprintf(text, sizeof text, "%.300s; whether the cluster has switched is not known: look at `moonclave status`",
+        snprintf(text, sizeof text,
+                 "%.300s; whether the cluster has switched is not known: look at `moonclave status`",
                  job->error.text);
         error_set(&job->error, code, "%s", text);
     }
@@ -354,7 +372,8 @@ static enum error_code ask(struct job *job, const struct buffer *body, const cha
         enum error_code code = job->client != NULL ? ERROR_OK : connect_somewhere(job);
         if (code == ERROR_OK) code = ask_once(job, body, key, answer);
         if (code == ERROR_OK) job->heard_ms = clock_ms();
-        if (interrupted) return error_set(&job->error, ERROR_UNAVAILABLE, "interrupted: the cluster is as it was");
+        if (interrupted)
+            return error_set(&job->error, ERROR_UNAVAILABLE, "interrupted: the cluster is as it was");
         if (!passes(code) || clock_ms() - job->heard_ms > job->options.timeout_s * 1000) return code;
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
     }
@@ -369,13 +388,14 @@ static enum error_code ask_once(struct job *job, const struct buffer *body, cons
     mp_write_map(&params, 1);
     mp_write_text(&params, "timeout");
     mp_write_float(&params, (double)ATTEMPT_MS / 1000);
-    enum error_code code = rpc_client_call(job->client, "admin/restore", buffer_slice(&params), ATTEMPT_MS + CONNECT_MS,
-                                           &result, &why);
+    enum error_code code = rpc_client_call(job->client, "admin/restore", buffer_slice(&params),
+                                           ATTEMPT_MS + CONNECT_MS, &result, &why);
     buffer_deinit(&params);
     bool told = code == ERROR_OK && mp_map_get(result, key, &value) &&
                 mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, answer);
     if (code == ERROR_OK && !told)
-        code = error_set(&why, ERROR_BAD_REQUEST, "the answer is not understood: is that node of another version?");
+        code = error_set(&why, ERROR_BAD_REQUEST,
+                         "the answer is not understood: is that node of another version?");
     if (code == ERROR_OK) return code;
     job->error = why;
     if (code == ERROR_TIMEOUT || code == ERROR_UNAVAILABLE || code == ERROR_SHUTTING_DOWN) {
@@ -423,10 +443,10 @@ static void say(const struct job *job)
 {
     const struct raft_snapshot_meta *meta = &job->archive.reader.head.meta;
     if (job->options.json) {
-        printf("{\"from_index\":%" PRIu64 ",\"index\":%" PRIu64 ",\"items\":%" PRIu64 "}\n", meta->index, job->index,
-               job->archive.items);
+        printf("{\"from_index\":%" PRIu64 ",\"index\":%" PRIu64 ",\"items\":%" PRIu64 "}\n", meta->index,
+               job->index, job->archive.items);
         return;
     }
-    printf("restored at index %" PRIu64 ": %" PRIu64 " items, as of index %" PRIu64 " of the backup\n", job->index,
-           job->archive.items, meta->index);
+    printf("restored at index %" PRIu64 ": %" PRIu64 " items, as of index %" PRIu64 " of the backup\n",
+           job->index, job->archive.items, meta->index);
 }

@@ -1,8 +1,8 @@
 /*
- * A backup is a snapshot for people to carry away: of the node that is asked, whoever leads, taken like any other. A
- * linearizable one waits, before it is taken, until this node has applied everything that was acknowledged when it was
- * asked for: by the same round that a query is read by. What the answer says is all that the file's head needs; its
- * bytes are read from the snapshot's file, by whoever runs this node.
+ * A backup is a snapshot for people to carry away: of the node that is asked, whoever leads, taken like any
+ * other. A linearizable one waits, before it is taken, until this node has applied everything that was
+ * acknowledged when it was asked for: by the same round that a query is read by. What the answer says is all
+ * that the file's head needs; its bytes are read from the snapshot's file, by whoever runs this node.
  */
 #include "host/internal.h"
 
@@ -57,10 +57,10 @@ void backup_answer(struct host *host, struct waiter *waiter)
     struct buffer *body = &host->scratch;
     buffer_clear(body);
     mp_write_map(body, 6);
-    mp_write_text(body, "app");
-    mp_write_u64(body, snapshots->newest_app);
+    mp_write_text(body, "app"); /* hashes as 64-bit integers with a sign: values of ours, for everyone */
+    mp_write_integer(body, (int64_t)snapshots->newest_app);
     mp_write_text(body, "cluster");
-    mp_write_u64(body, host->identity.cluster);
+    mp_write_integer(body, (int64_t)host->identity.cluster);
     mp_write_text(body, "index");
     mp_write_u64(body, snapshots->index);
     mp_write_text(body, "meta");

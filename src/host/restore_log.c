@@ -1,25 +1,27 @@
 /*
- * A backup restored into a cluster that runs, through its log, so that all replicas switch at one index. RESTORE entries,
- * each a canonical msgpack array:
+ * A backup restored into a cluster that runs, through its log, so that all replicas switch at one index.
+ * RESTORE entries, each a canonical msgpack array:
  *
- *   ["begin", nonce, cluster, meta]   meta: the backup's (raft/snapshot_meta.h); cluster: whose it was. The entry's
- *                                     index is the restore's id. The same nonce again is the same restore
+ *   ["begin", nonce, cluster, meta]   meta: the backup's (raft/snapshot_meta.h); cluster: whose it was, as a
+ *                                     64-bit integer with a sign. The entry's index is the restore's id. The
+ *                                     same nonce again is the same restore
  *   ["chunk", id, offset, bytes]      of the data, in order; what is there already does no harm
  *   ["commit", id]                    all is there: from this entry on it is what the cluster holds
  *   ["abort", id]                     given up; id 0: whatever is under way
  *
- * What comes in grows beside the state as trees of its own (the machine has one of them), so it is looked at while it
- * comes, and the commit has little to do. Until then nothing else knows of it: it is in no hash and in no snapshot.
- * Instead snapshots wait: whoever starts again or lags has the entries from "begin" on in its log, or in its leader's. So
- * that they do not wait for ever, a restore of which nothing has come for RESTORE_TIMEOUT_MS of the replicated clock is
- * given up, alike everywhere.
+ * What comes in grows beside the state as trees of its own (the machine has one of them), so it is looked at
+ * while it comes, and the commit has little to do. Until then nothing else knows of it: it is in no hash and
+ * in no snapshot. Instead snapshots wait: whoever starts again or lags has the entries from "begin" on in its
+ * log, or in its leader's. So that they do not wait for ever, a restore of which nothing has come for
+ * RESTORE_TIMEOUT_MS of the replicated clock is given up, alike everywhere.
  *
- * The commit replaces the user's state, the app and its config, and the idempotency keys with their replies: a request
- * under a key that was done before the backup is answered as it was, for its effect is in the state. Sessions end, those
- * of the cluster and those of the backup: what either did or did not do before is no answer to what is in the state now,
- * so a command sent again is refused (session_expired) rather than done twice. The log, its index and chain, the members
- * and the replicated settings stay the cluster's own; settings are the backup's where there are none yet, because no app
- * had come. The replicated clock is the later of both.
+ * The commit replaces the user's state, the app and its config, and the idempotency keys with their replies:
+ * a request under a key that was done before the backup is answered as it was, for its effect is in the
+ * state. Sessions end, those of the cluster and those of the backup: what either did or did not do before is
+ * no answer to what is in the state now, so a command sent again is refused (session_expired) rather than
+ * done twice. The log, its index and chain, the members and the replicated settings stay the cluster's own;
+ * settings are the backup's where there are none yet, because no app had come. The replicated clock is the
+ * later of both.
  */
 #include "host/internal.h"
 
@@ -39,19 +41,23 @@ static const char *const step_names[STEPS] = {"abort", "begin", "chunk", "commit
 
 struct payload {
     enum step step;
-    uint64_t id; /* BEGIN: the nonce */
-    uint64_t number; /* BEGIN: the cluster; CHUNK: the offset */
+    uint64_t id;        /* BEGIN: the nonce */
+    uint64_t number;    /* BEGIN: the cluster; CHUNK: the offset */
     struct slice bytes; /* BEGIN: the meta; CHUNK */
 };
 
 static bool read_payload(struct slice bytes, struct payload *payload);
+static bool read_number(struct mp_reader *reader, struct payload *payload);
 static void write_payload(const struct payload *payload, struct buffer *out);
-static enum error_code apply_begin(struct host *host, const struct raft_entry *entry, const struct payload *payload);
+static enum error_code apply_begin(struct host *host, const struct raft_entry *entry,
+                                   const struct payload *payload);
 static enum error_code apply_chunk(struct host *host, const struct payload *payload);
-static enum error_code apply_commit(struct host *host, const struct raft_entry *entry, const struct payload *payload);
+static enum error_code apply_commit(struct host *host, const struct raft_entry *entry,
+                                    const struct payload *payload);
 static enum error_code apply_abort(struct host *host, const struct payload *payload);
 static enum error_code feed(struct host *host, struct slice bytes, struct error *error);
 static enum error_code end_system(struct host *host, struct error *error);
+static void forget_settings(struct state *tree);
 static enum error_code end_sessions(struct host *host, struct error *error);
 static void take_over(struct host *host, const struct raft_entry *entry, const struct machine_entry *stamps);
 static const struct settings *cluster_settings(const struct host *host);
@@ -76,7 +82,8 @@ void restore_propose(struct host *host, struct waiter *waiter, struct slice argu
     struct error error;
     enum error_code code = ERROR_OK;
     if (!read_payload(arguments, &payload)) {
-        code = error_set(&error, ERROR_BAD_REQUEST, "a restore is asked for as [\"begin\", nonce, cluster, meta], "
+        code = error_set(&error, ERROR_BAD_REQUEST,
+                         "a restore is asked for as [\"begin\", nonce, cluster, meta], "
                          "[\"chunk\", id, offset, bytes], [\"commit\", id] or [\"abort\", id]");
     } else if (payload.step == STEP_BEGIN) { /* so that nothing is in the log that cannot be applied */
         code = raft_snapshot_meta_decode(payload.bytes, &meta, &error);
@@ -102,10 +109,20 @@ static bool read_payload(struct slice bytes, struct payload *payload)
     for (unsigned i = 0; i < STEPS; i++) {
         if (slice_equal(name, slice_text(step_names[i]))) payload->step = (enum step)i;
     }
-    if (payload->step == STEPS || count != counts[payload->step] || !mp_read_u64(&reader, &payload->id)) return false;
-    if (count == 4 && (!mp_read_u64(&reader, &payload->number) || !mp_read_string(&reader, &payload->bytes)))
+    if (payload->step == STEPS || count != counts[payload->step] || !mp_read_u64(&reader, &payload->id))
         return false;
+    if (count == 4 && (!read_number(&reader, payload) || !mp_read_string(&reader, &payload->bytes))) return false;
     return mp_at_end(&reader);
+}
+
+/* A hash is a 64-bit integer with a sign, or an unsigned one from who has those. */
+static bool read_number(struct mp_reader *reader, struct payload *payload)
+{
+    struct mp_item item;
+    if (!mp_read(reader, &item)) return false;
+    payload->number = item.type == MP_UNSIGNED ? item.unsigned_integer : (uint64_t)item.integer;
+    if (item.type == MP_UNSIGNED) return payload->step == STEP_BEGIN;
+    return item.type == MP_INTEGER && (payload->step == STEP_BEGIN || item.integer >= 0);
 }
 
 static void write_payload(const struct payload *payload, struct buffer *out)
@@ -115,7 +132,7 @@ static void write_payload(const struct payload *payload, struct buffer *out)
     mp_write_text(out, step_names[payload->step]);
     mp_write_u64(out, payload->id);
     if (!more) return;
-    mp_write_u64(out, payload->number);
+    mp_write_integer(out, (int64_t)payload->number);
     mp_write_string(out, payload->bytes);
 }
 
@@ -127,8 +144,10 @@ enum error_code restore_apply(struct host *host, const struct raft_entry *entry)
     if (!read_payload(entry->payload.bytes, &payload)) {
         struct error error;
         error_set(&error, ERROR_VERSION,
-                  "entry %" PRIu64 " restores a backup in a way that this program (moonclave %s) does not know: a newer "
-                  "one does", entry->index, MOONCLAVE_VERSION);
+                  "entry %" PRIu64
+                  " restores a backup in a way that this program (moonclave %s) does not know: a newer "
+                  "one does",
+                  entry->index, MOONCLAVE_VERSION);
         host_fatal(host, &error);
         return ERROR_VERSION;
     }
@@ -154,12 +173,13 @@ void restore_expire(struct host *host)
     uint64_t now_ms = host->system.clock_ms;
     if (staged->id == 0 || now_ms - staged->active_ms < RESTORE_TIMEOUT_MS) return;
     host_log(host, LOG_LEVEL_WARN,
-             "gives up the restore that began at index %" PRIu64 ": nothing has come of it for %d s", staged->id,
-             RESTORE_TIMEOUT_MS / 1000);
+             "gives up the restore that began at index %" PRIu64 ": nothing has come of it for %d s",
+             staged->id, RESTORE_TIMEOUT_MS / 1000);
     restore_drop(host);
 }
 
-static enum error_code apply_begin(struct host *host, const struct raft_entry *entry, const struct payload *payload)
+static enum error_code apply_begin(struct host *host, const struct raft_entry *entry,
+                                   const struct payload *payload)
 {
     struct staged *staged = &host->staged;
     struct raft_snapshot_meta meta;
@@ -179,7 +199,8 @@ static enum error_code apply_begin(struct host *host, const struct raft_entry *e
         host_fatal(host, &error);
         return code;
     }
-    if (code != ERROR_OK) return refuse(host, ERROR_BAD_REQUEST, "the backup's head is damaged: %s", error.text);
+    if (code != ERROR_OK)
+        return refuse(host, ERROR_BAD_REQUEST, "the backup's head is damaged: %s", error.text);
     *staged = (struct staged){
         .id = entry->index,
         .nonce = payload->id,
@@ -193,15 +214,18 @@ static enum error_code apply_begin(struct host *host, const struct raft_entry *e
         .tree = state_restore_begin(),
     };
     system_init(&staged->system);
-    host_log(host, LOG_LEVEL_INFO, "a backup of %" PRIu64 " bytes, of index %" PRIu64 ", is being restored: no snapshots "
-             "until that is done", meta.size, meta.index);
+    host_log(host, LOG_LEVEL_INFO,
+             "a backup of %" PRIu64 " bytes, of index %" PRIu64 ", is being restored: no snapshots "
+             "until that is done",
+             meta.size, meta.index);
     answer_number(host, "id", staged->id);
     return ERROR_OK;
 }
 
 static enum error_code unknown_restore(struct host *host)
 {
-    return refuse(host, ERROR_NOT_FOUND, "no such restore is under way: it was given up, or too long nothing has come of "
+    return refuse(host, ERROR_NOT_FOUND,
+                  "no such restore is under way: it was given up, or too long nothing has come of "
                   "it. Nothing has changed: begin again");
 }
 
@@ -224,6 +248,7 @@ static enum error_code apply_chunk(struct host *host, const struct payload *payl
         code = error_set(&error, ERROR_CORRUPT, "there are bytes behind its end");
     if (code == ERROR_OK) code = feed(host, bytes, &error);
     if (code == ERROR_INTERNAL) machine_failed(host, host->apply.applied + 1);
+    if (code == ERROR_VERSION) host_fatal(host, &error); /* others may know it */
     if (host->dead) return code;
     if (code != ERROR_OK) return give_up(host, &error);
     staged->offset += bytes.size;
@@ -266,7 +291,9 @@ static enum error_code feed(struct host *host, struct slice bytes, struct error 
 static enum error_code end_system(struct host *host, struct error *error)
 {
     struct staged *staged = &host->staged;
-    enum error_code code = state_restore_finish(staged->tree, staged->system_hash, staged->system.tree, error);
+    enum error_code code =
+        state_restore_finish(staged->tree, staged->system_hash, staged->system.tree, error);
+    if (code == ERROR_OK && host->system.initialised) forget_settings(staged->system.tree);
     if (code == ERROR_OK) code = system_restored(&staged->system, &host->settings, &staged->restored, error);
     if (code == ERROR_OK && staged->restored.app_error.size > 0) {
         code = error_set(error, ERROR_SCRIPT, "its app did not load there either: %.*s",
@@ -279,11 +306,23 @@ static enum error_code end_system(struct host *host, struct error *error)
     return ERROR_OK;
 }
 
+/* They are not taken, so they need not be known here. */
+static void forget_settings(struct state *tree)
+{
+    state_begin(tree);
+    struct state_key key = state_key_text("settings");
+    bool fits = state_put(tree, state_root(tree), key, state_of_table(state_build(true)));
+    assert(fits);
+    (void)fits;
+    state_commit(tree);
+}
+
 static enum error_code end_sessions(struct host *host, struct error *error)
 {
     struct staged *staged = &host->staged;
     struct sessions *sessions = &staged->system.sessions;
-    enum error_code code = state_restore_finish(staged->tree, staged->restored.sessions, sessions->tree, error);
+    enum error_code code =
+        state_restore_finish(staged->tree, staged->restored.sessions, sessions->tree, error);
     if (code == ERROR_OK) code = sessions_restored(sessions, error);
     if (code != ERROR_OK) return code;
     state_restore_free(staged->tree);
@@ -301,7 +340,8 @@ static const struct settings *cluster_settings(const struct host *host)
 
 /* ---- the switch ---- */
 
-static enum error_code apply_commit(struct host *host, const struct raft_entry *entry, const struct payload *payload)
+static enum error_code apply_commit(struct host *host, const struct raft_entry *entry,
+                                    const struct payload *payload)
 {
     struct staged *staged = &host->staged;
     struct system *system = &host->system;
@@ -312,18 +352,16 @@ static enum error_code apply_commit(struct host *host, const struct raft_entry *
     }
     if (staged->id == 0 || staged->id != payload->id) return unknown_restore(host);
     if (staged->offset != staged->size || staged->part != STAGED_STATE) {
-        return refuse(host, ERROR_CONFLICT, "only %" PRIu64 " of its %" PRIu64 " bytes are there", staged->offset,
-                      staged->size);
+        return refuse(host, ERROR_CONFLICT, "only %" PRIu64 " of its %" PRIu64 " bytes are there",
+                      staged->offset, staged->size);
     }
     snapshot_abandon(host); /* of what is no more */
     if (staged->system.clock_ms > system->clock_ms) system->clock_ms = staged->system.clock_ms;
-    struct machine_entry stamps = {.index = entry->index,
-                                   .term = entry->term,
-                                   .time_ms = system->clock_ms,
-                                   .seed = entry->seed};
-    enum error_code code = host->machine.stage_take(host->machine.context, cluster_settings(host),
-                                                    &staged->restored.init, system_bundle(&staged->system), &stamps,
-                                                    staged->state_hash, &error);
+    struct machine_entry stamps = {
+        .index = entry->index, .term = entry->term, .time_ms = system->clock_ms, .seed = entry->seed};
+    enum error_code code =
+        host->machine.stage_take(host->machine.context, cluster_settings(host), &staged->restored.init,
+                                 system_bundle(&staged->system), &stamps, staged->state_hash, &error);
     if (code == ERROR_INTERNAL) {
         machine_failed(host, entry->index);
         return code;
@@ -340,7 +378,8 @@ static void take_over(struct host *host, const struct raft_entry *entry, const s
     struct apply *apply = &host->apply;
     host->settings = *cluster_settings(host);
     system_replace(&host->system, &staged->system, stamps, staged->id);
-    host_log(host, LOG_LEVEL_WARN, "the state of index %" PRIu64 " of cluster %016" PRIx64 " is restored at index %" PRIu64,
+    host_log(host, LOG_LEVEL_WARN,
+             "the state of index %" PRIu64 " of cluster %016" PRIx64 " is restored at index %" PRIu64,
              staged->index, staged->cluster, entry->index);
     restore_drop(host);
     apply->app_error.code = ERROR_OK;
@@ -365,8 +404,8 @@ void restore_drop(struct host *host)
 static enum error_code give_up(struct host *host, const struct error *why)
 {
     enum error_code code = why->code == ERROR_SCRIPT ? ERROR_SCRIPT : ERROR_BAD_REQUEST;
-    host_log(host, LOG_LEVEL_WARN, "the restore that began at index %" PRIu64 " is given up: %s", host->staged.id,
-             why->text);
+    host_log(host, LOG_LEVEL_WARN, "the restore that began at index %" PRIu64 " is given up: %s",
+             host->staged.id, why->text);
     restore_drop(host);
     return refuse(host, code, "the backup cannot be restored, nothing has changed: %.400s", why->text);
 }

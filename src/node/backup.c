@@ -1,7 +1,7 @@
 /*
- * Backups on their way to clients. The host takes a snapshot; its file is pinned, read a piece at a time by the
- * snapshots' thread, whenever the client has room for the next one, and given out as a backup's bytes (store/backup.h).
- * Nothing waits for it: commands go on, the next snapshots too.
+ * Backups on their way to clients. The host takes a snapshot; its file is pinned, read a piece at a time by
+ * the snapshots' thread, whenever the client has room for the next one, and given out as a backup's bytes
+ * (store/backup.h). Nothing waits for it: commands go on, the next snapshots too.
  */
 #include "node/internal.h"
 
@@ -13,8 +13,8 @@
 #include <inttypes.h>
 
 #define PIECE_BYTES (4 * BACKUP_BLOCK) /* of one read */
-#define IDLE_MS     60000 /* one that nobody has read for so long makes room for another */
-#define OWN_TOKEN   (UINT64_C(1) << 62) /* the host's have the bit above it, the core's neither */
+#define IDLE_MS 60000                  /* one that nobody has read for so long makes room for another */
+#define OWN_TOKEN (UINT64_C(1) << 62)  /* the host's have the bit above it, the core's neither */
 
 enum stage { WAITING, READY, READING, OVER };
 
@@ -90,7 +90,8 @@ void backup_end(struct backup *backup)
     struct backup **at = &node->backups;
     uint64_t number;
     struct ticket ticket;
-    while (tickets_take_any(node->tickets, &backup->tickets, &number, &ticket)) host_cancel(node->host, number);
+    while (tickets_take_any(node->tickets, &backup->tickets, &number, &ticket))
+        host_cancel(node->host, number);
     while (*at != backup) at = &(*at)->next;
     *at = backup->next;
     let_go(backup);
@@ -98,8 +99,8 @@ void backup_end(struct backup *backup)
     memory_free(backup);
 }
 
-/* The host's answer, from within the host. The snapshot is the newest: only what is given to its thread from now on
- * can delete it. */
+/* The host's answer, from within the host. The snapshot is the newest: only what is given to its thread from
+ * now on can delete it. */
 void backup_reply(void *context, const struct reply *reply)
 {
     struct backup *backup = context;
@@ -124,8 +125,12 @@ void backup_reply(void *context, const struct reply *reply)
 static bool read_number(struct slice body, const char *key, uint64_t *number)
 {
     struct slice value;
-    return mp_map_get(body, key, &value) &&
-           mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, number);
+    int64_t integer;
+    if (!mp_map_get(body, key, &value) ||
+        !mp_read_integer(&(struct mp_reader){value.data, value.data + value.size}, &integer))
+        return false;
+    *number = (uint64_t)integer;
+    return true;
 }
 
 static bool read_answer(struct slice body, struct backup_head *head)
@@ -135,8 +140,7 @@ static bool read_answer(struct slice body, struct backup_head *head)
         !mp_read_string(&(struct mp_reader){value.data, value.data + value.size}, &meta))
         return false;
     return raft_snapshot_meta_decode(meta, &head->meta, NULL) == ERROR_OK &&
-           read_number(body, "app", &head->app_hash) &&
-           read_number(body, "cluster", &head->cluster) &&
+           read_number(body, "app", &head->app_hash) && read_number(body, "cluster", &head->cluster) &&
            read_number(body, "time_ms", &head->time_ms);
 }
 
@@ -175,7 +179,8 @@ bool backups_own(uint64_t token)
 void backups_read(struct node *node, const struct host_snapshot_report *report)
 {
     struct backup *backup = node->backups;
-    while (backup != NULL && (backup->stage != READING || backup->token != report->token)) backup = backup->next;
+    while (backup != NULL && (backup->stage != READING || backup->token != report->token))
+        backup = backup->next;
     if (backup == NULL) return;
     if (report->code != ERROR_OK) {
         fail(backup, report->code, report->error->text);

@@ -26,6 +26,7 @@
 #include "node/call.h"
 #include "wire/rpc.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -283,8 +284,10 @@ static void backup_ready(void *context, uint64_t size, const struct backup_head 
     mp_write_map(&body, 3);
     mp_write_text(&body, "bytes");
     mp_write_u64(&body, size);
+    char checksum[20];
+    snprintf(checksum, sizeof checksum, "%016" PRIx64, head->checksum);
     mp_write_text(&body, "checksum");
-    mp_write_u64(&body, head->checksum);
+    mp_write_text(&body, checksum);
     mp_write_text(&body, "index");
     mp_write_u64(&body, head->meta.index);
     backup_answer(context, &body);

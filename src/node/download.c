@@ -9,7 +9,7 @@
 struct download {
     struct web_connection *connection;
     struct backup *backup;
-    bool begun;  /* the head of the answer is out: nothing but the bytes may follow */
+    bool begun; /* the head of the answer is out: nothing but the bytes may follow */
 };
 
 static void end(struct download *download)
@@ -75,8 +75,7 @@ void download_begin(struct node *node, struct web_connection *connection, const 
     static const struct web_stream_events stream_events = {wanted, gone};
     struct download *download = memory_zero(1, sizeof *download);
     download->connection = connection;
-    download->backup =
-        backup_begin(node, call->consistency, call->timeout_ms, &backup_events, download);
+    download->backup = backup_begin(node, call->consistency, call->timeout_ms, &backup_events, download);
     if (download->backup == NULL) {
         memory_free(download);
         web_fail(connection, ERROR_OVERLOADED, error_http_status(ERROR_OVERLOADED),

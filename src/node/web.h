@@ -18,9 +18,9 @@ void route_request(struct node *node, struct web_connection *connection,
 void web_answer(struct web_connection *connection, int status, struct slice value);
 void web_fail(struct web_connection *connection, enum error_code code, int status,
               const char *message);
-/* An answer of known length whose bytes come later: `headers` are whole lines. Then web_stream, as often as it takes to
- * give all of them, the last time with `last`. `wanted` is called whenever what was given has gone to the system, `gone`
- * when the connection has, or was not served to the end: the last call. */
+/* An answer of known length whose bytes come later: `headers` are whole lines. Then web_stream, as often as it takes
+ * to give all of them, the last time with `last`. `wanted` is called whenever what was given has gone to the system,
+ * `gone` when the connection has, or was not served to the end: the last call. */
 struct web_stream_events {
     void (*wanted)(void *context);
     void (*gone)(void *context);

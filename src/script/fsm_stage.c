@@ -1,6 +1,7 @@
 /*
- * Another app and state in place of the current ones. The state grows beside the current one, which goes on; the code
- * is tried in a VM of its own before anything else, so that taking cannot fail halfway: it loads again as it did then.
+ * Another app and state in place of the current ones. The state grows beside the current one, which goes on;
+ * the code is tried in a VM of its own before anything else, so that taking cannot fail halfway: it loads
+ * again as it did then.
  */
 #include "script/fsm_internal.h"
 
@@ -21,16 +22,14 @@ static enum error_code stage_begin(void *context, const struct settings *setting
     return code;
 }
 
-static enum error_code stage_feed(void *context, struct slice bytes, size_t *used,
-                                  struct error *error)
+static enum error_code stage_feed(void *context, struct slice bytes, size_t *used, struct error *error)
 {
     return state_restore_feed(((struct fsm *)context)->stage, bytes, used, error);
 }
 
 static enum error_code stage_take(void *context, const struct settings *settings,
                                   const struct machine_entry *entry, struct slice bundle,
-                                  const struct machine_entry *last, uint64_t hash,
-                                  struct error *error)
+                                  const struct machine_entry *last, uint64_t hash, struct error *error)
 {
     struct fsm *fsm = context;
     struct state *next = state_new();

@@ -7,10 +7,10 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#define MAGIC         0x3142636d /* "mcB1" */
+#define MAGIC 0x3142636d         /* "mcB1" */
 #define TRAILER_MAGIC 0x4542636d /* "mcBE" */
-#define FIXED_SIZE    48
-#define TRAILER_SIZE  16
+#define FIXED_SIZE 48
+#define TRAILER_SIZE 16
 #define META_SIZE_MAX (16u << 20) /* what a damaged head may not make us read */
 
 enum {
@@ -105,15 +105,16 @@ void backup_reader_deinit(struct backup_reader *reader)
     *reader = (struct backup_reader){0};
 }
 
-enum error_code backup_reader_feed(struct backup_reader *reader, struct slice bytes, size_t *used, struct slice *data,
-                                   struct error *error)
+enum error_code backup_reader_feed(struct backup_reader *reader, struct slice bytes, size_t *used,
+                                   struct slice *data, struct error *error)
 {
     size_t size = part_size(reader), had = reader->part.size;
     *data = (struct slice){0};
     *used = 0;
     if (reader->stage == BACKUP_WHOLE) {
         if (bytes.size == 0) return ERROR_OK;
-        return error_set(error, ERROR_CORRUPT, "at byte %" PRIu64 ": there are bytes behind its end", reader->position);
+        return error_set(error, ERROR_CORRUPT, "at byte %" PRIu64 ": there are bytes behind its end",
+                         reader->position);
     }
     size_t taken = size - had < bytes.size ? size - had : bytes.size;
     buffer_append(&reader->part, bytes.data, taken);
@@ -133,8 +134,11 @@ enum error_code backup_reader_end(const struct backup_reader *reader, struct err
     if (reader->stage == BACKUP_WHOLE) return ERROR_OK;
     if (reader->stage == BACKUP_FIXED && reader->position == 0)
         return error_set(error, ERROR_CORRUPT, "it is empty");
-    return error_set(error, ERROR_CORRUPT, "at byte %" PRIu64 ": it ends in the middle of its %s", reader->position,
-                     reader->stage < BACKUP_DATA ? "head" : reader->stage == BACKUP_DATA ? "data" : "trailer");
+    return error_set(error, ERROR_CORRUPT, "at byte %" PRIu64 ": it ends in the middle of its %s",
+                     reader->position,
+                     reader->stage < BACKUP_DATA    ? "head"
+                     : reader->stage == BACKUP_DATA ? "data"
+                                                    : "trailer");
 }
 
 /* How long the part that is being gathered is. */
@@ -163,13 +167,15 @@ static enum error_code take_fixed(struct backup_reader *reader, struct error *er
     if (get_u32(fixed + AT_MAGIC) != MAGIC)
         return error_set(error, ERROR_CORRUPT, "at byte 0: this is no backup of moonclave");
     if (fixed[AT_VERSION] != BACKUP_VERSION) {
-        return error_set(error, ERROR_VERSION,
-                         "at byte %d: version %u of a backup; this program (moonclave %s) knows version %d: a newer one "
-                         "wrote it, or it is damaged",
-                         AT_VERSION, fixed[AT_VERSION], MOONCLAVE_VERSION, BACKUP_VERSION);
+        return error_set(
+            error, ERROR_VERSION,
+            "at byte %d: version %u of a backup; this program (moonclave %s) knows version %d: a newer one "
+            "wrote it, or it is damaged",
+            AT_VERSION, fixed[AT_VERSION], MOONCLAVE_VERSION, BACKUP_VERSION);
     }
     uint32_t meta = get_u32(fixed + AT_META_SIZE);
-    if (get_u32(fixed + AT_BLOCK) != BACKUP_BLOCK || meta < RAFT_SNAPSHOT_META_HEADER_SIZE || meta > META_SIZE_MAX)
+    if (get_u32(fixed + AT_BLOCK) != BACKUP_BLOCK || meta < RAFT_SNAPSHOT_META_HEADER_SIZE ||
+        meta > META_SIZE_MAX)
         return error_set(error, ERROR_CORRUPT, "at byte %d: its head is damaged", AT_BLOCK);
     buffer_append(&reader->meta, fixed, FIXED_SIZE);
     reader->stage = BACKUP_META;
@@ -202,7 +208,8 @@ static enum error_code take_block(struct backup_reader *reader, struct slice *da
     uint64_t checksum = get_u64(reader->part.data);
     if (checksum != raft_chunk_checksum(reader->offset, block)) {
         return error_set(error, ERROR_CORRUPT,
-                         "at byte %" PRIu64 ": a block of its data is damaged (block %" PRIu64 " of %" PRIu64 ")",
+                         "at byte %" PRIu64 ": a block of its data is damaged (block %" PRIu64 " of %" PRIu64
+                         ")",
                          reader->position - reader->part.size, reader->offset / BACKUP_BLOCK + 1,
                          (reader->head.meta.size + BACKUP_BLOCK - 1) / BACKUP_BLOCK);
     }
@@ -216,7 +223,8 @@ static enum error_code take_block(struct backup_reader *reader, struct slice *da
 static enum error_code take_trailer(struct backup_reader *reader, struct error *error)
 {
     const uint8_t *trailer = reader->part.data;
-    if (get_u32(trailer) != TRAILER_MAGIC || get_u32(trailer + 4) != 0 || get_u64(trailer + 8) != reader->sum) {
+    if (get_u32(trailer) != TRAILER_MAGIC || get_u32(trailer + 4) != 0 ||
+        get_u64(trailer + 8) != reader->sum) {
         return error_set(error, ERROR_CORRUPT, "at byte %" PRIu64 ": its trailer is damaged",
                          reader->position - TRAILER_SIZE);
     }
