@@ -100,6 +100,7 @@ static int backup_run(int argc, char **argv)
     if (copy.standard && isatty(STDOUT_FILENO))
         return cli_fail(EXIT_USAGE, "backup: stdout is a terminal: name a FILE, or send it somewhere");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of files' sizes is told as an error, as a full disk is */
     archive_init(&copy.archive);
     enum error_code code = make(&copy, &options, &error);
     if (code == ERROR_OK) {
@@ -224,7 +225,7 @@ static enum error_code keep(struct copy *copy, struct error *error)
 
 static enum error_code cannot(const struct copy *copy, const char *path, struct error *error)
 {
-    bool full = errno == ENOSPC || errno == EDQUOT;
+    bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
     (void)copy;
     return error_set(error, full ? ERROR_DISK_FULL : ERROR_IO, "%.300s cannot be written: %s%s", path,
                      strerror(errno),
