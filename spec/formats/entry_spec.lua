@@ -5,7 +5,7 @@ local formats = require "moonclave.formats"
 local bytes = require "support.bytes"
 local hex, unhex = bytes.hex, bytes.unhex
 
-local TYPES = { [0] = "noop", "configuration", "init", "deploy", "command", "session", "settings", "skip" }
+local TYPES = { [0] = "noop", "configuration", "init", "deploy", "command", "session", "settings", "skip", "restore" }
 
 local function entry_of(type, payload, session, sequence)
   return { type = type, flags = 0, term = 3, index = 41 + type, time_ms = 1700000000000 + type,
@@ -138,7 +138,7 @@ describe("an entry of a newer program", function()
   end)
 
   it("of an unknown type, but intact, is refused by its type", function()
-    for _, number in ipairs { 8, 100, 255 } do
+    for _, number in ipairs { 9, 100, 255 } do
       local entry = entry_of(4, "x")
       entry.type = number
       local decoded, code, text = formats.entry_decode(formats.entry_encode(entry))

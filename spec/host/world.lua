@@ -102,6 +102,23 @@ local function machine_of(node)
     end,
     restore_feed = function(bytes) return files.machine_feed(machine, bytes) end,
     restore_finish = function(entry, hash) return files.machine_finish(machine, entry, hash) end,
+    stage_begin = function(entry, bundle)
+      assert(not machine.staged, "a state is staged before the last one was ended")
+      if bundle:match "BROKEN" then return "script_error", "fsm.lua:1: it is broken" end
+      machine.staged = { commands = {}, hash_value = 0, reading = "", bundle = bundle, loaded_at = entry }
+    end,
+    stage_feed = function(bytes) return files.machine_feed(machine.staged, bytes) end,
+    stage_take = function(entry, bundle, last, hash)
+      local staged = machine.staged
+      assert(not machine.writing, "it is taken in the middle of a snapshot")
+      assert(staged.bundle == bundle and staged.loaded_at.index == entry.index, "loaded otherwise than tried")
+      local code, text = files.machine_finish(staged, last, hash)
+      if code then return code, text end
+      machine.bundle, machine.loaded_at, machine.commands = bundle, entry, staged.commands
+      machine.hash_value, machine.taken_at = staged.hash_value, last
+      machine.load_count = (machine.load_count or 0) + 1
+    end,
+    stage_end = function() machine.staged = nil end,
   }
 end
 

@@ -72,6 +72,21 @@ struct machine {
     enum error_code (*restore_feed)(void *context, struct slice bytes, size_t *used, struct error *error);
     enum error_code (*restore_finish)(void *context, const struct machine_entry *entry, uint64_t hash,
                                       struct error *error);
+
+    /* An app and a state beside the current ones, out of a snapshot's bytes, to take their place at one index or never;
+     * one at a time, and everything else goes on meanwhile. begin looks whether the code loads under `settings`
+     * (SCRIPT, with the reason: nothing was begun); `entry` and `bundle` are restore_begin's. feed as restore_feed.
+     * take makes them the app and the state, given the same again, and `last` as the entry applied last; CORRUPT:
+     * not what snapshot_step gave, or of another hash: all is as before. INTERNAL as above. After CORRUPT and
+     * INTERNAL, from any of them, and in any case in the end, end: it gives up what was not taken, and is harmless
+     * where there is none. */
+    enum error_code (*stage_begin)(void *context, const struct settings *settings, const struct machine_entry *entry,
+                                   struct slice bundle, struct error *error);
+    enum error_code (*stage_feed)(void *context, struct slice bytes, size_t *used, struct error *error);
+    enum error_code (*stage_take)(void *context, const struct settings *settings, const struct machine_entry *entry,
+                                  struct slice bundle, const struct machine_entry *last, uint64_t hash,
+                                  struct error *error);
+    void (*stage_end)(void *context);
 };
 
 #endif

@@ -23,6 +23,7 @@ struct cli_command {
 
 extern const struct cli_command add_command;
 extern const struct cli_command address_command;
+extern const struct cli_command backup_command;
 extern const struct cli_command bench_command;
 extern const struct cli_command cluster_command;
 extern const struct cli_command config_command;
@@ -37,13 +38,13 @@ extern const struct cli_command priority_command;
 extern const struct cli_command promote_command;
 extern const struct cli_command recover_command;
 extern const struct cli_command remove_command;
+extern const struct cli_command restore_command;
 extern const struct cli_command sim_command;
 extern const struct cli_command skip_command;
 extern const struct cli_command snapshot_command;
 extern const struct cli_command start_command;
 extern const struct cli_command status_command;
 extern const struct cli_command transfer_command;
-extern const struct cli_command version_command;
 
 /* The commands in the order of the help, null behind the last. */
 extern const struct cli_command *const cli_commands[];

@@ -47,6 +47,7 @@ static enum error_code edit_set(struct task *task);
 static void run_transfer(struct task *task);
 static void run_config(struct task *task);
 static void run_skip(struct task *task);
+static void run_restore(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
                                   bool learner);
 static enum error_code take_labels(struct task *task);
@@ -71,7 +72,7 @@ static const struct {
     {"demote", edit_demote, NULL, true},     {"address", edit_address, NULL, true},
     {"priority", edit_priority, NULL, true}, {"set", edit_set, NULL, false},
     {"transfer", NULL, run_transfer, false}, {"config", NULL, run_config, false},
-    {"transfer", NULL, run_transfer, false}, {"skip", NULL, run_skip, false},
+    {"skip", NULL, run_skip, false},         {"restore", NULL, run_restore, false},
 };
 
 /* Once a turn, at whoever leads. */
@@ -427,6 +428,11 @@ static void run_transfer(struct task *task)
 static void run_config(struct task *task)
 {
     settings_propose(task->host, task->waiter, task->arguments);
+}
+
+static void run_restore(struct task *task)
+{
+    restore_propose(task->host, task->waiter, task->arguments);
 }
 
 /* ---- arguments ---- */

@@ -46,6 +46,7 @@ static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
     [RAFT_SESSION] = apply_session,
     [RAFT_SETTINGS] = settings_applied,
     [RAFT_SKIP] = apply_skip,
+    [RAFT_RESTORE] = restore_apply,
 };
 
 bool apply_run(struct host *host, uint64_t until_us)
@@ -183,6 +184,7 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
         return;
     }
     system_advance(&host->system, &host->settings, entry->time_ms);
+    restore_expire(host);
     buffer_clear(&apply->reply);
     if (skip_due(host, entry->index)) system_note_skipped(&host->system, entry->index);
     enum error_code code = type_rows[entry->type](host, entry);

@@ -52,6 +52,7 @@ void host_free(struct host *host)
     reads_deinit(host);
     waiters_deinit(&host->waiters);
     snapshot_deinit(host);
+    restore_drop(host);
     apply_deinit(host);
     skips_deinit(host);
     system_deinit(&host->system);

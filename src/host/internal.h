@@ -115,6 +115,8 @@ struct snapshots {
     struct trail_mark trail[TRAIL_MARKS]; /* the newest, at trail_at the oldest of them; index 0: none */
     size_t trail_at;
     uint64_t taken;     /* by this node since it started */
+    struct buffer newest; /* the meta of the one at `index`, as bytes; and as of then: */
+    uint64_t newest_app, newest_ms; /* the hash of the app, the replicated clock */
     uint64_t again_us;  /* one was refused: not before then */
 
     enum snapshot_stage stage;      /* of the one being taken */
@@ -126,6 +128,7 @@ struct snapshots {
     uint64_t token;
     size_t given;         /* writes not reported yet */
     uint64_t begun_bytes; /* log_bytes when it began */
+    uint64_t begun_app, begun_ms;
 
     uint64_t installing; /* token of the core's; 0: nothing is being installed */
     struct raft_snapshot_meta incoming;
@@ -157,6 +160,23 @@ struct skips {
     raft_index deadly;   /* former lives died at it, and it has not been applied; 0: none */
     bool halted;         /* nothing is applied: it is next */
     uint8_t deadly_type; /* once halted */
+};
+
+/* ---- restore_log.c ---- */
+enum staged_part { STAGED_SYSTEM, STAGED_SESSIONS, STAGED_STATE };
+/* A backup that comes in through the log: as far as it has been applied, the same on every node. */
+struct staged {
+    uint64_t id; /* the index of the entry that began it; 0: there is none */
+    uint64_t nonce;
+    uint64_t active_ms; /* the replicated clock at its newest entry */
+    uint64_t cluster;   /* whose backup it is */
+    raft_index index;   /* of what, in that cluster's log */
+    uint64_t system_hash, state_hash, size;
+    uint64_t offset;    /* bytes that are there */
+    enum staged_part part;
+    struct state_restore *tree; /* SYSTEM, SESSIONS; the machine has the state's */
+    struct system system;
+    struct system_restored restored;
 };
 
 /* ---- stop.c ---- */
@@ -235,6 +255,7 @@ struct host {
     struct snapshots snapshots;
     struct restore restore;
     struct skips skips;
+    struct staged staged;
     struct stop stop;
     struct buffer scratch; /* error bodies, texts */
     struct host_counters counters;
@@ -279,10 +300,7 @@ uint64_t retry_at(const struct host *host); /* a heartbeat from now */
 
 /* ---- propose.c ---- */
 void propose_turn(struct host *host);
-/* One entry at once, for an action at the leader that is answered when it is applied. It takes the waiter, whatever
- * happens. */
-void propose_entry(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload);
-/* One entry at the leader, on behalf of a waiter: it is told what applying it answers, or why it was refused. */
+/* An entry that an action of the leader makes: its waiter is answered once it is applied, or refused. */
 void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload);
 
 /* ---- forward.c ---- */
@@ -333,14 +351,27 @@ void snapshot_read_chunk(struct host *host, const struct raft_effect *effect);
 void snapshot_write_chunk(struct host *host, const struct raft_effect *effect);
 void snapshot_install(struct host *host, const struct raft_effect *effect);
 void snapshot_compact(struct host *host, const struct raft_effect *effect);
-bool snapshot_is_asked(const struct waiter *waiter); /* an action that is this node's own business */
 void snapshot_ask(struct host *host, struct waiter *waiter);
+
+/* ---- backup.c ---- */
+bool snapshot_is_asked(const struct waiter *waiter); /* an action that is this node's own business */
+bool backup_is_asked(const struct waiter *waiter);   /* ... and this one of them */
+void snapshot_route(struct host *host, struct waiter *waiter);
+void backup_noted(struct host *host, const struct raft_snapshot_meta *meta);
+void backup_answer(struct host *host, struct waiter *waiter);
 
 /* ---- restore.c ---- */
 bool restoring(const struct host *host); /* nothing is applied, nothing asked of the machine meanwhile */
 void restore_begin(struct host *host, const struct raft_snapshot_meta *meta);
 void restore_read(struct host *host, const struct host_snapshot_report *report);
 void restore_deinit(struct host *host);
+
+/* ---- restore_log.c ---- */
+bool restore_is_staged(const struct host *host); /* a backup is coming in: no snapshots */
+void restore_propose(struct host *host, struct waiter *waiter, struct slice arguments);
+enum error_code restore_apply(struct host *host, const struct raft_entry *entry);
+void restore_expire(struct host *host);
+void restore_drop(struct host *host); /* what has come of one; harmless where there is none */
 
 /* ---- members.c: who is who ---- */
 struct member *member_find(const struct host *host, const char *id); /* null: none */

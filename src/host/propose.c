@@ -41,26 +41,6 @@ static void refuse_all(struct host *host)
         answer_later(host, list->first, ERROR_UNAVAILABLE, "this leader has halted before an entry that it died of twice");
 }
 
-void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload)
-{
-    struct blob *blob = blob_new(payload.data, payload.size);
-    struct raft_entry *entry = batch_entry(host, 0);
-    entry->type = (uint8_t)type;
-    entry->payload = (struct raft_payload){blob, slice_of(blob->data, blob->size)};
-    enum error_code code = propose_batch(host, 1);
-    blob_drop(blob);
-    if (host->dead) return;
-    if (code != ERROR_OK) {
-        answer_error(host, waiter, code, NULL);
-        return;
-    }
-    waiter_drop_body(waiter);
-    waiter_move(&host->waiters, waiter, WAITER_PROPOSED);
-    waiter->number = host->batch[0].index;
-    waiter->term = host->batch[0].term;
-    waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, waiter->number, waiter);
-}
-
 /* Once in a term. A leader without an app of its own hands over nothing and cannot serve: all nodes
  * of a new cluster are to be started with the app. */
 static void propose_init(struct host *host)
@@ -82,7 +62,7 @@ static void propose_init(struct host *host)
     buffer_deinit(&bytes);
 }
 
-void propose_entry(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload)
+void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload)
 {
     struct blob *blob = blob_new(payload.data, payload.size);
     struct raft_entry *entry = batch_entry(host, 0);

@@ -168,6 +168,10 @@ static bool run_list(struct host *host, struct waiter_list *list, uint64_t until
 
 static void run_query(struct host *host, struct waiter *waiter)
 {
+    if (snapshot_is_asked(waiter)) { /* a backup: from here on it holds all that it has to */
+        snapshot_ask(host, waiter);
+        return;
+    }
     if (!host->apply.app_loaded) {
         answer_error(host, waiter, ERROR_SCRIPT, NULL);
         return;

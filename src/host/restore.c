@@ -42,6 +42,7 @@ void restore_begin(struct host *host, const struct raft_snapshot_meta *meta)
     struct apply *apply = &host->apply;
     assert(meta->index > 0 && meta->index >= apply->committed);
     restore_deinit(host);
+    restore_drop(host); /* the log that follows has it, from its beginning */
     *restore = (struct restore){
         .stage = RESTORE_SYSTEM,
         .token = APPLY_TOKEN | ++apply->tokens,
@@ -56,6 +57,7 @@ void restore_begin(struct host *host, const struct raft_snapshot_meta *meta)
     host->snapshots.index = meta->index;
     host->snapshots.size = meta->size;
     host->snapshots.log_bytes = 0;
+    backup_noted(host, meta);
     apply->app_loaded = false;
     apply->app_error.code = ERROR_OK;
     apply->term = 0;
@@ -198,6 +200,8 @@ static void restored(struct host *host)
     apply->term = restore->term;
     apply->log_chain = restore->chain;
     apply->app_loaded = !restore->no_app;
+    host->snapshots.newest_app = host->system.app_hash;
+    host->snapshots.newest_ms = host->system.clock_ms;
     host->route_again = true;
     host_log(host, LOG_LEVEL_INFO, "starts from the snapshot at index %" PRIu64, restore->index);
     settle_waiters(host, restore->index);

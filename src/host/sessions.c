@@ -81,6 +81,11 @@ void sessions_advance(struct sessions *sessions, const struct settings *settings
     }
 }
 
+void sessions_end_all(struct sessions *sessions)
+{
+    while (sessions->oldest != 0) close_session(sessions, &sessions->slots[sessions->oldest - 1]);
+}
+
 /* ---- commands ---- */
 
 static bool admit_keyed(struct sessions *sessions, const struct settings *settings,

@@ -89,6 +89,9 @@ void sessions_keep(struct sessions *sessions, const struct settings *settings,
 enum error_code sessions_apply(struct sessions *sessions, const struct settings *settings,
                                const struct raft_entry *entry, struct buffer *reply);
 
+/* Every session ends; keys stay. */
+void sessions_end_all(struct sessions *sessions);
+
 uint64_t sessions_hash(const struct sessions *sessions); /* of all that is replicated; cheap */
 
 /* The whole as canonical bytes: equal histories, equal bytes. */

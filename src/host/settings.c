@@ -229,7 +229,7 @@ void settings_propose(struct host *host, struct waiter *waiter, struct slice arg
         return;
     }
     settings_payload_encode(&change, &payload);
-    propose_entry(host, waiter, RAFT_SETTINGS, buffer_slice(&payload));
+    propose_for(host, waiter, RAFT_SETTINGS, buffer_slice(&payload));
     buffer_deinit(&payload);
 }
 

@@ -61,7 +61,8 @@ bool snapshot_turn(struct host *host)
 
 static bool may_take(const struct host *host)
 {
-    return host->snapshots.installing == 0 && !restoring(host) && host->system.initialised;
+    return host->snapshots.installing == 0 && !restoring(host) && host->system.initialised &&
+           !restore_is_staged(host);
 }
 
 /* There is nothing newer to keep. */
@@ -119,6 +120,8 @@ static void begin(struct host *host)
     snapshots->token = ++host->apply.tokens | APPLY_TOKEN;
     snapshots->given = 0;
     snapshots->begun_bytes = snapshots->log_bytes;
+    snapshots->begun_app = host->system.app_hash;
+    snapshots->begun_ms = host->system.clock_ms;
     for (struct waiter *waiter = host->waiters.lists[WAITER_SNAPSHOT].first; waiter != NULL;
          waiter = waiter->next)
         waiter->number = snapshots->meta.index;
@@ -216,6 +219,7 @@ void snapshot_deinit(struct host *host)
     if (snapshots->sessions != NULL) state_snapshot_end(snapshots->sessions);
     buffer_deinit(&snapshots->piece);
     buffer_deinit(&snapshots->configuration);
+    buffer_deinit(&snapshots->newest);
     buffer_deinit(&snapshots->incoming_configuration);
     restore_deinit(host);
 }
@@ -277,6 +281,9 @@ static void taken(struct host *host, uint64_t size)
     snapshots->size = size;
     snapshots->log_bytes -= snapshots->begun_bytes;
     snapshots->taken++;
+    snapshots->newest_app = snapshots->begun_app;
+    snapshots->newest_ms = snapshots->begun_ms;
+    backup_noted(host, &snapshots->meta);
     host_log(host, LOG_LEVEL_INFO, "has a snapshot at index %" PRIu64 ", %" PRIu64 " bytes",
              snapshots->index, size);
     tell_asked(host, ERROR_OK);
@@ -386,20 +393,13 @@ static void install_reported(struct host *host, const struct host_snapshot_repor
 /* ---- asked by hand ---- */
 
 /* Of this node, whoever leads. */
-bool snapshot_is_asked(const struct waiter *waiter)
-{
-    struct mp_reader reader = mp_reader_of(waiter->body.bytes);
-    struct slice name = {0};
-    uint32_t count;
-    return waiter->kind == REQUEST_ADMIN && !waiter->remote && mp_read_array(&reader, &count) &&
-           count == 2 && mp_read_string(&reader, &name) &&
-           slice_equal(name, slice_text("snapshot"));
-}
-
 void snapshot_ask(struct host *host, struct waiter *waiter)
 {
     if (!host->system.initialised && !restoring(host)) {
         answer_error(host, waiter, ERROR_UNAVAILABLE, "this node has nothing to keep yet");
+    } else if (restore_is_staged(host)) {
+        answer_error(host, waiter, ERROR_UNAVAILABLE,
+                     "a backup is being restored: no snapshots until that is done");
     } else {
         waiter->number = 0;
         waiter_move(&host->waiters, waiter, WAITER_SNAPSHOT);
@@ -409,6 +409,10 @@ void snapshot_ask(struct host *host, struct waiter *waiter)
 static void answer_snapshot(struct host *host, struct waiter *waiter)
 {
     struct buffer *body = &host->scratch;
+    if (backup_is_asked(waiter)) {
+        backup_answer(host, waiter);
+        return;
+    }
     buffer_clear(body);
     mp_write_map(body, 2);
     mp_write_text(body, "index");

@@ -132,12 +132,13 @@ static void write_snapshot(const struct host *host, const struct raft_status *st
 {
     const struct snapshots *snapshots = &host->snapshots;
     mp_write_text(out, "snapshot");
-    mp_write_map(out, 8);
+    mp_write_map(out, 9);
     write_u64(out, "index", snapshots->index);
     write_u64(out, "installing", status->installing_index);
     write_u64(out, "log_bytes", snapshots->log_bytes);
     write_boolean(out, "restoring", restoring(host));
     write_u64(out, "size", snapshots->size);
+    write_u64(out, "staged", host->staged.offset);
     write_u64(out, "taken", snapshots->taken);
     write_boolean(out, "taking", snapshots->stage != SNAPSHOT_NONE);
     write_u64(out, "term", status->snapshot_term);

@@ -176,7 +176,7 @@ static void route(struct host *host, struct waiter *waiter)
                GUARD(FOLLOWER_ANSWERS, waiter->consistency == CONSISTENCY_STALE)) {
         route_stale(host, waiter);
     } else if (snapshot_is_asked(waiter)) {
-        snapshot_ask(host, waiter);
+        snapshot_route(host, waiter);
     } else if (settings_are_asked(waiter) && settings_ask(host, waiter)) {
         return;
     } else if (host->role == RAFT_LEADER) {

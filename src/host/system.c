@@ -256,6 +256,33 @@ static void put(struct system *system, struct state_table *table, const char *ke
     (void)fits;
 }
 
+void system_replace(struct system *system, struct system *other, const struct machine_entry *entry, uint64_t id)
+{
+    static const char *const first[] = {"format_level", "settings"};
+    struct state_table *root = state_root(system->tree), *from = state_root(other->tree);
+    state_begin(system->tree);
+    for (size_t i = 0; !system->initialised && i < sizeof first / sizeof *first; i++) {
+        struct state_value value = state_get(from, state_key_text(first[i]));
+        if (value.type == STATE_TABLE) value = state_of_table(state_copy(value.table));
+        put(system, root, first[i], value);
+    }
+    put(system, root, "app", state_of_table(state_copy(state_get_table(from, state_key_text("app")))));
+    put(system, state_get_table(root, state_key_text("app")), "index", state_integer((int64_t)entry->index));
+    struct state_table *restored = state_make_table(system->tree, root, state_key_text("restored"));
+    put(system, restored, "id", state_integer((int64_t)id));
+    put(system, restored, "index", state_integer((int64_t)entry->index));
+    state_commit(system->tree);
+    system->initialised = true;
+    system->app_hash = other->app_hash;
+    system->app_index = system->restored_index = entry->index;
+    system->restored_id = id;
+    system->entry = *entry;
+    struct sessions before = system->sessions;
+    system->sessions = other->sessions;
+    other->sessions = before;
+    sessions_end_all(&system->sessions);
+}
+
 struct slice system_bundle(const struct system *system)
 {
     return app_string(system, "bundle");
@@ -398,6 +425,14 @@ static bool get_app(struct system *system, const struct state_table *app,
     return true;
 }
 
+/* There is none where nothing was ever restored. */
+static bool get_restored(struct system *system, const struct state_table *root)
+{
+    const struct state_table *table = state_get_table(root, state_key_text("restored"));
+    return table == NULL ||
+           (get_u64_of(table, "id", &system->restored_id) && get_u64_of(table, "index", &system->restored_index));
+}
+
 /* As INIT's: what is not there takes the table's value, what is not known here is a newer program's. */
 static enum error_code get_settings(const struct state_table *table, struct settings *settings,
                                     struct error *error)
@@ -430,7 +465,8 @@ enum error_code system_restored(struct system *system, const struct settings *ow
     if (app == NULL || settings == NULL || !get_app(system, app, restored) ||
         !get_u64_of(root, "clock_ms", &system->clock_ms) ||
         !get_u64_of(root, "chain", &system->chain) ||
-        !get_u64_of(root, "sessions", &restored->sessions) || !get_entry(root, &system->entry))
+        !get_u64_of(root, "sessions", &restored->sessions) || !get_entry(root, &system->entry) ||
+        !get_restored(system, root))
         return error_set(error, ERROR_CORRUPT, "its first tree lacks a part");
     system->initialised = true;
     return get_settings(settings, &restored->settings, error);

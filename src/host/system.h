@@ -43,7 +43,9 @@ struct system {
     uint64_t clock_ms;  /* the replicated clock: the greatest stamp applied */
     uint64_t chain;     /* hash(chain before, index, result, state hash, sessions' hash) */
     uint64_t app_hash;
-    raft_index app_index; /* of the INIT */
+    raft_index app_index; /* of the entry that brought it: the INIT, or a restore's commit */
+    uint64_t restored_id; /* of the last backup restored through the log; 0: none was */
+    raft_index restored_index; /* ... and where it was committed */
     struct machine_entry entry; /* the last one given to the machine */
     struct sessions sessions; /* beside the tree: with bytes and a hash of its own */
 };
@@ -72,6 +74,11 @@ void system_chain(struct system *system, raft_index index, enum error_code code,
 /* Writes clock, chain, the last entry and `sessions` (the hash of the sessions' own bytes, which stand
  * beside it in a snapshot) into the tree, which then is all of it, and answers its hash. */
 uint64_t system_seal(struct system *system, uint64_t sessions);
+
+/* A backup's takes this one's place, but for what is the log's and the cluster's own (host/restore_log.c): its app with
+ * config, the idempotency keys, and the settings where there are none yet. `other`, which system_restored has filled,
+ * keeps what is not taken. `entry`: the commit's stamps. */
+void system_replace(struct system *system, struct system *other, const struct machine_entry *entry, uint64_t id);
 
 /* What a tree that system_seal has completed says beside what becomes of `system`. Borrowed from it. */
 struct system_restored {

@@ -405,6 +405,50 @@ static int machine_restore_finish(lua_State *L)
     return push_error(L, box->machine.restore_finish(box->fsm, &entry, hash, &error), &error);
 }
 
+/* machine:stage_begin(bundle, entry), stage_feed(bytes), stage_take(bundle, entry, last, hash): as those of
+ * restoring. stage_end() */
+static int machine_stage_begin(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct machine_entry entry = check_entry(L, 3);
+    struct settings settings;
+    struct error error;
+    settings_init(&settings);
+    return push_error(L, box->machine.stage_begin(box->fsm, &settings, &entry, check_slice(L, 2), &error), &error);
+}
+
+static int machine_stage_feed(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct error error;
+    size_t used = 0;
+    enum error_code code = box->machine.stage_feed(box->fsm, check_slice(L, 2), &used, &error);
+    if (code) return push_error(L, code, &error);
+    lua_pushstring(L, error_name(code));
+    lua_pushinteger(L, (lua_Integer)used);
+    return 2;
+}
+
+static int machine_stage_take(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct machine_entry entry = check_entry(L, 3), last = check_entry(L, 4);
+    uint64_t hash = (uint64_t)luaL_checkinteger(L, 5);
+    struct settings settings;
+    struct error error;
+    settings_init(&settings);
+    return push_error(L,
+                      box->machine.stage_take(box->fsm, &settings, &entry, check_slice(L, 2), &last, hash, &error),
+                      &error);
+}
+
+static int machine_stage_end(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    box->machine.stage_end(box->fsm);
+    return 0;
+}
+
 static int machine_gc(lua_State *L)
 {
     struct box *box = to_box(L, 1);
@@ -436,6 +480,10 @@ int luaopen_moonclave_fsm(lua_State *L)
         {"restore_begin", machine_restore_begin},
         {"restore_feed", machine_restore_feed},
         {"restore_finish", machine_restore_finish},
+        {"stage_begin", machine_stage_begin},
+        {"stage_feed", machine_stage_feed},
+        {"stage_take", machine_stage_take},
+        {"stage_end", machine_stage_end},
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {

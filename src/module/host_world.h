@@ -433,6 +433,51 @@ static inline enum error_code machine_restore_finish(void *context,
     return take_failure(L, error);
 }
 
+static inline enum error_code machine_stage_begin(void *context, const struct settings *settings,
+                                                  const struct machine_entry *entry, struct slice bundle,
+                                                  struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "stage_begin");
+    (void)settings;
+    push_stamps(L, entry);
+    push_slice(L, bundle);
+    call(context, 2, 2);
+    return take_failure(L, error);
+}
+
+static inline enum error_code machine_stage_feed(void *context, struct slice bytes, size_t *used,
+                                                 struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "stage_feed");
+    push_slice(L, bytes);
+    call(context, 1, 3);
+    *used = (size_t)lua_tointeger(L, -3);
+    enum error_code code = take_failure(L, error);
+    lua_pop(L, 1);
+    return code;
+}
+
+static inline enum error_code machine_stage_take(void *context, const struct settings *settings,
+                                                 const struct machine_entry *entry, struct slice bundle,
+                                                 const struct machine_entry *last, uint64_t hash,
+                                                 struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "stage_take");
+    (void)settings;
+    push_stamps(L, entry);
+    push_slice(L, bundle);
+    push_stamps(L, last);
+    lua_pushinteger(L, (lua_Integer)hash);
+    call(context, 4, 2);
+    return take_failure(L, error);
+}
+
+static inline void machine_stage_end(void *context)
+{
+    begin(context, MACHINE, "stage_end");
+    call(context, 0, 0);
+}
+
 static const struct host_ports world_ports = {
     .now_us = port_now_us,
     .wall_ms = port_wall_ms,
@@ -468,6 +513,10 @@ static const struct machine world_machine = {
     .restore_begin = machine_restore_begin,
     .restore_feed = machine_restore_feed,
     .restore_finish = machine_restore_finish,
+    .stage_begin = machine_stage_begin,
+    .stage_feed = machine_stage_feed,
+    .stage_take = machine_stage_take,
+    .stage_end = machine_stage_end,
 };
 
 #endif

@@ -6,6 +6,9 @@
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
  *   status, members            about the node
  *   admin/ACTION               about the cluster: host/README.md lists the actions
+ *   backup/open                a backup of this node's state (store/backup.h), one for a connection:
+ *                              {"bytes", "checksum", "index"}; params [nil, options]
+ *   backup/read                its next bytes; the empty string behind its end
  *   session/open               a session: {"session", "expires_ms", "timeout_ms", "window"}
  *   session/renew, session/close   params [{"session": n}]; renew may say "acknowledged": n, too
  *
@@ -24,6 +27,7 @@
 #include "node/call.h"
 #include "wire/rpc.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +40,9 @@ struct client {
     struct rpc_parser parser;
     struct ticket_list tickets;
     struct later later;
+    struct backup *backup; /* null: none is being made */
+    uint64_t backup_id;    /* of the request about it that waits */
+    bool backup_waits, backup_over;
     struct client *next, *previous;
     bool held;  /* stopped reading: too much waits */
     bool ended; /* sends no more */
@@ -49,6 +56,7 @@ static void go_on(struct later *later);
 static void pump(struct client *client);
 static bool must_wait(struct client *client);
 static void call_method(struct client *client, const struct rpc_message *message);
+static bool call_backup(struct client *client, uint64_t id, const struct rpc_message *message);
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method);
 static bool resolve(struct client *client, uint64_t id, struct slice method,
                     struct request *request, struct slice *name);
@@ -187,7 +195,7 @@ static void pump(struct client *client)
         call_method(client, &message);
         net_stream_consume(client->stream, size);
     }
-    if (client->ended && client->tickets.count == 0) {
+    if (client->ended && client->tickets.count == 0 && !client->backup_waits) {
         net_stream_finish(client->stream);
         client_drop(client);
     } else {
@@ -215,6 +223,7 @@ static void call_method(struct client *client, const struct rpc_message *message
     struct error error;
     enum session_action action;
     if (answer_about_node(client, id, message->method)) return;
+    if (call_backup(client, id, message)) return;
     if (resolve_session(message->method, &action)) {
         call_session(client, id, action, message->params);
         return;
@@ -281,6 +290,85 @@ static void call_session(struct client *client, uint64_t id, enum session_action
     request.body = buffer_slice(body);
     host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets),
                 &request);
+}
+
+/* ---- backups ---- */
+
+static void backup_answer(struct client *client, const struct buffer *body)
+{
+    struct reply reply = {ERROR_OK, buffer_slice(body)};
+    client->backup_waits = false;
+    client_reply(client, client->backup_id, &reply);
+}
+
+static void backup_ready(void *context, uint64_t size, const struct backup_head *head)
+{
+    struct buffer body = {0};
+    mp_write_map(&body, 3);
+    mp_write_text(&body, "bytes");
+    mp_write_u64(&body, size);
+    char checksum[20];
+    snprintf(checksum, sizeof checksum, "%016" PRIx64, head->checksum);
+    mp_write_text(&body, "checksum");
+    mp_write_text(&body, checksum);
+    mp_write_text(&body, "index");
+    mp_write_u64(&body, head->meta.index);
+    backup_answer(context, &body);
+    buffer_deinit(&body);
+}
+
+static void backup_piece(void *context, struct slice bytes, bool last)
+{
+    struct client *client = context;
+    struct buffer body = {0};
+    client->backup_over = last;
+    mp_write_string(&body, bytes);
+    backup_answer(client, &body);
+    buffer_deinit(&body);
+}
+
+static void backup_failed(void *context, const struct reply *reply)
+{
+    struct client *client = context;
+    client->backup_waits = false;
+    client_reply(client, client->backup_id, reply);
+}
+
+/* false: it is about something else. */
+static bool call_backup(struct client *client, uint64_t id, const struct rpc_message *message)
+{
+    static const struct backup_events events = {backup_ready, backup_piece, backup_failed};
+    bool opens = slice_equal(message->method, slice_text("backup/open"));
+    struct request request = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct slice arguments;
+    struct error error;
+    if (!opens && !slice_equal(message->method, slice_text("backup/read"))) return false;
+    if (client->backup_waits) {
+        fail(client, id, ERROR_BAD_REQUEST, "a backup is read one request at a time");
+    } else if (!opens && client->backup == NULL) {
+        fail(client, id, ERROR_BAD_REQUEST, "no backup is open on this connection: backup/open is first");
+    } else if (!read_params(message->params, &arguments, &request, &error)) {
+        fail(client, id, ERROR_BAD_REQUEST, error.text);
+    } else if (opens) {
+        backup_end(client->backup);
+        client->backup_over = false;
+        client->backup_id = id;
+        client->backup =
+            backup_begin(client->node, request.consistency, request.timeout_ms, &events, client);
+        client->backup_waits = client->backup != NULL;
+        if (client->backup == NULL)
+            fail(client, id, ERROR_OVERLOADED, "two backups of this node are being made already: try again later");
+    } else if (backup_is_ready(client->backup)) {
+        client->backup_id = id;
+        client->backup_waits = true;
+        backup_next(client->backup);
+    } else if (client->backup_over) {
+        client->backup_id = id;
+        backup_piece(client, slice_of(NULL, 0), true);
+    } else {
+        fail(client, id, ERROR_UNAVAILABLE, "this backup has failed: open another one");
+    }
+    return true;
 }
 
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method)
@@ -400,6 +488,7 @@ static void client_drop(struct client *client)
     while (tickets_take_any(node->tickets, &client->tickets, &number, &ticket))
         host_cancel(node->host, number);
     node_forget_later(node, &client->later);
+    backup_end(client->backup);
     if (client->previous != NULL) {
         client->previous->next = client->next;
     } else {

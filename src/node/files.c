@@ -69,6 +69,8 @@ struct files {
     uv_cond_t given;
     struct line queue, done;
     struct files_counters counters;
+    raft_index pins[FILES_PINS_MAX];
+    size_t pin_count;
     bool stopping;
 };
 
@@ -169,6 +171,24 @@ void files_give(struct files *files, const struct host_snapshot_job *job)
     line_add(&files->queue, work);
     files->counters.waiting++;
     uv_cond_signal(&files->given);
+    uv_mutex_unlock(&files->mutex);
+}
+
+void files_pin(struct files *files, raft_index index)
+{
+    uv_mutex_lock(&files->mutex);
+    assert(files->pin_count < FILES_PINS_MAX);
+    files->pins[files->pin_count++] = index;
+    uv_mutex_unlock(&files->mutex);
+}
+
+void files_unpin(struct files *files, raft_index index)
+{
+    uv_mutex_lock(&files->mutex);
+    size_t at = 0;
+    while (at < files->pin_count && files->pins[at] != index) at++;
+    assert(at < files->pin_count);
+    files->pins[at] = files->pins[--files->pin_count];
     uv_mutex_unlock(&files->mutex);
 }
 
@@ -471,7 +491,13 @@ static enum error_code compact(struct store *store, struct work *work)
  * the log's base further. */
 static enum error_code forget_older(struct files *files, struct work *work)
 {
-    return store_snapshots_forget(files->snapshots, work->job.meta.index, &work->error);
+    raft_index pins[FILES_PINS_MAX];
+    uv_mutex_lock(&files->mutex);
+    size_t count = files->pin_count;
+    memcpy(pins, files->pins, sizeof pins);
+    uv_mutex_unlock(&files->mutex);
+    return store_snapshots_forget_but(files->snapshots, work->job.meta.index, pins, count,
+                                      &work->error);
 }
 
 /* ---- work and lines of it ---- */

@@ -34,6 +34,13 @@ void files_free(struct files *files); /* after disk_stop; drops what was not rep
 /* Copied; takes a reference to the bytes. */
 void files_give(struct files *files, const struct host_snapshot_job *job);
 
+/* The snapshot at this index stays readable, however many newer ones are taken, until it is let go as often: then the
+ * next one's coming deletes it. At most FILES_PINS_MAX at once. On the loop's thread, for one that is there: since
+ * work is carried out in the order given, what deletes older ones was given before. */
+#define FILES_PINS_MAX 4
+void files_pin(struct files *files, raft_index index);
+void files_unpin(struct files *files, raft_index index);
+
 /* Two calls: between gathering and reporting the owner collects from the disk. So it learns of a
  * write before it learns of an install that was given out after it. */
 void files_gather(struct files *files);

@@ -18,10 +18,12 @@
 #include "node/tickets.h"
 #include "script/control.h"
 #include "script/fsm.h"
+#include "store/backup.h"
 #include "store/store.h"
 
 #define NAME_MAX_BYTES 256 /* of a command or query */
 
+struct backup;
 struct client;
 struct peers;
 struct door;
@@ -73,6 +75,8 @@ struct node {
     enum exit_status status;
     uint64_t started_ms;
     struct client *rpc_clients;
+    struct backup *backups; /* on their way to clients */
+    uint64_t backup_token;  /* the last one given out */
     struct log_gate bad_client;
     struct buffer scratch; /* for the length of one call */
     size_t clients;        /* RPC and HTTP connections */
@@ -119,6 +123,24 @@ enum error_code door_listen(struct node *node, const char *address, const char *
 void client_begin(struct node *node, struct net_stream *stream);
 void client_reply(void *client, uint64_t id, const struct reply *reply);
 void clients_close(struct node *node);
+
+/* ---- backup.c: a snapshot as a file, to a client ---- */
+#define BACKUPS_MAX 2 /* of a node at once: each keeps a snapshot */
+struct backup_events { /* none is called from within backup_begin, backup_next or backup_end */
+    /* Its snapshot is there: how many bytes it has in all, and the head's values. */
+    void (*ready)(void *context, uint64_t size, const struct backup_head *head);
+    void (*piece)(void *context, struct slice bytes, bool last); /* once for each backup_next */
+    void (*failed)(void *context, const struct reply *reply);    /* nothing follows; it is still to be ended */
+};
+/* Null: as many as may be are under way already. A client ends it with backup_end, whatever has come of it. */
+struct backup *backup_begin(struct node *node, enum consistency consistency, uint32_t timeout_ms,
+                            const struct backup_events *events, void *context);
+bool backup_is_ready(const struct backup *backup); /* for backup_next: nothing is under way, and it is not over */
+void backup_next(struct backup *backup);
+void backup_end(struct backup *backup); /* null is allowed */
+void backup_reply(void *backup, const struct reply *reply);
+bool backups_own(uint64_t token);
+void backups_read(struct node *node, const struct host_snapshot_report *report);
 
 /* ---- peers.c ---- */
 void peers_open(struct node *node);

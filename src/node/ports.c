@@ -127,6 +127,9 @@ static void reply(void *context, uint64_t number, const struct reply *answer)
     case TICKET_CONTROL:
         app_reply(node, ticket.id, answer);
         break;
+    case TICKET_BACKUP:
+        backup_reply(ticket.owner, answer);
+        break;
     case TICKET_EXCHANGE:
     case TICKET_KINDS:
         break; /* not the host's to answer */
@@ -242,7 +245,12 @@ const struct disk_events ports_disk_events = {
 static void snapshot_done(void *context, const struct host_snapshot_report *report)
 {
     struct node *node = context;
-    host_snapshot_done(node->host, report);
+    if (backups_own(report->token)) {
+        backups_read(node, report);
+    } else {
+        host_snapshot_done(node->host, report);
+    }
+    blob_drop(report->bytes.blob); /* whoever wants to keep it has taken a reference */
 }
 
 const struct files_events ports_files_events = {

@@ -35,6 +35,8 @@ static void serve_snapshot(struct node *node, struct web_connection *connection,
                            const struct http_request *request, struct slice name);
 static void serve_config(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
+static void serve_backup(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name);
 static void serve_health(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_ready(struct node *node, struct web_connection *connection,
@@ -52,6 +54,7 @@ static const struct route {
     {"/v1/members/", "DELETE", serve_remove},  {"/v1/admin/", "POST", serve_admin},
     {"/v1/leader/transfer", "POST", serve_transfer}, {"/v1/snapshot", "POST", serve_snapshot},
     {"/v1/config", "GET, HEAD, PATCH, PUT", serve_config},
+    {"/v1/backup", "GET", serve_backup},
     {"/healthz", "GET, HEAD", serve_health},   {"/readyz", "GET, HEAD", serve_ready},
 };
 
@@ -413,6 +416,22 @@ static void serve_config(struct node *node, struct web_connection *connection,
     host_config(node->host, &out);
     web_answer(connection, 200, buffer_slice(&out));
     buffer_deinit(&out);
+}
+
+/* Of this node's own state, too. */
+static void serve_backup(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name)
+{
+    (void)name;
+    struct call call = {.consistency = CONSISTENCY_LINEARIZABLE};
+    struct buffer ignored = {0};
+    struct error error;
+    enum error_code code = read_options(request, &call, &ignored, &error);
+    if (code == ERROR_OK)
+        download_begin(node, connection, &call);
+    else
+        fail(connection, code, error.text);
+    buffer_deinit(&ignored);
 }
 
 /* The process lives and its loop turns. */

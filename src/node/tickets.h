@@ -15,6 +15,7 @@ enum ticket_kind {
     TICKET_HTTP,     /* owner: a web connection, waiting for a command or query */
     TICKET_EXCHANGE, /* owner: a web connection, waiting for a handler of api.lua */
     TICKET_CONTROL,  /* owner: none; id: the control VM's own number */
+    TICKET_BACKUP,   /* owner: a backup that waits for its snapshot */
     TICKET_KINDS,
 };
 

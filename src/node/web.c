@@ -31,6 +31,8 @@ struct web_connection {
     bool busy; /* a request is being answered */
     bool pumping;
     bool ended;              /* the client sends no more */
+    const struct web_stream_events *stream_events; /* null: no answer is on its way in pieces */
+    void *stream_context;
     uint64_t quiet_since_ms; /* no whole request since then */
 };
 
@@ -52,6 +54,7 @@ static void pump_later(struct later *later);
 static void refuse(struct web_connection *connection, enum error_code code,
                    const struct error *error);
 static void send_response(struct web_connection *connection, const struct http_response *response);
+static void answered(struct web_connection *connection);
 static void done_with(struct web_connection *connection);
 static void drop(struct web_connection *connection);
 static void sweep(uv_timer_t *timer);
@@ -143,6 +146,10 @@ static void ended(void *context)
 static void drained(void *context)
 {
     struct web_connection *connection = context;
+    if (connection->stream_events != NULL) {
+        connection->stream_events->wanted(connection->stream_context);
+        return;
+    }
     node_later(connection->node, &connection->later);
 }
 
@@ -291,8 +298,17 @@ static void send_response(struct web_connection *connection, const struct http_r
     assert(connection->busy && connection->stream != NULL);
     struct node *node = connection->node;
     bool keep_alive = http_keep_alive(connection->parser) && !node->stopping;
+    connection->stream_events = NULL;
     http_write_response(net_stream_output(connection->stream), response, keep_alive,
                         http_head_only(connection->parser));
+    answered(connection);
+}
+
+/* The next one may come. */
+static void answered(struct web_connection *connection)
+{
+    struct node *node = connection->node;
+    bool keep_alive = http_keep_alive(connection->parser) && !node->stopping;
     connection->busy = false;
     connection->quiet_since_ms = net_turn_ms(node->net);
     if (!keep_alive) {
@@ -301,6 +317,41 @@ static void send_response(struct web_connection *connection, const struct http_r
                (connection->ended || net_stream_input(connection->stream).size > 0)) {
         node_later(node, &connection->later); /* we may be within the host */
     }
+}
+
+/* ---- an answer in pieces ---- */
+
+void web_hold(struct web_connection *connection, const struct web_stream_events *events, void *context)
+{
+    connection->stream_events = events;
+    connection->stream_context = context;
+}
+
+void web_begin_stream(struct web_connection *connection, const char *headers, uint64_t size)
+{
+    bool keep_alive = http_keep_alive(connection->parser) && !connection->node->stopping;
+    assert(connection->busy && connection->stream_events != NULL);
+    buffer_append_format(net_stream_output(connection->stream), "HTTP/1.1 200 OK\r\n%s%scontent-length: %llu\r\n\r\n",
+                         headers, keep_alive ? "" : "connection: close\r\n", (unsigned long long)size);
+    net_stream_want_drained(connection->stream);
+}
+
+void web_stream(struct web_connection *connection, struct slice bytes, bool last)
+{
+    assert(connection->busy && connection->stream_events != NULL);
+    buffer_append_slice(net_stream_output(connection->stream), bytes);
+    if (!last) {
+        net_stream_want_drained(connection->stream);
+        return;
+    }
+    connection->stream_events = NULL;
+    answered(connection);
+}
+
+void web_break(struct web_connection *connection)
+{
+    net_stream_close(connection->stream);
+    drop(connection);
 }
 
 /* ---- the end of a connection ---- */
@@ -326,6 +377,9 @@ static void drop(struct web_connection *connection)
         }
     }
     node_forget_later(node, &connection->later);
+    const struct web_stream_events *held = connection->stream_events;
+    connection->stream_events = NULL;
+    if (held != NULL) held->gone(connection->stream_context);
     if (connection->previous != NULL) {
         connection->previous->next = connection->next;
     } else {

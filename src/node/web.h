@@ -2,9 +2,14 @@
 #ifndef MOONCLAVE_NODE_WEB_H
 #define MOONCLAVE_NODE_WEB_H
 
+#include "node/call.h"
 #include "node/internal.h"
 
 struct web_connection;
+
+/* ---- download.c ---- */
+/* A backup as the answer to this request. */
+void download_begin(struct node *node, struct web_connection *connection, const struct call *call);
 
 /* Begins to answer one request: exactly one of the calls below follows, now or later. */
 void route_request(struct node *node, struct web_connection *connection,
@@ -13,6 +18,17 @@ void route_request(struct node *node, struct web_connection *connection,
 void web_answer(struct web_connection *connection, int status, struct slice value);
 void web_fail(struct web_connection *connection, enum error_code code, int status,
               const char *message);
+/* An answer of known length whose bytes come later: `headers` are whole lines. Then web_stream, as often as it takes
+ * to give all of them, the last time with `last`. `wanted` is called whenever what was given has gone to the system,
+ * `gone` when the connection has, or was not served to the end: the last call. */
+struct web_stream_events {
+    void (*wanted)(void *context);
+    void (*gone)(void *context);
+};
+void web_hold(struct web_connection *connection, const struct web_stream_events *events, void *context);
+void web_begin_stream(struct web_connection *connection, const char *headers, uint64_t size);
+void web_stream(struct web_connection *connection, struct slice bytes, bool last);
+void web_break(struct web_connection *connection); /* what was announced does not come */
 void web_not_allowed(struct web_connection *connection, const char *allowed);
 /* The number its answer will carry. */
 uint64_t web_wait(struct web_connection *connection, enum ticket_kind kind);

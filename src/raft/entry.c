@@ -109,6 +109,7 @@ const char *raft_entry_type_name(unsigned type)
         [RAFT_INIT] = "init",         [RAFT_DEPLOY] = "deploy",
         [RAFT_COMMAND] = "command",   [RAFT_SESSION] = "session",
         [RAFT_SETTINGS] = "settings", [RAFT_SKIP] = "skip",
+        [RAFT_RESTORE] = "restore",
     };
     return type < RAFT_ENTRY_TYPES ? names[type] : "?";
 }

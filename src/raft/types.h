@@ -35,8 +35,9 @@ enum raft_entry_type { /* frozen numbers */
     RAFT_SESSION = 5,       /* payload: session_body_write (base/request.h); `session`: which one */
     RAFT_SETTINGS = 6,      /* payload: host/system.h: {name: value} of those that change */
     RAFT_SKIP = 7,
+    RAFT_RESTORE = 8,       /* payload: host/restore_log.c: a backup on its way in */
 };
-#define RAFT_ENTRY_TYPES 8
+#define RAFT_ENTRY_TYPES 9
 
 /* Flags of an entry (frozen bits). */
 #define RAFT_ENTRY_KEYED 1 /* COMMAND: (session, sequence) is the hash of an idempotency key */

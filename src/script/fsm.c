@@ -26,7 +26,6 @@ static void open_fsm(struct fsm *fsm);
 static void close_fsm(struct fsm *fsm);
 static int open_vm(lua_State *L);
 static int run_named(lua_State *L);
-static void set_budget(struct fsm *fsm, const struct settings *settings);
 
 /* ---- life ---- */
 
@@ -40,13 +39,14 @@ struct fsm *fsm_new(const struct settings *settings, void (*log)(void *context, 
     fsm->log = log;
     fsm->log_context = log_context;
     open_fsm(fsm);
-    set_budget(fsm, settings);
+    fsm_limit(fsm, settings);
     return fsm;
 }
 
 void fsm_free(struct fsm *fsm)
 {
     if (!fsm) return;
+    fsm_stage_abandon(fsm);
     close_fsm(fsm);
     buffer_deinit(&fsm->scratch);
     buffer_deinit(&fsm->traceback);
@@ -102,7 +102,7 @@ bool fsm_exhausted(const struct fsm *fsm)
     return fsm->budget.exhausted;
 }
 
-static void set_budget(struct fsm *fsm, const struct settings *settings)
+void fsm_limit(struct fsm *fsm, const struct settings *settings)
 {
     fsm->budget.steps_max = settings->command_steps_max;
     fsm->budget.memory_max = settings->command_memory_max;
@@ -172,7 +172,7 @@ static void begin_entry(struct fsm *fsm, const struct machine_entry *entry)
 
 static void machine_configure(void *context, const struct settings *settings)
 {
-    set_budget(context, settings);
+    fsm_limit(context, settings);
 }
 
 static enum error_code machine_load(void *context, const struct machine_entry *entry,
@@ -281,6 +281,7 @@ void fsm_machine(struct fsm *fsm, struct machine *machine)
         .encode = machine_encode,
     };
     fsm_machine_snapshots(machine);
+    fsm_machine_stage(machine);
 }
 
 enum error_code fsm_check(struct slice bundle, struct slice config, const struct settings *settings,

@@ -4,6 +4,7 @@
  *   fsm.c            the machine: load, apply, query
  *   fsm_load.c       loading an app
  *   fsm_snapshot.c   the state as bytes, and the way back
+ *   fsm_stage.c      another app and state in place of these
  *   fsm_failure.c    what a failure says
  *   fsm_state.c      `state`: handles to tables of the tree
  *   fsm_assign.c     Lua values into the tree
@@ -38,6 +39,7 @@ struct fsm {
     struct state *state;
     struct state_snapshot *snapshot; /* being written; null: none */
     struct state_restore *restore;   /* being read; null: none */
+    struct state_restore *stage;     /* being read beside it; null: none */
     enum fsm_mode mode;
     bool loaded;
     bool restoring; /* while loading: without init */
@@ -79,6 +81,11 @@ enum error_code fsm_load(struct fsm *fsm, const struct machine_entry *entry, str
 /* ---- fsm_snapshot.c ---- */
 void fsm_machine_snapshots(struct machine *machine); /* its part of the table */
 void fsm_restore_abandon(struct fsm *fsm);
+
+/* ---- fsm_stage.c ---- */
+void fsm_machine_stage(struct machine *machine); /* its part of the table */
+void fsm_stage_abandon(struct fsm *fsm);
+void fsm_limit(struct fsm *fsm, const struct settings *settings); /* fsm.c: what a command may use from now on */
 
 /* ---- fsm_load.c ---- */
 int fsm_load_app(lua_State *L);

@@ -300,6 +300,8 @@ struct sim_machine {
     struct buffer image; /* of the C machine: bytes of a snapshot that is taken, or restored */
     size_t given;        /* of these, out */
     bool ended;          /* these are all */
+    struct buffer staged; /* of the C machine: a backup's bytes that have come */
+    bool staged_whole;
     size_t told_size;    /* of the reply given there */
     uint64_t time_ms;   /* its stamp */
     struct settings settings; /* it was told last */

@@ -20,6 +20,7 @@
 
 static const struct machine own_machine;
 static uint64_t take_envelope(struct slice *body);
+static bool read_registers(struct sim_machine *machine, struct slice bytes);
 static uint64_t register_hash(uint64_t key, const struct sim_register *entry);
 static bool body_arguments(struct slice body, const char *name, struct slice *arguments);
 static bool map_u64(struct slice map, const char *key, uint64_t *value);
@@ -162,6 +163,43 @@ static enum error_code watch_restore_finish(void *context, const struct machine_
     return code;
 }
 
+/* ---- another state in place of this one ---- */
+
+static enum error_code watch_stage_begin(void *context, const struct settings *settings,
+                                         const struct machine_entry *entry, struct slice bundle, struct error *error)
+{
+    struct sim_machine *machine = context;
+    return machine->inner.stage_begin(machine->inner.context, settings, entry, bundle, error);
+}
+
+static enum error_code watch_stage_feed(void *context, struct slice bytes, size_t *used, struct error *error)
+{
+    struct sim_machine *machine = context;
+    return machine->inner.stage_feed(machine->inner.context, bytes, used, error);
+}
+
+static enum error_code watch_stage_take(void *context, const struct settings *settings,
+                                        const struct machine_entry *entry, struct slice bundle,
+                                        const struct machine_entry *last, uint64_t hash, struct error *error)
+{
+    struct sim_machine *machine = context;
+    enum error_code code =
+        machine->inner.stage_take(machine->inner.context, settings, entry, bundle, last, hash, error);
+    if (code != ERROR_OK) return code;
+    machine->loaded = true;
+    TRACE(machine->node->sim, machine->node, "switches to a backup's state at %llu, state %016llx",
+          (unsigned long long)last->index, (unsigned long long)hash);
+    if (machine->inner.hash(machine->inner.context) != hash)
+        violate(machine->node->sim, machine->node, "restored_whole", "restores another state than the backup's");
+    return code;
+}
+
+static void watch_stage_end(void *context)
+{
+    struct sim_machine *machine = context;
+    machine->inner.stage_end(machine->inner.context);
+}
+
 static uint64_t watch_hash(void *context)
 {
     struct sim_machine *machine = context;
@@ -198,6 +236,10 @@ void machine_begin(struct sim_machine *machine, struct sim_node *node, struct ma
         .restore_begin = watch_restore_begin,
         .restore_feed = watch_restore_feed,
         .restore_finish = watch_restore_finish,
+        .stage_begin = watch_stage_begin,
+        .stage_feed = watch_stage_feed,
+        .stage_take = watch_stage_take,
+        .stage_end = watch_stage_end,
     };
 }
 
@@ -205,6 +247,7 @@ void machine_end(struct sim_machine *machine)
 {
     if (machine->fsm) fsm_free(machine->fsm);
     buffer_deinit(&machine->image);
+    buffer_deinit(&machine->staged);
     *machine = (struct sim_machine){0};
 }
 
@@ -391,10 +434,19 @@ static enum error_code own_restore_finish(void *context, const struct machine_en
                                           struct error *error)
 {
     struct sim_machine *machine = context;
-    struct mp_reader reader = mp_reader_of(buffer_slice(&machine->image));
-    uint32_t count;
     (void)entry;
+    bool sound = read_registers(machine, buffer_slice(&machine->image));
+    buffer_clear(&machine->image);
+    if (sound && machine->hash == hash) return ERROR_OK;
+    return error_set(error, ERROR_CORRUPT, "the registers are not those of the snapshot");
+}
+
+static bool read_registers(struct sim_machine *machine, struct slice bytes)
+{
+    struct mp_reader reader = mp_reader_of(bytes);
+    uint32_t count;
     bool sound = mp_read_array(&reader, &count) && count == 3 * SIM_KEYS + 1;
+    machine->hash = 0;
     for (unsigned key = 0; sound && key < SIM_KEYS; key++) {
         struct sim_register *slot = &machine->registers[key];
         sound = mp_read_u64(&reader, &slot->chain) && mp_read_u64(&reader, &slot->count) &&
@@ -403,9 +455,49 @@ static enum error_code own_restore_finish(void *context, const struct machine_en
     }
     sound = sound && mp_read_u64(&reader, &machine->version);
     machine->hash += machine->version;
-    buffer_clear(&machine->image);
-    if (sound && machine->hash == hash) return ERROR_OK;
-    return error_set(error, ERROR_CORRUPT, "the registers are not those of the snapshot");
+    return sound;
+}
+
+static enum error_code own_stage_begin(void *context, const struct settings *settings,
+                                       const struct machine_entry *entry, struct slice bundle, struct error *error)
+{
+    struct sim_machine *machine = context;
+    (void)settings, (void)entry, (void)bundle, (void)error;
+    buffer_clear(&machine->staged);
+    machine->staged_whole = false;
+    return ERROR_OK;
+}
+
+static enum error_code own_stage_feed(void *context, struct slice bytes, size_t *used, struct error *error)
+{
+    struct sim_machine *machine = context;
+    (void)error;
+    *used = 0;
+    while (!machine->staged_whole && *used < bytes.size) {
+        buffer_append_byte(&machine->staged, bytes.data[(*used)++]);
+        struct mp_reader reader = mp_reader_of(buffer_slice(&machine->staged));
+        machine->staged_whole = mp_skip(&reader, NULL);
+    }
+    return ERROR_OK;
+}
+
+static enum error_code own_stage_take(void *context, const struct settings *settings,
+                                      const struct machine_entry *entry, struct slice bundle,
+                                      const struct machine_entry *last, uint64_t hash, struct error *error)
+{
+    struct sim_machine *machine = context, before = *machine;
+    (void)settings, (void)entry, (void)bundle, (void)last;
+    if (read_registers(machine, buffer_slice(&machine->staged)) && machine->hash == hash) return ERROR_OK;
+    memcpy(machine->registers, before.registers, sizeof machine->registers);
+    machine->version = before.version;
+    machine->hash = before.hash;
+    return error_set(error, ERROR_CORRUPT, "the registers are not those of the backup");
+}
+
+static void own_stage_end(void *context)
+{
+    struct sim_machine *machine = context;
+    buffer_clear(&machine->staged);
 }
 
 static const struct machine own_machine = {
@@ -420,6 +512,10 @@ static const struct machine own_machine = {
     .restore_begin = own_restore_begin,
     .restore_feed = own_restore_feed,
     .restore_finish = own_restore_finish,
+    .stage_begin = own_stage_begin,
+    .stage_feed = own_stage_feed,
+    .stage_take = own_stage_take,
+    .stage_end = own_stage_end,
 };
 
 static uint64_t register_hash(uint64_t key, const struct sim_register *entry)

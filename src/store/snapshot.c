@@ -24,7 +24,8 @@ static uint64_t file_size_of(const struct snapshot_slot *slot);
 static enum error_code adopt_found(struct store *store, struct snapshot_slot *slot, bool *found,
                                    struct error *error);
 static enum error_code delete_complete(struct store_snapshots *snapshots, raft_index from,
-                                       raft_index to, struct error *error);
+                                       raft_index to, const raft_index *kept, size_t count,
+                                       struct error *error);
 static void close_slot(struct snapshot_slot *slot);
 
 struct store_snapshots *store_snapshots(struct store *store)
@@ -196,23 +197,32 @@ enum error_code snapshot_read_block(struct snapshot_slot *slot, uint64_t number,
 enum error_code store_snapshots_forget(struct store_snapshots *snapshots, raft_index from,
                                        struct error *error)
 {
-    return delete_complete(snapshots, 0, from, error);
+    return delete_complete(snapshots, 0, from, NULL, 0, error);
 }
 
 enum error_code store_snapshot_discard(struct store_snapshots *snapshots, raft_index index,
                                        struct error *error)
 {
-    return delete_complete(snapshots, index, index + 1, error);
+    return delete_complete(snapshots, index, index + 1, NULL, 0, error);
 }
 
-/* Those of an index from `from` to before `to`. */
+enum error_code store_snapshots_forget_but(struct store_snapshots *snapshots, raft_index from,
+                                           const raft_index *kept, size_t count,
+                                           struct error *error)
+{
+    return delete_complete(snapshots, 0, from, kept, count, error);
+}
+
+/* Those of an index from `from` to before `to`, but for those kept. */
 static enum error_code delete_complete(struct store_snapshots *snapshots, raft_index from,
-                                       raft_index to, struct error *error)
+                                       raft_index to, const raft_index *kept, size_t count,
+                                       struct error *error)
 {
     enum error_code code = snapshots_check(snapshots, error);
     for (int i = 0; i < STORE_SNAPSHOT_SLOTS && !code; i++) {
         struct snapshot_slot *slot = &snapshots->slots[i];
         bool meant = slot->use == SLOT_COMPLETE && slot->meta.index >= from && slot->meta.index < to;
+        for (size_t k = 0; k < count; k++) meant = meant && slot->meta.index != kept[k];
         if (meant) code = snapshots_free_slot(snapshots, slot, error);
     }
     return code;

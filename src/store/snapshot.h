@@ -66,5 +66,9 @@ enum error_code store_snapshot_read(struct store_snapshots *snapshots, raft_inde
 /* Deletes complete ones of a lower index. */
 enum error_code store_snapshots_forget(struct store_snapshots *snapshots, raft_index from,
                                        struct error *error);
+/* The same, but for those of the `count` indexes in `kept`. */
+enum error_code store_snapshots_forget_but(struct store_snapshots *snapshots, raft_index from,
+                                           const raft_index *kept, size_t count,
+                                           struct error *error);
 
 #endif
