@@ -25,6 +25,8 @@ extern const struct cli_command add_command;
 extern const struct cli_command bench_command;
 extern const struct cli_command cluster_command;
 extern const struct cli_command demote_command;
+extern const struct cli_command events_command;
+extern const struct cli_command health_command;
 extern const struct cli_command members_command;
 extern const struct cli_command promote_command;
 extern const struct cli_command remove_command;

@@ -13,6 +13,7 @@
 #include "net/net.h"
 #include "node/disk.h"
 #include "node/files.h"
+#include "node/metrics.h"
 #include "node/node.h"
 #include "node/tickets.h"
 #include "script/control.h"
@@ -22,6 +23,7 @@
 #define NAME_MAX_BYTES 256 /* of a command or query */
 
 struct client;
+struct events;
 struct peers;
 struct door;
 struct web;
@@ -53,6 +55,8 @@ struct node {
     struct peers *peers;
     struct door *door;
     struct web *web;
+    struct events *events;
+    struct metrics metrics;
 
     uv_timer_t timer;     /* the host's */
     uint64_t deadline_us; /* when the host wants to be called; 0: never */

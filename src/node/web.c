@@ -18,6 +18,7 @@
 
 #define INPUT_AHEAD   (64 * 1024)
 #define ANSWERS_AHEAD (64 * 1024)
+#define EVENTS_AHEAD  (256 * 1024) /* of a stream of events */
 #define SWEEP_MS_MIN  20
 #define SWEEP_MS_MAX  1000
 
@@ -32,6 +33,9 @@ struct web_connection {
     bool pumping;
     bool ended;              /* the client sends no more */
     uint64_t quiet_since_ms; /* no whole request since then */
+    uint64_t began_us;       /* the request being answered, and what it is about */
+    enum metrics_route route;
+    struct events_reader *events; /* it is a stream of events; else null */
 };
 
 struct web {
@@ -143,6 +147,10 @@ static void ended(void *context)
 static void drained(void *context)
 {
     struct web_connection *connection = context;
+    if (connection->events != NULL) {
+        events_ready(connection->node);
+        return;
+    }
     node_later(connection->node, &connection->later);
 }
 
@@ -200,6 +208,8 @@ static bool take_request(struct web_connection *connection)
     }
     if (request != NULL) {
         connection->busy = true;
+        connection->began_us = net_now_us();
+        connection->route = metrics_route_of(request->path);
         route_request(connection->node, connection, request);
     } else if (http_expects_continue(connection->parser)) {
         buffer_append_text(net_stream_output(stream), HTTP_CONTINUE);
@@ -254,6 +264,39 @@ void web_not_allowed(struct web_connection *connection, const char *allowed)
     buffer_deinit(&body);
 }
 
+void web_answer_bytes(struct web_connection *connection, const char *content_type, struct slice bytes)
+{
+    struct http_header header = {slice_text("content-type"), slice_text(content_type)};
+    struct http_response response = {200, &header, 1, HTTP_BODY_BYTES, bytes};
+    send_response(connection, &response);
+}
+
+/* ---- a stream of events ---- */
+
+void web_stream(struct web_connection *connection, const struct events_ask *ask)
+{
+    assert(connection->busy && connection->stream != NULL);
+    connection->events = events_stream(connection->node, connection, ask);
+    if (connection->events == NULL) {
+        web_fail(connection, ERROR_OVERLOADED, error_http_status(ERROR_OVERLOADED),
+                 "too many listen to events already");
+        return;
+    }
+    metrics_http(connection->node, connection->route, connection->began_us, 200);
+    buffer_append_text(net_stream_output(connection->stream),
+                       "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n"
+                       "connection: close\r\n\r\nretry: 1000\n\n");
+}
+
+struct buffer *web_stream_output(struct web_connection *connection)
+{
+    struct net_stream *stream = connection->stream;
+    if (stream == NULL) return NULL;
+    if (net_stream_queued(stream) <= EVENTS_AHEAD) return net_stream_output(stream);
+    net_stream_want_drained(stream);
+    return NULL;
+}
+
 uint64_t web_wait(struct web_connection *connection, enum ticket_kind kind)
 {
     return tickets_add(connection->node->tickets, kind, connection, 0, &connection->tickets);
@@ -293,6 +336,7 @@ static void send_response(struct web_connection *connection, const struct http_r
     bool keep_alive = http_keep_alive(connection->parser) && !node->stopping;
     http_write_response(net_stream_output(connection->stream), response, keep_alive,
                         http_head_only(connection->parser));
+    metrics_http(node, connection->route, connection->began_us, response->status);
     connection->busy = false;
     connection->quiet_since_ms = net_turn_ms(node->net);
     if (!keep_alive) {
@@ -326,6 +370,8 @@ static void drop(struct web_connection *connection)
         }
     }
     node_forget_later(node, &connection->later);
+    events_leave(node, connection->events);
+    connection->events = NULL;
     if (connection->previous != NULL) {
         connection->previous->next = connection->next;
     } else {
