@@ -142,7 +142,7 @@ describe("a restart", function()
 end)
 
 describe("a full disk", function()
-  it("makes a leader step down, quietly, and refuse proposals", function()
+  it("makes a leader step down, tell the best of the others to campaign, and refuse proposals", function()
     local c = played()
     c:crown "a"
     c.a:persist()
@@ -152,7 +152,9 @@ describe("a full disk", function()
     c.a:refuse()
     local status = c.a:status()
     assert.same({ "follower", 1, "", true }, { status.role, status.term, status.leader, status.disk_full })
-    assert.equal(0, #c:take "b")
+    local told = c:take "b"
+    assert.same({ 1, "timeout_now", 1 }, { #told, told[1].type, told[1].term })
+    assert.equal(0, #c:take "c") -- it has not answered in this term
     assert.equal("disk_full", (c.a:propose "y"))
     c.a:read(1)
     assert.equal("failed", c.a.reads[1])

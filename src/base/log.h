@@ -11,6 +11,8 @@
 #define MOONCLAVE_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
@@ -29,6 +31,17 @@ extern void (*log_sink)(enum log_level level, const char *room, const char *text
 
 /* The default sink, for those who replace log_sink and want to pass lines on. */
 void log_to_stderr(enum log_level level, const char *room, const char *text);
+
+/* Lines as JSON objects, one a line: {"time", "level", "node", "role", "term", "room", "text"}; role and term once they
+ * are known. Set both before threads start. */
+extern bool log_as_json;
+extern const char *log_node; /* this node's id; null: none */
+void log_to_stderr_as_json(enum log_level level, const char *room, const char *text);
+/* What later lines say of this node: `role` is a literal. From any thread. */
+void log_note_role(const char *role, uint64_t term);
+/* A line of level info and room "event" with `data`, one JSON value of `size` bytes, which is left out where it is too
+ * long. Only where lines are JSON. */
+void log_write_event(const char *type, const char *data, size_t size);
 
 /* `room` is the folder the line comes from: "raft", "store", "net". Keeps errno. */
 void log_write(enum log_level level, const char *room, const char *format, ...)

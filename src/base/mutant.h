@@ -47,6 +47,8 @@
     X(STRAY_REFUSAL, "stray_refusal", "a late refusal about what is matched counts") \
     X(FULL_DISK_CAMPAIGNS, "full_disk_campaigns", "a server that cannot write campaigns") \
     X(FULL_DISK_LEADS, "full_disk_leads", "a server that cannot write leads on") \
+    X(STALLED_DISK_CAMPAIGNS, "stalled_disk_campaigns", "a server whose disk does not answer follows an order to campaign") \
+    X(STALLED_DISK_LEADS, "stalled_disk_leads", "a leader whose disk does not answer leads on") \
     X(APPLY_NOT_DURABLE, "apply_not_durable", "a committed entry is applied before it is durable here") \
     X(CLOCK_GOES_BACK, "clock_goes_back", "a leader stamps an entry with a time before the last one's") \
     X(COMMAND_SENT_AGAIN, "command_sent_again", "a forwarded command is sent again when the connection breaks") \

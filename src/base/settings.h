@@ -35,6 +35,8 @@
     X(snapshot_chunk_bytes,    262144, 1, 8388608, "bytes", NODE, true, "of a snapshot in one message to a follower") \
     X(snapshot_window,         8, 1, 1024, "messages", NODE, true, "pieces of a snapshot in flight to one follower") \
     X(disk_retry_ms,           500, 1, 60000, "ms", NODE, true, "how often a write refused by a full disk is tried again") \
+    X(slow_disk_ms,            250, 1, 600000, "ms", NODE, true, "a write to disk that takes this long is told as an event") \
+    X(slow_apply_ms,           100, 1, 600000, "ms", NODE, true, "the same of applying one entry") \
     X(request_timeout_ms,      5000, 1, 600000, "ms", NODE, true, "how long a request waits before its outcome is said to be unknown") \
     X(stop_timeout_ms,         10000, 1, 600000, "ms", NODE, true, "how long a graceful stop may take") \
     X(entry_bytes_max,         2097152, 1024, 15728640, "bytes", NODE, false, "one command, encoded") \

@@ -30,6 +30,8 @@ extern const struct cli_command config_command;
 extern const struct cli_command demote_command;
 extern const struct cli_command doctor_command;
 extern const struct cli_command env_command;
+extern const struct cli_command events_command;
+extern const struct cli_command health_command;
 extern const struct cli_command help_command;
 extern const struct cli_command log_command;
 extern const struct cli_command members_command;

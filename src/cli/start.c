@@ -23,7 +23,7 @@
 struct start_options {
     const char *id, *address, *advertise, *peers, *join, *http, *data, *config, *log_level;
     uint64_t http_port; /* 0: not given */
-    bool stop_with_stdin;
+    bool stop_with_stdin, log_json;
 };
 
 /* What is made from the options: owned. */
@@ -68,6 +68,7 @@ static const struct flag rows[] = {
     {"data", FLAG_TEXT, FIELD(data), 0, 0, "DIR", "its data folder (./data/ID)"},
     {"config", FLAG_TEXT, FIELD(config), 0, 0, "FILE", "a Lua file that returns a table of these flags"},
     {"log-level", FLAG_TEXT, FIELD(log_level), 0, 0, "LEVEL", "debug, info, warn or error (info)"},
+    {"log-json", FLAG_BOOLEAN, FIELD(log_json), 0, 0, NULL, "log lines are JSON objects, one a line"},
     {"stop-with-stdin", FLAG_BOOLEAN, FIELD(stop_with_stdin), 0, 0, NULL, "stops when its standard input ends"},
 };
 static const char *const arguments[] = {"APP"};
@@ -266,6 +267,9 @@ static enum error_code complete(struct start *start, struct error *error)
     if (options->address == NULL) {
         return error_set(error, ERROR_USAGE, "start: --addr is missing: where to listen, as in --addr 127.0.0.1:5001");
     }
+    log_node = options->id;
+    log_as_json = options->log_json;
+    if (log_as_json) log_sink = log_to_stderr_as_json;
     if (options->advertise == NULL) options->advertise = options->address;
     code = check_address("--addr", options->address, error);
     if (code == ERROR_OK) code = check_address("--advertise", options->advertise, error);

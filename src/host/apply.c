@@ -53,12 +53,17 @@ bool apply_run(struct host *host, uint64_t until_us)
 {
     struct apply *apply = &host->apply;
     bool over = false;
+    bool timed = until_us > 0;
+    if (timed && apply->applied < apply->committed) host_now(host);
     while (apply->applied < apply->committed && !over && !host->dead && !restoring(host) &&
            host->stop.stage < STOP_DRAINING) {
         const struct raft_entry *entry = next_entry(host);
         if (entry == NULL || !skip_lets_apply(host, entry)) break;
+        uint64_t began_us = host->now_us;
+        raft_index index = entry->index;
         apply_entry(host, entry);
-        over = until_us > 0 && host_now(host) >= until_us;
+        over = timed && host_now(host) >= until_us;
+        if (timed) watch_applied(host, index, host->now_us - began_us);
     }
     if (apply->applied > apply->reported && host_runs(host)) {
         apply->reported = apply->applied;

@@ -49,6 +49,7 @@ struct host *host_new(const struct host_options *options, const struct settings 
 void host_free(struct host *host)
 {
     if (host == NULL) return;
+    watch_deinit(host);
     reads_deinit(host);
     waiters_deinit(&host->waiters);
     snapshot_deinit(host);
@@ -123,6 +124,7 @@ bool host_turn(struct host *host)
     admin_transfers(host);
     submit_tell(host);
     update_ready(host);
+    watch_turn(host);
     arm_timer(host);
     /* Whom admin_turn() sends elsewhere has arrived after submit_route(). */
     more = more || host->route_again || host->waiters.lists[WAITER_ARRIVED].count > 0;
@@ -166,8 +168,10 @@ static void report_disk(struct host *host, uint64_t sequence)
 {
     if (sequence <= host->persist_done) return; /* was rolled back with an earlier one */
     host->persist_done = host->persist_noted = sequence;
+    watch_completed(host);
     if (!host->disk_full) return;
     host->disk_full = false;
+    watch_room(host, false);
     host_log(host, LOG_LEVEL_INFO, "there is room on the disk again");
 }
 
@@ -179,9 +183,11 @@ static void refuse_disk(struct host *host, uint64_t sequence)
     if (!host->disk_full) {
         host_log(host, LOG_LEVEL_WARN,
                  "the disk is full: nothing can be stored until there is room again");
+        watch_room(host, true);
     }
     host->disk_full = true;
     host->persist_done = host->persist_given;
+    watch_completed(host);
     if (!host_runs(host)) return;
     host_step(host,
               &(struct raft_event){.type = RAFT_EVENT_PERSIST_REFUSED, .persisted = sequence});
@@ -425,6 +431,7 @@ static void arm_timer(struct host *host)
             : 0,
         stop_wakes_us(host),
         host_runs(host) ? host->introduce_us : 0,
+        host_runs(host) ? watch_wakes_us(host) : 0,
     };
     uint64_t at_us = 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

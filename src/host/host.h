@@ -16,6 +16,8 @@
 #define MOONCLAVE_HOST_HOST_H
 
 #include "base/error.h"
+#include "base/event.h"
+#include "base/histogram.h"
 #include "base/identity.h"
 #include "base/log.h"
 #include "base/machine.h"
@@ -130,6 +132,9 @@ struct host_ports {
     /* The node must stop at once, loudly, non-zero. The host does nothing any more. */
     void (*fatal)(void *context, const struct error *error);
     void (*log)(void *context, enum log_level level, const char *text);
+    /* Something an operator may want to hear of (base/event.h): `data` is one msgpack map, borrowed for the call.
+     * Null: nobody listens. */
+    void (*event)(void *context, enum event_type type, struct slice data);
 };
 
 /* The entry that the last lives of this node died at while it was applied, and how many in a row. */
@@ -248,7 +253,32 @@ struct host_counters {
     uint64_t append_messages, append_entries; /* sent */
     uint64_t forwards;
     uint64_t steps; /* events given to the core: raft_step calls, START too */
+    uint64_t handovers;   /* of leadership, begun because the disk did not answer */
+    uint64_t slow_writes, slow_applies; /* that took longer than slow_disk_ms, slow_apply_ms */
 };
 struct host_counters host_counters(const struct host *host);
+
+/* How long things take, since the start; borrowed. */
+struct host_timings {
+    struct histogram proposal;   /* a command of a client here, from its arrival to its answer */
+    struct histogram commit;     /* a batch of entries proposed here, until it is committed and durable here */
+    struct histogram apply;      /* one entry */
+    struct histogram read_round; /* until a majority has confirmed it, or the leader has given an index */
+};
+const struct host_timings *host_timings(const struct host *host);
+
+/* What there is at the moment, for metrics and health. */
+struct host_load {
+    uint64_t waiting, waiting_bytes;  /* requests */
+    uint64_t apply_pending;           /* entries */
+    uint64_t sessions, session_bytes, keys, key_bytes;
+    uint64_t snapshot_bytes, log_bytes; /* of the newest; applied since */
+    bool snapshot_taking, restoring;
+    uint64_t disk_waits_us;           /* the disk has completed nothing for so long, being asked */
+    uint64_t leaderless_us;           /* no leader is known for so long; 0: one is */
+    uint64_t clock_ms;                /* the replicated clock */
+    bool disk_slow, apply_slow;       /* now, or a moment ago */
+};
+struct host_load host_load(const struct host *host);
 
 #endif

@@ -8,6 +8,7 @@
 #ifndef MOONCLAVE_HOST_INTERNAL_H
 #define MOONCLAVE_HOST_INTERNAL_H
 
+#include "base/event.h"
 #include "base/random.h"
 #include "host/host.h"
 #include "host/system.h"
@@ -179,6 +180,46 @@ struct staged {
     struct system_restored restored;
 };
 
+/* ---- watch.c ---- */
+#define COMMIT_MARKS 64
+
+/* Something is slow now and then: told when it begins, and when it has been quick for a while. */
+struct episode {
+    bool on;
+    uint64_t count, longest_us;
+    raft_index index; /* SLOW_APPLY: of the slowest entry */
+    uint64_t last_us; /* when it was slow last */
+};
+
+/* A server of the configuration, as its leader hears it. */
+struct silence {
+    struct raft_id id;
+    uint64_t heard_us; /* in this term; when it began to be watched, if never */
+    bool lost;
+};
+
+/* A batch of proposals up to `index`, not yet known to be committed. */
+struct commit_mark {
+    raft_index index;
+    uint64_t proposed_us;
+};
+
+struct watch {
+    uint64_t disk_since_us; /* the disk has been asked, and has completed nothing since then; 0: nothing is asked */
+    bool disk_counted;      /* ... which was found to be slow */
+    uint64_t hand_over_us;  /* a stalled leader tries not before then */
+    struct episode disk, apply;
+    struct silence *silences;
+    size_t silence_count;
+    uint64_t look_us;       /* at them, not before then */
+    uint64_t leaderless_us; /* since then no leader is known; 0: one is */
+    bool ready;             /* as told last */
+    struct commit_mark marks[COMMIT_MARKS]; /* a ring */
+    size_t mark_first, mark_count;
+    struct host_timings timings;
+    struct buffer data; /* of the event being told */
+};
+
 /* ---- stop.c ---- */
 enum stop_stage { STOP_NONE, STOP_ANSWERING, STOP_DRAINING, STOP_DONE };
 struct stop {
@@ -257,6 +298,7 @@ struct host {
     struct skips skips;
     struct staged staged;
     struct stop stop;
+    struct watch watch;
     struct buffer scratch; /* error bodies, texts */
     struct host_counters counters;
 };
@@ -425,6 +467,30 @@ void bootstrap_turn(struct host *host); /* asks to be let in, where that is due 
 /* Was this the answer to that question? */
 bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t ticket,
                         const struct reply *reply);
+
+/* ---- watch.c: what is told as events ---- */
+void watch_turn(struct host *host);
+uint64_t watch_wakes_us(const struct host *host); /* 0: no need */
+void watch_deinit(struct host *host);
+void watch_given(struct host *host);     /* a write, to the disk */
+void watch_completed(struct host *host); /* some of them; persist_done says up to which */
+uint64_t watch_disk_waits_us(const struct host *host); /* how long it has completed nothing, being asked */
+void watch_room(struct host *host, bool full);
+void watch_applied(struct host *host, raft_index index, uint64_t took_us);
+void watch_role(struct host *host, enum raft_role before, raft_term term_before,
+                const struct raft_id *leader_before);
+void watch_configuration(struct host *host, const struct raft_configuration *configuration);
+void watch_snapshot(struct host *host, enum event_type type, raft_index index, uint64_t size); /* size 0: not told */
+void watch_stopping(struct host *host);
+void watch_proposed(struct host *host, raft_index last);
+void watch_committed(struct host *host, raft_index last);
+void watch_tell(struct host *host, enum event_type type); /* with the map in watch.data */
+
+/* ---- stats.c: what hashicorp/raft's Stats has, too ---- */
+void stats_write_configuration(const struct raft_status *status, struct buffer *out); /* the pair */
+void stats_write_contact(const struct host *host, struct buffer *out);                /* the pair */
+void stats_write_raft(const struct host *host, const struct raft_status *status, struct buffer *out);
+uint64_t stats_other_voters(const struct host *host, const struct raft_status *status);
 
 /* ---- stop.c ---- */
 void stop_begin(struct host *host);

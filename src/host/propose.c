@@ -154,6 +154,7 @@ static enum error_code propose_batch(struct host *host, size_t count)
     if (code != ERROR_OK) return code;
     host->counters.propose_steps++;
     host->counters.proposals += count;
+    watch_proposed(host, host->batch[count - 1].index);
     return code;
 }
 

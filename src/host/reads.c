@@ -15,6 +15,7 @@ struct round {
     struct round *next;
     uint64_t context;
     raft_index index; /* 0: not confirmed yet */
+    uint64_t asked_us;
     bool answered;
     struct waiter_list waiters;
 };
@@ -49,6 +50,7 @@ static void ask(struct host *host, enum raft_read_mode mode)
     }
     if (round == NULL) return;
     host->counters.read_rounds++;
+    round->asked_us = host->now_us;
     struct raft_event event = {.type = RAFT_EVENT_READ};
     event.read.context = round->context;
     event.read.mode = mode;
@@ -96,6 +98,7 @@ void reads_ready(struct host *host, uint64_t context, raft_index index)
     struct round *round = round_find(&host->reads, context);
     round->answered = true;
     round->index = index;
+    histogram_observe(&host->watch.timings.read_round, host->now_us - round->asked_us);
 }
 
 /* Whoever leads now can tell: a change of role has them looked at again at once. */

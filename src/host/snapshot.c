@@ -286,6 +286,7 @@ static void taken(struct host *host, uint64_t size)
     backup_noted(host, &snapshots->meta);
     host_log(host, LOG_LEVEL_INFO, "has a snapshot at index %" PRIu64 ", %" PRIu64 " bytes",
              snapshots->index, size);
+    watch_snapshot(host, EVENT_SNAPSHOT_TAKEN, snapshots->index, size);
     tell_asked(host, ERROR_OK);
     struct raft_event event = {.type = RAFT_EVENT_SNAPSHOT_TAKEN,
                                .keep_from = keep_from(host),
@@ -351,6 +352,7 @@ void snapshot_install(struct host *host, const struct raft_effect *effect)
     buffer_clear(&snapshots->incoming_configuration);
     buffer_append_slice(&snapshots->incoming_configuration, snapshots->incoming.configuration);
     snapshots->incoming.configuration = buffer_slice(&snapshots->incoming_configuration);
+    watch_snapshot(host, EVENT_SNAPSHOT_INSTALLING, snapshots->incoming.index, snapshots->incoming.size);
     job(host, &(struct host_snapshot_job){.kind = HOST_SNAPSHOT_INSTALL,
                                           .token = effect->chunk.token,
                                           .meta = snapshots->incoming});
@@ -385,6 +387,7 @@ static void install_reported(struct host *host, const struct host_snapshot_repor
         event.type = RAFT_EVENT_SNAPSHOT_INSTALLED;
         skips_forget(host);
         restore_begin(host, &snapshots->incoming);
+        watch_snapshot(host, EVENT_SNAPSHOT_INSTALLED, snapshots->incoming.index, 0);
     }
     event.chunk.token = report->token;
     if (host_runs(host)) host_step(host, &event);

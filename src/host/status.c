@@ -54,28 +54,33 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 35);
+    mp_write_map(out, 40);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
     write_hex(out, "chain", host->system.chain);
     write_hex(out, "cluster", host->identity.cluster);
     write_u64(out, "commit_index", status.commit_index);
+    stats_write_configuration(&status, out);
     write_u64(out, "configuration_index", status.configuration_index);
     write_counters(host, out);
     write_boolean(out, "disk_full", host->disk_full);
     write_u64(out, "durable_index", status.durable_index);
     write_u64(out, "first_index", status.first_index);
     write_u64(out, "format_level", FORMAT_LEVEL);
+    write_u64(out, "fsm_pending", host->apply.committed - host->apply.applied);
     write_u64(out, "halted_at", skip_halted(host) ? host->skips.deadly : 0);
     write_text(out, "id", host->identity.id);
     write_hex(out, "incarnation", host->identity.incarnation);
+    stats_write_contact(host, out);
     write_u64(out, "last_index", status.last_index);
     write_u64(out, "last_term", status.last_term);
     write_text(out, "leader", host->leader.text);
     write_text(out, "leader_address", leader != NULL ? leader->address : "");
     write_text(out, "lua", host->lua_release);
+    write_u64(out, "num_peers", stats_other_voters(host, &status));
     write_peers(&status, out);
+    stats_write_raft(host, &status, out);
     write_boolean(out, "ready", host_ready(host));
     write_text(out, "role", host->raft != NULL ? raft_role_name(host->role) : "blank");
     write_sessions(&host->system.sessions, out);
@@ -114,10 +119,13 @@ static void write_counters(const struct host *host, struct buffer *out)
         {"append_messages", counters->append_messages},
         {"applied", counters->applied},
         {"forwards", counters->forwards},
+        {"handovers", counters->handovers},
         {"proposals", counters->proposals},
         {"propose_steps", counters->propose_steps},
         {"read_rounds", counters->read_rounds},
         {"reads", counters->reads},
+        {"slow_applies", counters->slow_applies},
+        {"slow_writes", counters->slow_writes},
         {"steps", counters->steps},
     };
     mp_write_text(out, "counters");

@@ -21,6 +21,7 @@ void stop_begin(struct host *host)
     host->stop.last_us = now_us + host->settings.stop_timeout_ms * 1000;
     host->route_again = true; /* the parked are looked at, and refused */
     host_log(host, LOG_LEVEL_INFO, "stopping");
+    watch_stopping(host);
     host->stop.hands_over = host->member_count > 1; /* if it leads */
     host->stop.hand_over_until_us = now_us + host->settings.election_timeout_ms * 1000;
 }

@@ -64,6 +64,7 @@ struct waiter *submit_admit(struct host *host, uint64_t ticket, const struct req
     if (host->arrivals_us == 0) host->arrivals_us = host_now(host); /* one reading serves a turn */
     struct waiter *waiter = waiter_new(&host->waiters, host->arrivals_us + timeout_ms * 1000);
     waiter->ticket = ticket;
+    waiter->arrived_us = host->arrivals_us;
     waiter->kind = request->kind;
     waiter->consistency = request->consistency;
     waiter->session = request->session;
@@ -323,6 +324,9 @@ void answer(struct host *host, struct waiter *waiter, enum error_code code, stru
     if (waiter->remote) {
         host->ports.forward_reply(host->ports.context, &waiter->peer, waiter->ticket, &reply);
     } else {
+        bool command = waiter->kind == REQUEST_COMMAND || waiter->kind == REQUEST_KEYED;
+        if (command && reply.code == ERROR_OK)
+            histogram_observe(&host->watch.timings.proposal, host->now_us - waiter->arrived_us);
         host->ports.reply(host->ports.context, waiter->ticket, &reply);
     }
     waiter_free(&host->waiters, waiter);

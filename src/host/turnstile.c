@@ -122,6 +122,7 @@ static void on_persist(struct host *host, const struct raft_effect *effect)
     assert(effect->persist.sequence > host->persist_given);
     host->persist_given = effect->persist.sequence;
     skips_persisted(host, &effect->persist);
+    watch_given(host);
     host->ports.persist(host->ports.context, &effect->persist);
 }
 
@@ -140,6 +141,7 @@ static void on_apply(struct host *host, const struct raft_effect *effect)
     assert(effect->apply.first == host->apply.committed + 1 &&
            effect->apply.last >= effect->apply.first);
     host->apply.committed = effect->apply.last;
+    watch_committed(host, effect->apply.last);
 }
 
 static void on_read_log(struct host *host, const struct raft_effect *effect)
@@ -164,6 +166,9 @@ static void on_role(struct host *host, const struct raft_effect *effect)
     bool was_leader = host->role == RAFT_LEADER;
     bool new_leader =
         !raft_id_equal(&host->leader, &effect->role.leader) || host->term != effect->role.term;
+    enum raft_role role_before = host->role;
+    raft_term term_before = host->term;
+    struct raft_id leader_before = host->leader;
     host->role = effect->role.role;
     host->term = effect->role.term;
     host->leader = effect->role.leader;
@@ -177,6 +182,7 @@ static void on_role(struct host *host, const struct raft_effect *effect)
                  host->term);
     }
     host->ports.role(host->ports.context, host->role, host->term, &host->leader);
+    watch_role(host, role_before, term_before, &leader_before);
 }
 
 static void on_configuration(struct host *host, const struct raft_effect *effect)
@@ -184,6 +190,7 @@ static void on_configuration(struct host *host, const struct raft_effect *effect
     members_set(host, effect->configuration.configuration);
     host->configuration_index = effect->configuration.index;
     members_look_for_self(host);
+    watch_configuration(host, effect->configuration.configuration);
 }
 
 static void on_deadline(struct host *host, const struct raft_effect *effect)

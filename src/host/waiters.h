@@ -56,6 +56,7 @@ struct waiter {
     raft_term
         term; /* PROPOSED: its entry's; PARKED: the term in which the leader refused it, 0: none */
     uint64_t order; /* of arrival: breaks ties */
+    uint64_t arrived_us;
     uint64_t deadline_us;
     uint64_t wake_us; /* the heap's key: the deadline, or earlier to try again */
     size_t heap_place;

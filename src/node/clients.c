@@ -4,7 +4,8 @@
  *
  *   NAME            the app's command of that name, or its query where there is no such command
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
- *   status, members            about the node
+ *   status, members, health    about the node
+ *   events                     what has happened to it: waits for news (README.md)
  *   admin/ACTION               about the cluster: host/README.md lists the actions
  *   backup/open                a backup of this node's state (store/backup.h), one for a connection:
  *                              {"bytes", "checksum", "index"}; params [nil, options]
@@ -25,6 +26,8 @@
 #include "base/memory.h"
 #include "base/mp.h"
 #include "node/call.h"
+#include "node/events.h"
+#include "node/health.h"
 #include "wire/rpc.h"
 
 #include <inttypes.h>
@@ -57,6 +60,8 @@ static void pump(struct client *client);
 static bool must_wait(struct client *client);
 static void call_method(struct client *client, const struct rpc_message *message);
 static bool call_backup(struct client *client, uint64_t id, const struct rpc_message *message);
+static void submit(struct client *client, uint64_t id, const struct request *request);
+static void poll_events(struct client *client, uint64_t id, struct slice params);
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method);
 static bool resolve(struct client *client, uint64_t id, struct slice method,
                     struct request *request, struct slice *name);
@@ -224,6 +229,10 @@ static void call_method(struct client *client, const struct rpc_message *message
     enum session_action action;
     if (answer_about_node(client, id, message->method)) return;
     if (call_backup(client, id, message)) return;
+    if (slice_equal(message->method, slice_text("events"))) {
+        poll_events(client, id, message->params);
+        return;
+    }
     if (resolve_session(message->method, &action)) {
         call_session(client, id, action, message->params);
         return;
@@ -239,8 +248,32 @@ static void call_method(struct client *client, const struct rpc_message *message
     mp_write_string(body, name);
     mp_write_raw(body, arguments);
     request.body = buffer_slice(body);
-    host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets),
-                &request);
+    submit(client, id, &request);
+}
+
+static void submit(struct client *client, uint64_t id, const struct request *request)
+{
+    static const enum metrics_route routes[] = {
+        [REQUEST_COMMAND] = METRICS_COMMAND, [REQUEST_QUERY] = METRICS_QUERY, [REQUEST_SESSION] = METRICS_SESSION,
+        [REQUEST_KEYED] = METRICS_COMMAND,   [REQUEST_ADMIN] = METRICS_ADMIN,
+    };
+    struct node *node = client->node;
+    uint64_t ticket = tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets);
+    metrics_rpc_begins(node, ticket, routes[request->kind]);
+    host_submit(node->host, ticket, request);
+}
+
+static void poll_events(struct client *client, uint64_t id, struct slice params)
+{
+    struct node *node = client->node;
+    struct events_ask ask;
+    struct error error;
+    enum error_code code = events_read_params(params, &ask, &error);
+    uint64_t ticket = tickets_add(node->tickets, TICKET_EVENTS, client, id, &client->tickets);
+    if (code == ERROR_OK) code = events_poll(node, ticket, &ask, &error);
+    struct ticket unused;
+    if (code == ERROR_OK || !tickets_take(node->tickets, ticket, &unused)) return;
+    fail(client, id, code, error.text);
 }
 
 static bool resolve_session(struct slice method, enum session_action *action)
@@ -288,8 +321,7 @@ static void call_session(struct client *client, uint64_t id, enum session_action
     buffer_clear(body);
     session_body_write(body, action, acknowledged);
     request.body = buffer_slice(body);
-    host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets),
-                &request);
+    submit(client, id, &request);
 }
 
 /* ---- backups ---- */
@@ -375,13 +407,16 @@ static bool answer_about_node(struct client *client, uint64_t id, struct slice m
 {
     struct node *node = client->node;
     bool status = slice_equal(method, slice_text("status")), config = slice_equal(method, slice_text("config"));
-    if (!status && !config && !slice_equal(method, slice_text("members"))) return false;
+    bool health = slice_equal(method, slice_text("health"));
+    if (!status && !config && !health && !slice_equal(method, slice_text("members"))) return false;
     if (id == NO_ANSWER) return true;
     struct buffer out = {0};
     if (status) {
         status_write(node, &out);
     } else if (config) {
         host_config(node->host, &out);
+    } else if (health) {
+        health_write(node, &out);
     } else {
         host_members(node->host, &out);
     }
@@ -485,8 +520,13 @@ static void client_drop(struct client *client)
     struct node *node = client->node;
     uint64_t number;
     struct ticket ticket;
-    while (tickets_take_any(node->tickets, &client->tickets, &number, &ticket))
-        host_cancel(node->host, number);
+    while (tickets_take_any(node->tickets, &client->tickets, &number, &ticket)) {
+        if (ticket.kind == TICKET_EVENTS) {
+            events_forget(node, number);
+        } else {
+            host_cancel(node->host, number);
+        }
+    }
     node_forget_later(node, &client->later);
     backup_end(client->backup);
     if (client->previous != NULL) {

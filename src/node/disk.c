@@ -58,6 +58,7 @@ struct disk {
     const struct raft_persist **group; /* the thread's: the writes of one commit */
     size_t group_capacity;
     struct jobs taken;            /* the thread's */
+    uint64_t commit_us;           /* the thread's: how long the last commit took */
     bool stuck;                   /* the thread's: the last slice of tidying removed nothing */
     struct completions collected; /* the loop's */
 
@@ -345,7 +346,9 @@ static size_t persist_group(struct disk *disk, size_t at)
 static void commit_group(struct disk *disk, size_t count, size_t entries)
 {
     struct completion completion = {.kind = JOB_PERSIST};
+    uint64_t began_ns = uv_hrtime();
     completion.code = store_persist(disk->store, disk->group, count, &completion.error);
+    disk->commit_us = (uv_hrtime() - began_ns) / 1000;
     /* Done: all up to the last. Refused: the first, and with it every later one. */
     size_t named = completion.code == ERROR_DISK_FULL ? 0 : count - 1;
     completion.number = disk->group[named]->sequence;
@@ -381,6 +384,7 @@ static void complete(struct disk *disk, struct completion *completion, size_t en
     done->items[done->count++] = *completion;
     disk->counters.store = counters;
     if (entries > disk->counters.entries_max) disk->counters.entries_max = entries;
+    if (completion->kind == JOB_PERSIST) histogram_observe(&disk->counters.persist, disk->commit_us);
     if (completion->kind == JOB_PERSIST && completion->code == ERROR_DISK_FULL)
         disk->refused = true;
     bool first = done->count == 1;

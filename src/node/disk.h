@@ -12,6 +12,7 @@
 #ifndef MOONCLAVE_NODE_DISK_H
 #define MOONCLAVE_NODE_DISK_H
 
+#include "base/histogram.h"
 #include "store/store.h"
 
 struct disk;
@@ -59,6 +60,7 @@ struct disk_counters {
     struct store_counters store;
     uint64_t batches;     /* queues taken */
     uint64_t entries_max; /* the most entries in one commit */
+    struct histogram persist; /* how long commits take */
 };
 struct disk_counters disk_counters(struct disk *disk);
 

@@ -31,7 +31,7 @@ static void ready(void *context, uint64_t size, const struct backup_head *head)
              "moonclave-checksum: %016" PRIx64 "\r\n",
              head->meta.index, head->meta.index, head->checksum);
     download->begun = true;
-    web_begin_stream(download->connection, headers, size);
+    web_begin_download(download->connection, headers, size);
 }
 
 static void piece(void *context, struct slice bytes, bool last)
@@ -39,7 +39,7 @@ static void piece(void *context, struct slice bytes, bool last)
     struct download *download = context;
     struct web_connection *connection = download->connection;
     if (last) end(download);
-    web_stream(connection, bytes, last);
+    web_give(connection, bytes, last);
 }
 
 /* In the middle only the end of the connection tells: fewer bytes than were announced. */
@@ -72,7 +72,7 @@ static void gone(void *context)
 void download_begin(struct node *node, struct web_connection *connection, const struct call *call)
 {
     static const struct backup_events backup_events = {ready, piece, failed};
-    static const struct web_stream_events stream_events = {wanted, gone};
+    static const struct web_download_events download_events = {wanted, gone};
     struct download *download = memory_zero(1, sizeof *download);
     download->connection = connection;
     download->backup = backup_begin(node, call->consistency, call->timeout_ms, &backup_events, download);
@@ -82,5 +82,5 @@ void download_begin(struct node *node, struct web_connection *connection, const 
                  "two backups of this node are being made already: try again later");
         return;
     }
-    web_hold(connection, &stream_events, download);
+    web_hold(connection, &download_events, download);
 }

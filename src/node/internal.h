@@ -14,6 +14,7 @@
 #include "node/deaths.h"
 #include "node/disk.h"
 #include "node/files.h"
+#include "node/metrics.h"
 #include "node/node.h"
 #include "node/tickets.h"
 #include "script/control.h"
@@ -25,6 +26,7 @@
 
 struct backup;
 struct client;
+struct events;
 struct peers;
 struct door;
 struct web;
@@ -58,6 +60,8 @@ struct node {
     struct peers *peers;
     struct door *door;
     struct web *web;
+    struct events *events;
+    struct metrics metrics;
 
     uv_timer_t timer;     /* the host's */
     uint64_t deadline_us; /* when the host wants to be called; 0: never */

@@ -8,6 +8,8 @@
 #include "node/internal.h"
 
 #include "base/memory.h"
+#include "base/mp.h"
+#include "node/events.h"
 #include "script/bundle.h"
 #include "script/config.h"
 
@@ -30,6 +32,7 @@ static enum exit_status open_and_run(struct node *node, struct slice bundle);
 static enum exit_status run(struct node *node, struct slice bundle);
 static enum exit_status serve(struct node *node, struct slice bundle);
 static struct host *make_host(struct node *node, struct slice bundle, const struct host_deaths *deaths);
+static void tell_start(struct node *node);
 static void close_all(struct node *node);
 static bool turn(void *context);
 static bool run_later(struct node *node);
@@ -132,6 +135,7 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     struct error error;
     events.context = files_events.context = node;
     node->started_ms = net_turn_ms(node->net);
+    events_open(node);
     peers_open(node);
     app_open(node);
     struct host_deaths deaths;
@@ -139,6 +143,7 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     if (node->deaths == NULL)
         log_write(LOG_LEVEL_WARN, "node", "%s: should an entry be the death of this process, the next one will not know",
                   error.text);
+    tell_start(node);
     node->host = make_host(node, bundle, &deaths);
     node->disk = disk_start(node->store, &events, disk_wakes, node);
     node->files = files_start(node->store, node->disk, &files_events, disk_wakes, node);
@@ -161,6 +166,20 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     }
     close_all(node);
     return node->status;
+}
+
+static void tell_start(struct node *node)
+{
+    const struct node_options *options = node->options;
+    const char *const pairs[][2] = {{"address", options->advertise},
+                                    {"id", options->id},
+                                    {"lua", config_lua_release()},
+                                    {"version", MOONCLAVE_VERSION}};
+    struct buffer data = {0};
+    mp_write_map(&data, sizeof pairs / sizeof *pairs);
+    for (size_t i = 0; i < 2 * sizeof pairs / sizeof *pairs; i++) mp_write_text(&data, pairs[i / 2][i % 2]);
+    events_note(node, EVENT_STARTED, buffer_slice(&data));
+    buffer_deinit(&data);
 }
 
 static struct host *make_host(struct node *node, struct slice bundle, const struct host_deaths *deaths)
@@ -205,6 +224,7 @@ static void close_all(struct node *node)
     disk_free(node->disk);
     fsm_free(node->fsm);
     deaths_close(node->deaths, node->status == EXIT_DONE);
+    events_close(node);
     run_later(node); /* answers nobody waits for: they free themselves */
     memory_free(node->door);
     uv_close((uv_handle_t *)&node->timer, NULL);

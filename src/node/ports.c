@@ -1,5 +1,6 @@
 /* struct host_ports on libuv: what the host asks for, noted or handed on. Nothing here calls the
  * host back. */
+#include "node/events.h"
 #include "node/internal.h"
 
 #include <inttypes.h>
@@ -119,6 +120,7 @@ static void reply(void *context, uint64_t number, const struct reply *answer)
     if (!tickets_take(node->tickets, number, &ticket)) return;
     switch (ticket.kind) {
     case TICKET_RPC:
+        metrics_rpc_ends(node, &ticket);
         client_reply(ticket.owner, ticket.id, answer);
         break;
     case TICKET_HTTP:
@@ -131,6 +133,7 @@ static void reply(void *context, uint64_t number, const struct reply *answer)
         backup_reply(ticket.owner, answer);
         break;
     case TICKET_EXCHANGE:
+    case TICKET_EVENTS:
     case TICKET_KINDS:
         break; /* not the host's to answer */
     }
@@ -140,6 +143,7 @@ static void reply(void *context, uint64_t number, const struct reply *answer)
 static void role(void *context, enum raft_role now, raft_term term, const struct raft_id *leader)
 {
     (void)context;
+    log_note_role(raft_role_name(now), term);
     log_write(LOG_LEVEL_DEBUG, "raft", "%s in term %" PRIu64 ", %s%s", raft_role_name(now), term,
               raft_id_none(leader) ? "no leader known" : "the leader is ", leader->text);
 }
@@ -179,6 +183,11 @@ static void log_line(void *context, enum log_level level, const char *text)
     log_write(level, "host", "%s", text);
 }
 
+static void event(void *context, enum event_type type, struct slice data)
+{
+    events_note(context, type, data);
+}
+
 void ports_fill(struct node *node, struct host_ports *ports)
 {
     *ports = (struct host_ports){
@@ -202,6 +211,7 @@ void ports_fill(struct node *node, struct host_ports *ports)
         .stopped = stopped,
         .fatal = fatal,
         .log = log_line,
+        .event = event,
     };
 }
 

@@ -4,6 +4,7 @@
 #include "http/http.h"
 #include "http/json.h"
 #include "node/call.h"
+#include "node/health.h"
 #include "node/web.h"
 
 #include <stdio.h>
@@ -39,6 +40,12 @@ static void serve_backup(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
 static void serve_health(struct node *node, struct web_connection *connection,
                          const struct http_request *request, struct slice name);
+static void serve_cluster_health(struct node *node, struct web_connection *connection,
+                                 const struct http_request *request, struct slice name);
+static void serve_events(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name);
+static void serve_metrics(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name);
 static void serve_ready(struct node *node, struct web_connection *connection,
                         const struct http_request *request, struct slice name);
 
@@ -56,6 +63,8 @@ static const struct route {
     {"/v1/config", "GET, HEAD, PATCH, PUT", serve_config},
     {"/v1/backup", "GET", serve_backup},
     {"/healthz", "GET, HEAD", serve_health},   {"/readyz", "GET, HEAD", serve_ready},
+    {"/v1/health", "GET, HEAD", serve_cluster_health}, {"/v1/events", "GET", serve_events},
+    {"/metrics", "GET, HEAD", serve_metrics},
 };
 
 static const struct route *find_route(struct slice path, struct slice *name);
@@ -458,6 +467,43 @@ static void serve_ready(struct node *node, struct web_connection *connection,
     mp_write_text(&out, "ready");
     mp_write_boolean(&out, ready);
     web_answer(connection, ready ? 200 : 503, buffer_slice(&out));
+    buffer_deinit(&out);
+}
+
+/* As far as this node can tell: the leader can tell most. */
+static void serve_cluster_health(struct node *node, struct web_connection *connection,
+                                 const struct http_request *request, struct slice name)
+{
+    (void)request, (void)name;
+    struct buffer out = {0};
+    enum health health = health_write(node, &out);
+    web_answer(connection, health == HEALTH_UNAVAILABLE ? 503 : 200, buffer_slice(&out));
+    buffer_deinit(&out);
+}
+
+static void serve_events(struct node *node, struct web_connection *connection,
+                         const struct http_request *request, struct slice name)
+{
+    (void)node, (void)name;
+    struct events_ask ask;
+    struct slice last_id;
+    struct error error;
+    enum error_code code = http_single_header(request, "last-event-id", &last_id, &error);
+    if (code == ERROR_OK) code = events_read_query(request->query, last_id, &ask, &error);
+    if (code == ERROR_OK) {
+        web_stream(connection, &ask);
+    } else {
+        fail(connection, code, error.text);
+    }
+}
+
+static void serve_metrics(struct node *node, struct web_connection *connection,
+                          const struct http_request *request, struct slice name)
+{
+    (void)request, (void)name;
+    struct buffer out = {0};
+    metrics_write(node, &out);
+    web_answer_bytes(connection, "text/plain; version=0.0.4; charset=utf-8", buffer_slice(&out));
     buffer_deinit(&out);
 }
 

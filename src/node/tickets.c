@@ -45,7 +45,7 @@ uint64_t tickets_add(struct tickets *tickets, enum ticket_kind kind, void *owner
 {
     uint32_t at = take_slot(tickets);
     struct slot *slot = &tickets->slots[at];
-    slot->ticket = (struct ticket){kind, owner, id};
+    slot->ticket = (struct ticket){.kind = kind, .owner = owner, .id = id};
     slot->list = list;
     slot->next = slot->previous = 0;
     slot->uses++;
@@ -57,6 +57,14 @@ uint64_t tickets_add(struct tickets *tickets, enum ticket_kind kind, void *owner
         list->count++;
     }
     return (uint64_t)slot->uses << 32 | at;
+}
+
+void tickets_time(struct tickets *tickets, uint64_t number, unsigned route, uint64_t began_us)
+{
+    uint32_t at = (uint32_t)number;
+    assert(at < tickets->count && tickets->slots[at].uses == (uint32_t)(number >> 32));
+    tickets->slots[at].ticket.route = route;
+    tickets->slots[at].ticket.began_us = began_us;
 }
 
 bool tickets_take(struct tickets *tickets, uint64_t number, struct ticket *ticket)

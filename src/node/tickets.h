@@ -16,6 +16,7 @@ enum ticket_kind {
     TICKET_EXCHANGE, /* owner: a web connection, waiting for a handler of api.lua */
     TICKET_CONTROL,  /* owner: none; id: the control VM's own number */
     TICKET_BACKUP,   /* owner: a backup that waits for its snapshot */
+    TICKET_EVENTS,   /* owner: a client; id: its message id: it waits for events */
     TICKET_KINDS,
 };
 
@@ -29,12 +30,16 @@ struct ticket {
     enum ticket_kind kind;
     void *owner;
     uint64_t id;
+    uint64_t began_us; /* 0: it is not timed (tickets_time) */
+    unsigned route;    /* as given there */
 };
 
 struct tickets;
 
 struct tickets *tickets_new(void);
 void tickets_free(struct tickets *tickets);
+/* One that was just given out is timed: the time and what it is about come back with it. */
+void tickets_time(struct tickets *tickets, uint64_t number, unsigned route, uint64_t began_us);
 size_t tickets_count(const struct tickets *tickets);
 
 /* `list` may be null: a ticket of nobody in particular. */

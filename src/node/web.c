@@ -18,6 +18,7 @@
 
 #define INPUT_AHEAD   (64 * 1024)
 #define ANSWERS_AHEAD (64 * 1024)
+#define EVENTS_AHEAD  (256 * 1024) /* of a stream of events */
 #define SWEEP_MS_MIN  20
 #define SWEEP_MS_MAX  1000
 
@@ -31,9 +32,12 @@ struct web_connection {
     bool busy; /* a request is being answered */
     bool pumping;
     bool ended;              /* the client sends no more */
-    const struct web_stream_events *stream_events; /* null: no answer is on its way in pieces */
-    void *stream_context;
+    const struct web_download_events *download_events; /* null: no answer is on its way in pieces */
+    void *download_context;
     uint64_t quiet_since_ms; /* no whole request since then */
+    uint64_t began_us;       /* the request being answered, and what it is about */
+    enum metrics_route route;
+    struct events_reader *events; /* it is a stream of events; else null */
 };
 
 struct web {
@@ -146,8 +150,12 @@ static void ended(void *context)
 static void drained(void *context)
 {
     struct web_connection *connection = context;
-    if (connection->stream_events != NULL) {
-        connection->stream_events->wanted(connection->stream_context);
+    if (connection->download_events != NULL) {
+        connection->download_events->wanted(connection->download_context);
+        return;
+    }
+    if (connection->events != NULL) {
+        events_ready(connection->node);
         return;
     }
     node_later(connection->node, &connection->later);
@@ -207,6 +215,8 @@ static bool take_request(struct web_connection *connection)
     }
     if (request != NULL) {
         connection->busy = true;
+        connection->began_us = net_now_us();
+        connection->route = metrics_route_of(request->path);
         route_request(connection->node, connection, request);
     } else if (http_expects_continue(connection->parser)) {
         buffer_append_text(net_stream_output(stream), HTTP_CONTINUE);
@@ -261,6 +271,39 @@ void web_not_allowed(struct web_connection *connection, const char *allowed)
     buffer_deinit(&body);
 }
 
+void web_answer_bytes(struct web_connection *connection, const char *content_type, struct slice bytes)
+{
+    struct http_header header = {slice_text("content-type"), slice_text(content_type)};
+    struct http_response response = {200, &header, 1, HTTP_BODY_BYTES, bytes};
+    send_response(connection, &response);
+}
+
+/* ---- a stream of events ---- */
+
+void web_stream(struct web_connection *connection, const struct events_ask *ask)
+{
+    assert(connection->busy && connection->stream != NULL);
+    connection->events = events_stream(connection->node, connection, ask);
+    if (connection->events == NULL) {
+        web_fail(connection, ERROR_OVERLOADED, error_http_status(ERROR_OVERLOADED),
+                 "too many listen to events already");
+        return;
+    }
+    metrics_http(connection->node, connection->route, connection->began_us, 200);
+    buffer_append_text(net_stream_output(connection->stream),
+                       "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n"
+                       "connection: close\r\n\r\nretry: 1000\n\n");
+}
+
+struct buffer *web_stream_output(struct web_connection *connection)
+{
+    struct net_stream *stream = connection->stream;
+    if (stream == NULL) return NULL;
+    if (net_stream_queued(stream) <= EVENTS_AHEAD) return net_stream_output(stream);
+    net_stream_want_drained(stream);
+    return NULL;
+}
+
 uint64_t web_wait(struct web_connection *connection, enum ticket_kind kind)
 {
     return tickets_add(connection->node->tickets, kind, connection, 0, &connection->tickets);
@@ -298,9 +341,10 @@ static void send_response(struct web_connection *connection, const struct http_r
     assert(connection->busy && connection->stream != NULL);
     struct node *node = connection->node;
     bool keep_alive = http_keep_alive(connection->parser) && !node->stopping;
-    connection->stream_events = NULL;
+    connection->download_events = NULL;
     http_write_response(net_stream_output(connection->stream), response, keep_alive,
                         http_head_only(connection->parser));
+    metrics_http(node, connection->route, connection->began_us, response->status);
     answered(connection);
 }
 
@@ -321,30 +365,30 @@ static void answered(struct web_connection *connection)
 
 /* ---- an answer in pieces ---- */
 
-void web_hold(struct web_connection *connection, const struct web_stream_events *events, void *context)
+void web_hold(struct web_connection *connection, const struct web_download_events *events, void *context)
 {
-    connection->stream_events = events;
-    connection->stream_context = context;
+    connection->download_events = events;
+    connection->download_context = context;
 }
 
-void web_begin_stream(struct web_connection *connection, const char *headers, uint64_t size)
+void web_begin_download(struct web_connection *connection, const char *headers, uint64_t size)
 {
     bool keep_alive = http_keep_alive(connection->parser) && !connection->node->stopping;
-    assert(connection->busy && connection->stream_events != NULL);
+    assert(connection->busy && connection->download_events != NULL);
     buffer_append_format(net_stream_output(connection->stream), "HTTP/1.1 200 OK\r\n%s%scontent-length: %llu\r\n\r\n",
                          headers, keep_alive ? "" : "connection: close\r\n", (unsigned long long)size);
     net_stream_want_drained(connection->stream);
 }
 
-void web_stream(struct web_connection *connection, struct slice bytes, bool last)
+void web_give(struct web_connection *connection, struct slice bytes, bool last)
 {
-    assert(connection->busy && connection->stream_events != NULL);
+    assert(connection->busy && connection->download_events != NULL);
     buffer_append_slice(net_stream_output(connection->stream), bytes);
     if (!last) {
         net_stream_want_drained(connection->stream);
         return;
     }
-    connection->stream_events = NULL;
+    connection->download_events = NULL;
     answered(connection);
 }
 
@@ -377,9 +421,11 @@ static void drop(struct web_connection *connection)
         }
     }
     node_forget_later(node, &connection->later);
-    const struct web_stream_events *held = connection->stream_events;
-    connection->stream_events = NULL;
-    if (held != NULL) held->gone(connection->stream_context);
+    const struct web_download_events *held = connection->download_events;
+    connection->download_events = NULL;
+    if (held != NULL) held->gone(connection->download_context);
+    events_leave(node, connection->events);
+    connection->events = NULL;
     if (connection->previous != NULL) {
         connection->previous->next = connection->next;
     } else {

@@ -275,7 +275,8 @@ enum error_code raft_hand_over(struct raft *raft, const struct raft_event *event
 bool raft_handing_over(const struct raft *raft);
 void raft_advance_handover(struct raft *raft); /* tells the target once it has everything */
 void raft_handover_timer(struct raft *raft);   /* aborts; offers leadership to who is preferred */
-void raft_abdicate(struct raft *raft);        /* a leader that goes: to the best, if any is ready */
+/* A leader that goes: to the best of those that hold at least `match`, if there is one. */
+void raft_abdicate(struct raft *raft, raft_index match);
 uint64_t raft_handover_deadline(const struct raft *raft); /* 0: none */
 enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_message *message,
                                          struct error *error);

@@ -91,7 +91,7 @@ void raft_gate_installed(struct raft_gate *gate, raft_index index)
     }
 }
 
-bool raft_gate_persisted(struct raft_gate *gate, uint64_t sequence)
+bool raft_gate_persisted(struct raft_gate *gate, uint64_t sequence, uint64_t now_us)
 {
     bool news = false;
     while (gate->write_count > 0 && write_at(gate, 0)->sequence <= sequence) {
@@ -102,6 +102,7 @@ bool raft_gate_persisted(struct raft_gate *gate, uint64_t sequence)
         drop_entries(write);
         gate->write_first = (gate->write_first + 1) & (gate->write_capacity - 1);
         gate->write_count--;
+        gate->waiting_us = now_us;
         news = true;
     }
     if (gate->retrying && gate->write_count == 0) gate->refused = gate->retrying = false;
@@ -123,6 +124,13 @@ bool raft_gate_refused(struct raft_gate *gate, uint64_t sequence, uint64_t retry
     return true;
 }
 
+bool raft_gate_stalled(const struct raft *raft)
+{
+    const struct raft_gate *gate = &raft->gate;
+    return gate->write_count > 0 &&
+           raft->now_us - gate->waiting_us >= raft->settings.election_timeout_us;
+}
+
 bool raft_gate_hard_state_durable(const struct raft *raft)
 {
     return hard_state_equal(&raft->gate.durable.hard_state, &raft->hard_state);
@@ -141,6 +149,7 @@ static void give_out(struct raft *raft)
 {
     struct raft_gate *gate = &raft->gate;
     struct raft_stand given = *newest_stand(gate);
+    if (gate->write_count == 0) gate->waiting_us = raft->now_us;
     struct raft_write *write = push_write(gate);
     write->sequence = ++gate->sequence;
     write->stand =

@@ -46,6 +46,7 @@ struct raft_gate {
     struct raft_stand durable;
     struct raft_write *writes; /* a ring: outstanding ones, oldest at write_first */
     size_t write_first, write_count, write_capacity;
+    uint64_t waiting_us;          /* while there are any: nothing has been reported since then */
     uint64_t sequence;            /* last given out */
     uint64_t persisted;           /* last reported */
     uint64_t hard_state_sequence; /* of the write that holds the present hard state */
@@ -77,7 +78,9 @@ bool raft_gate_log_still(const struct raft *raft);
 /* The disk's log is now, with ours, the empty one behind `index`; no write of entries is outstanding. */
 void raft_gate_installed(struct raft_gate *gate, raft_index index);
 /* PERSISTED: false where it says nothing new. */
-bool raft_gate_persisted(struct raft_gate *gate, uint64_t sequence);
+bool raft_gate_persisted(struct raft_gate *gate, uint64_t sequence, uint64_t now_us);
+/* The disk has been asked, and has completed nothing for an election timeout. */
+bool raft_gate_stalled(const struct raft *raft);
 /* PERSIST_REFUSED: the same. The gate is shut until a retry succeeds. */
 bool raft_gate_refused(struct raft_gate *gate, uint64_t sequence, uint64_t retry_us);
 bool raft_gate_hard_state_durable(const struct raft *raft);

@@ -77,9 +77,9 @@ void raft_handover_timer(struct raft *raft)
     }
 }
 
-void raft_abdicate(struct raft *raft)
+void raft_abdicate(struct raft *raft, raft_index match)
 {
-    const struct raft_peer *peer = best_of(raft, raft->log.last_index);
+    const struct raft_peer *peer = best_of(raft, match);
     if (peer) tell_to_campaign(raft, &peer->id);
 }
 
@@ -92,7 +92,9 @@ uint64_t raft_handover_deadline(const struct raft *raft)
 }
 
 /* One of an older term says nothing any more. What the sender knew of us may be out of date: we
- * campaign only if we still may. */
+ * campaign only if we still may. Where our disk does not answer we do not: the request would wait
+ * for it, and then, heeded by all, depose whoever leads by that time. (A campaign of one's own may
+ * begin meanwhile: its requests wait, too, and nobody heeds them who hears a leader.) */
 enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_message *message,
                                          struct error *error)
 {
@@ -100,6 +102,7 @@ enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_me
     if (!GUARD(OLD_TIMEOUT_NOW, message->term == raft->hard_state.term)) return ERROR_OK;
     bool stranger = !raft_id_none(&raft->leader) && !raft_id_equal(&raft->leader, &message->from);
     if (raft->role != RAFT_FOLLOWER || stranger || !raft_may_campaign(raft)) return ERROR_OK;
+    if (!GUARD(STALLED_DISK_CAMPAIGNS, !raft_gate_stalled(raft))) return ERROR_OK;
     raft_campaign_at_once(raft);
     return ERROR_OK;
 }

@@ -115,7 +115,7 @@ void raft_follow_membership(struct raft *raft)
         append_configuration(raft, &next, &entry);
         raft_configuration_deinit(&next);
     } else if (!GUARD(REMOVED_LEADS_ON, raft_configuration_stays_voter(effective, &raft->id))) {
-        raft_abdicate(raft);
+        raft_abdicate(raft, raft->log.last_index);
         raft_become_follower(raft, raft->hard_state.term, NULL);
     }
 }

@@ -132,7 +132,7 @@ static enum error_code on_persisted(struct raft *raft, const struct raft_event *
     (void)error;
     assert(event->persisted <= raft->gate.sequence);
     bool was_refused = raft->gate.refused;
-    if (!raft_gate_persisted(&raft->gate, event->persisted)) return ERROR_OK;
+    if (!raft_gate_persisted(&raft->gate, event->persisted, raft->now_us)) return ERROR_OK;
     if (was_refused && !raft->gate.refused) raft_restart_election_timeout(raft);
     if (raft->role == RAFT_CANDIDATE && !raft->own_vote && raft_gate_hard_state_durable(raft)) {
         raft->own_vote = true;
@@ -147,7 +147,7 @@ static enum error_code on_persisted(struct raft *raft, const struct raft_event *
 }
 
 /* A server that cannot write must not lead: it could commit nothing by itself and would hold up
- * those who can. */
+ * those who can. The best of them is told to campaign, so that nobody has to miss it first. */
 static enum error_code on_persist_refused(struct raft *raft, const struct raft_event *event,
                                           struct error *error)
 {
@@ -155,6 +155,7 @@ static enum error_code on_persist_refused(struct raft *raft, const struct raft_e
     uint64_t retry_us = raft->now_us + raft->settings.disk_retry_us;
     if (!raft_gate_refused(&raft->gate, event->persisted, retry_us)) return ERROR_OK;
     bool leads_on = raft->role == RAFT_LEADER && FAULT(FULL_DISK_LEADS);
+    if (raft->role == RAFT_LEADER && !leads_on) raft_abdicate(raft, raft->commit_index);
     if (raft->role != RAFT_FOLLOWER && !leads_on) {
         raft_become_follower(raft, raft->hard_state.term, NULL);
     }

@@ -75,6 +75,7 @@ bool disk_begin(struct sim_node *node)
     disk->retries = false;
     disk->sequence = 0;
     disk->report_us = 0;
+    disk->asked_us = disk->stalled_us = 0;
     disk->fail_next = false;
     intend_durable(disk);
     return true;
@@ -83,6 +84,21 @@ bool disk_begin(struct sim_node *node)
 const struct raft_durable *disk_found(const struct sim_node *node)
 {
     return node->disk.real ? real_durable(node) : NULL;
+}
+
+/* By its node's clock, which may be fast: what is nearly as long counts. */
+static bool is_stall(const struct sim_node *node)
+{
+    const struct sim *sim = node->sim;
+    uint64_t asked_us = node->disk.asked_us;
+    return asked_us > 0 && sim->world.now_us - asked_us >= sim->plan.election_us / 10 * 8;
+}
+
+bool disk_has_stalled(const struct sim_node *node)
+{
+    const struct sim *sim = node->sim;
+    uint64_t since_us = node->disk.stalled_us;
+    return is_stall(node) || (since_us > 0 && sim->world.now_us - since_us < 4 * sim->plan.election_us);
 }
 
 void disk_heal(struct sim_node *node)
@@ -145,6 +161,7 @@ void disk_note_persist(struct sim_node *node, const struct raft_persist *persist
     if (persist->truncate_from > 0 && persist->truncate_from <= disk->intended_count)
         COVER(node->sim, truncations);
     disk->sequence = persist->sequence;
+    if (disk->asked_us == 0) disk->asked_us = node->sim->world.now_us;
     if (disk->refusing) return; /* rolled back with the one before it */
     disk->retries = false;
     if (persist->has_hard_state) disk->intended_hard_state = persist->hard_state;
@@ -221,6 +238,11 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     if (of_log)
         record_node(node, MOMENT_reported, told->number, told->kind, node->disk.log.count, error_name(told->code));
     if (told->kind == DISK_INSTALL) node->disk.snapshots.switching = false;
+    if (told->kind == DISK_PERSIST) {
+        bool more = told->code == ERROR_OK && told->number < node->disk.sequence;
+        if (is_stall(node)) node->disk.stalled_us = sim->world.now_us;
+        node->disk.asked_us = more ? sim->world.now_us : 0;
+    }
     node_enter(node);
     bool of_job = told->kind == DISK_FILE || told->kind == DISK_ADOPT || told->kind == DISK_INSTALL;
     if (of_job && told->code != ERROR_OK && told->job <= HOST_SNAPSHOT_FINISH) node->disk.snapshots.taking = false;

@@ -211,6 +211,8 @@ struct sim_disk {
     bool refusing; /* a refusal is on its way: what comes until it is known is not done either */
     uint64_t sequence;  /* of the last persist noted */
     uint64_t report_us; /* when the last report arrives: reports keep their order */
+    uint64_t asked_us;  /* a write is under way, and none was reported since then; 0: none is */
+    uint64_t stalled_us; /* when none had been for an election timeout; 0: never */
     struct raft_hard_state intended_hard_state;
     struct sim_mark *intended;
     size_t intended_count, intended_capacity;
@@ -225,6 +227,8 @@ struct sim_disk {
 void disk_init(struct sim *sim, struct sim_disk *disk, uint64_t incarnation);
 void disk_deinit(struct sim_disk *disk);
 bool disk_begin(struct sim_node *node); /* a lifetime begins; false: it cannot start from this disk now */
+/* Its writes have lately taken an election timeout or longer: its leader may have handed over. */
+bool disk_has_stalled(const struct sim_node *node);
 void disk_heal(struct sim_node *node);  /* its faults are over, but for what has rotted */
 /* Damages something durable; false: there is nothing to damage. */
 bool disk_rot(struct sim_node *node);
