@@ -352,6 +352,7 @@ end
 function cluster:arguments(name, extra)
   local node = self.nodes[name]
   local arguments = { "start" }
+  if not self.options.patient then arguments[2] = "--policy-stable-ms=300" end -- who joins is to vote soon
   if self.app and not node.join then arguments[#arguments + 1] = self.app end
   for _, flag in ipairs {
     "--id=" .. name, "--addr=127.0.0.1:" .. node.port, "--http-port=" .. node.http_port,

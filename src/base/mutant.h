@@ -95,6 +95,7 @@
     X(SESSION_OUTLIVES, "session_outlives", "a session takes commands after it has expired") \
     X(KEYS_BY_CLOCK, "keys_by_clock", "a leader's clock that jumps ahead has keys forgotten, and their commands done again") \
     X(REFUSAL_FOR_ALL, "refusal_for_all", "a refused attempt is told to be the outcome, though one before it may be done") \
+    X(POLICY_BELIEVED, "policy_believed", "a policy takes votes away until no majority can be reached") \
     /* of src/store: only runs on the real one can tell */ \
     X(STORE_UNSYNCED, "store_unsynced", "a commit is said to be durable before it is synced") \
     X(STORE_UNSCANNED, "store_unscanned", "the WAL is not looked at before SQLite forgets its damaged end") \

@@ -4,7 +4,8 @@
  *
  * A change of membership is an edit of a copy of the effective configuration, handed to the core with the index of
  * what was edited. It is answered when its entry is applied, as a command is. A new server starts as a learner: one
- * that is to vote carries the label WANTS, so that whoever leads by the time it has caught up makes it a voter.
+ * that is to vote carries the label WANTS, so that whoever leads by the time it has caught up makes it a voter. Where
+ * there is a membership policy (policy.c), it is asked first, and says when those that join by themselves vote.
  */
 #include "host/internal.h"
 
@@ -15,10 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OWN_LABELS  "moonclave."
-#define WANTS       OWN_LABELS "wants" /* a label: the role this learner is to get once it has caught up */
-#define WANTS_VOTER "voter"
-
 /* One request being carried out. Strings are borrowed from the body. */
 struct task {
     struct host *host;
@@ -27,6 +24,7 @@ struct task {
     char id[ID_MAX + 1];
     struct raft_configuration *wanted; /* an edit's copy */
     bool forced;
+    bool final; /* UNAVAILABLE is the answer: it is not asked again */
     struct error error;
 };
 
@@ -35,7 +33,7 @@ static const char *wrong_argument(struct task *task, bool names_server);
 static void run_edit(struct task *task, enum error_code (*edit)(struct task *task));
 static void configure(struct task *task, raft_index expected);
 static void promote_one(struct host *host);
-static bool wants_vote(const struct raft_server *server);
+static bool wants_vote(const struct host *host, const struct raft_server *server);
 static bool has_caught_up(const struct host *host, const char *id);
 static enum error_code edit_add(struct task *task);
 static enum error_code edit_join(struct task *task);
@@ -47,7 +45,8 @@ static enum error_code edit_priority(struct task *task);
 static enum error_code edit_set(struct task *task);
 static void run_transfer(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
-                                  bool learner);
+                                  bool by_itself);
+static enum error_code ask_policy(struct task *task, bool by_itself, const char **wants);
 static enum error_code take_labels(struct task *task);
 static const struct raft_server *find_server(const struct task *task, const char *id);
 static bool argument(const struct task *task, const char *key, struct slice *value);
@@ -171,7 +170,7 @@ static void run_edit(struct task *task, enum error_code (*edit)(struct task *tas
     enum error_code code = edit(task);
     if (code == ERROR_OK) {
         configure(task, expected);
-    } else if (code == ERROR_UNAVAILABLE) {
+    } else if (code == ERROR_UNAVAILABLE && !task->final) {
         waiter_move(&host->waiters, task->waiter, WAITER_ADMIN); /* behind the others: again soon */
         waiter_wake_at(&host->waiters, task->waiter, retry_at(host));
     } else {
@@ -240,7 +239,7 @@ static enum error_code edit_add(struct task *task)
         contact_expect(task->host, task->id, address);
         return ERROR_UNAVAILABLE; /* asked again until it has answered, or time is up */
     }
-    return add_server(task, incarnation, address, argument_true(task, "learner"));
+    return add_server(task, incarnation, address, false);
 }
 
 /* By the node itself. */
@@ -251,7 +250,7 @@ static enum error_code edit_join(struct task *task)
     if (!read_address(task, address)) return task->error.code;
     if (incarnation == 0) return error_set(&task->error, ERROR_BAD_REQUEST, "it has no incarnation");
     const struct raft_server *known = find_server(task, task->id);
-    if (known == NULL) return add_server(task, incarnation, address, false);
+    if (known == NULL) return add_server(task, incarnation, address, true);
     if (known->incarnation != incarnation) {
         return error_set(&task->error, ERROR_WIPED,
                          "the cluster knows another %s: remove it first, then let this one join", task->id);
@@ -260,13 +259,27 @@ static enum error_code edit_join(struct task *task)
 }
 
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
-                                  bool learner)
+                                  bool by_itself)
 {
+    const char *wants = NULL;
     enum error_code code = raft_configuration_add(task->wanted, task->id, incarnation, address,
                                                   RAFT_LEARNER, &task->error);
     if (code == ERROR_OK) code = take_labels(task);
-    if (code == ERROR_OK && !learner)
-        code = raft_configuration_set_label(task->wanted, task->id, WANTS, WANTS_VOTER, &task->error);
+    if (code == ERROR_OK) code = ask_policy(task, by_itself, &wants);
+    if (code == ERROR_OK && wants != NULL)
+        code = raft_configuration_set_label(task->wanted, task->id, WANTS, wants, &task->error);
+    return code;
+}
+
+/* Whether it may come in, and what for. Of those that an operator adds the policy says only the former. */
+static enum error_code ask_policy(struct task *task, bool by_itself, const char **wants)
+{
+    bool votes = true;
+    *wants = argument_true(task, "learner") ? NULL : WANTS_VOTER;
+    if (!policy_runs(task->host) || (!by_itself && argument_true(task, "force"))) return ERROR_OK;
+    enum error_code code =
+        policy_admit(task->host, find_server(task, task->id), &votes, &task->final, &task->error);
+    if (by_itself && !votes) *wants = WANTS_POLICY;
     return code;
 }
 
@@ -354,7 +367,7 @@ static void promote_one(struct host *host)
     for (size_t i = 0; i < host->status.configuration->server_count; i++) {
         const struct raft_server *server = &host->status.configuration->servers[i];
         const char *id = server->id.text;
-        if (!wants_vote(server) || !has_caught_up(host, id)) continue;
+        if (!wants_vote(host, server) || !has_caught_up(host, id)) continue;
         host_log(host, LOG_LEVEL_INFO, "%s has caught up: it becomes a voter", id);
         struct task task = {.host = host};
         struct raft_configuration wanted;
@@ -369,12 +382,20 @@ static void promote_one(struct host *host)
     }
 }
 
-static bool wants_vote(const struct raft_server *server)
+/* Whoever waits for a policy where there is none (any more) has waited enough. */
+static bool wants_vote(const struct host *host, const struct raft_server *server)
+{
+    const char *wants = server_wants(server);
+    return server->role == RAFT_LEARNER &&
+           (strcmp(wants, WANTS_VOTER) == 0 || (strcmp(wants, WANTS_POLICY) == 0 && !policy_runs(host)));
+}
+
+const char *server_wants(const struct raft_server *server)
 {
     for (size_t i = 0; i < server->label_count; i++) {
-        if (strcmp(server->labels[i].name, WANTS) == 0) return strcmp(server->labels[i].value, WANTS_VOTER) == 0;
+        if (strcmp(server->labels[i].name, WANTS) == 0) return server->labels[i].value;
     }
-    return false;
+    return "";
 }
 
 /* As host->status has it. */

@@ -109,6 +109,7 @@ bool host_turn(struct host *host)
     submit_route(host);
     propose_turn(host);
     admin_turn(host);
+    policy_turn(host);
     reads_ask(host);
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
@@ -342,6 +343,14 @@ void host_cancel(struct host *host, uint64_t ticket)
     leave(host);
 }
 
+void host_policy_decided(struct host *host, uint64_t ticket, struct slice actions, const struct error *problem)
+{
+    if (!enter(host)) return;
+    host_now(host);
+    policy_hear(host, ticket, actions, problem);
+    leave(host);
+}
+
 void host_stop(struct host *host)
 {
     if (!enter(host)) return;
@@ -420,6 +429,7 @@ static void arm_timer(struct host *host)
             : 0,
         stop_wakes_us(host),
         host_runs(host) ? host->introduce_us : 0,
+        policy_wakes_us(host),
     };
     uint64_t at_us = 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

@@ -111,6 +111,10 @@ struct host_ports {
     void (*role)(void *context, enum raft_role role, raft_term term, const struct raft_id *leader);
     /* The app is (again) known: after INIT was applied, and did load. */
     void (*loaded)(void *context, struct slice bundle, struct slice config);
+    /* This leader asks the membership policy (policy.c; README of this folder: what is in a view). Copies.
+     * Answered, later and at most once, by host_policy_decided; an answer that does not come is asked for
+     * again. Null: there is no policy here. */
+    void (*policy)(void *context, uint64_t ticket, struct slice view);
     void (*stopped)(void *context); /* host_stop has finished */
     /* The node must stop at once, loudly, non-zero. The host does nothing any more. */
     void (*fatal)(void *context, const struct error *error);
@@ -187,6 +191,13 @@ void host_submit(struct host *host, uint64_t ticket, const struct request *reque
 /* No reply any more; the command may still take effect. A ticket not known is nobody's. */
 void host_cancel(struct host *host, uint64_t ticket);
 
+/* ---- the membership policy ---- */
+/* What it decided about the view of that ticket: a msgpack array of [verb, text] (README of this folder).
+ * Each is judged here once more; what is unsafe is refused, whatever the policy says. `problem`: it has
+ * failed, and nothing is changed; null: it has not. */
+void host_policy_decided(struct host *host, uint64_t ticket, struct slice actions,
+                         const struct error *problem);
+
 /* Graceful: new requests are refused SHUTTING_DOWN, waiting ones answered, the disk drained; then
  * ports.stopped. */
 void host_stop(struct host *host);
@@ -221,6 +232,7 @@ struct host_counters {
     uint64_t append_messages, append_entries; /* sent */
     uint64_t forwards;
     uint64_t steps; /* events given to the core: raft_step calls, START too */
+    uint64_t policy_asked, policy_failed, policy_done, policy_refused; /* views, and actions */
 };
 struct host_counters host_counters(const struct host *host);
 

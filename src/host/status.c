@@ -54,7 +54,7 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 34);
+    mp_write_map(out, 35);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
@@ -75,6 +75,8 @@ void host_status(const struct host *host, struct buffer *out)
     write_text(out, "leader_address", leader != NULL ? leader->address : "");
     write_text(out, "lua", host->lua_release);
     write_peers(&status, out);
+    mp_write_text(out, "policy");
+    policy_write_status(host, out);
     write_boolean(out, "ready", host_ready(host));
     write_text(out, "role", host->raft != NULL ? raft_role_name(host->role) : "blank");
     write_sessions(&host->system.sessions, out);

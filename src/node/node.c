@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "script/bundle.h"
 #include "script/config.h"
+#include "script/policy.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -73,6 +74,7 @@ enum exit_status node_run(const struct node_options *options)
         if (code == ERROR_OK) {
             struct error reason;
             code = fsm_check(buffer_slice(&bundle), options->config, &options->settings, &reason);
+            if (code == ERROR_OK) code = policy_check(buffer_slice(&bundle), &reason);
             if (code != ERROR_OK) error_set(&error, code, "%s: %s", options->app, reason.text);
         }
     }

@@ -147,6 +147,11 @@ static void loaded(void *context, struct slice bundle, struct slice config)
     net_again(node->net);
 }
 
+static void policy(void *context, uint64_t ticket, struct slice view)
+{
+    policy_ask(context, ticket, view);
+}
+
 static void stopped(void *context)
 {
     struct node *node = context;
@@ -183,6 +188,7 @@ void ports_fill(struct node *node, struct host_ports *ports)
         .reply = reply,
         .role = role,
         .loaded = loaded,
+        .policy = policy,
         .stopped = stopped,
         .fatal = fatal,
         .log = log_line,
