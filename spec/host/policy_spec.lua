@@ -101,6 +101,20 @@ describe("what a policy is shown", function()
     assert.is_true(says.view.servers[3].silent_for < 2)
   end)
 
+  it("counts the silence of one that has just come from when it came", function()
+    local says, policy = said()
+    local w <close> = cluster(policy)
+    w:advance(20000)
+    newcomer(w, "n4").held = true -- its disk does nothing: it does not answer
+    w:connect_all()
+    w:advance(100)
+    w:connect_all()
+    w:advance(1500)
+    local silent = says.view.servers[4]
+    assert.are.equal("n4", silent.id)
+    assert.is_true(silent.silent_for > 0.5 and silent.silent_for < 3, silent.silent_for)
+  end)
+
   it("of one that wants to be let in is what it says of itself, with its labels but for the program's own", function()
     local says, policy = said()
     local w <close> = cluster(policy)
@@ -233,6 +247,23 @@ describe("operators' commands", function()
     assert.are.equal("ok", (done(w, w.n1, w.n1:admin("promote", { id = "n5" }))))
     w:advance(1000)
     assert.are.equal("n1 voter, n2 voter, n3 voter, n4 learner, n5 voter", roles(w.n1))
+  end)
+end)
+
+describe("a request that had to wait", function()
+  it("is answered by its entry, however long that takes to be committed", function()
+    local _, policy = said()
+    local w <close> = cluster(policy)
+    newcomer(w, "n4")
+    local ticket = w.n1:admin("add", { id = "n4", address = "127.0.0.1:5004" }) -- waits for its hello, and the policy
+    w:settle()
+    w.n2.held, w.n3.held = true, true -- their disks do nothing for a while: several heartbeats
+    w:connect_all()
+    w:advance(700)
+    assert.is_nil(w.n1:told(ticket))
+    w.n2.held, w.n3.held = false, false
+    local code, body = done(w, w.n1, ticket)
+    assert.are.equal("ok", code, body.message)
   end)
 end)
 

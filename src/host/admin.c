@@ -209,6 +209,7 @@ static void configure(struct task *task, raft_index expected)
     if (code == ERROR_OK) {
         waiter_drop_body(task->waiter);
         waiter_move(&host->waiters, task->waiter, WAITER_PROPOSED);
+        waiter_wake_at(&host->waiters, task->waiter, task->waiter->deadline_us); /* it may have waited before */
         task->waiter->number = change.index;
         task->waiter->term = change.term;
         waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, change.index, task->waiter);

@@ -260,6 +260,7 @@ enum error_code host_receive_hello(struct host *host, const struct hello *hello,
         host->route_again = true;
     }
     bool known = member != NULL && member->incarnation == hello->identity.incarnation;
+    if (known) member->guest = hello->joining;
     bool speaks = host->identity.cluster != 0 || hello->identity.cluster != 0; /* not both blank */
     if (code == ERROR_OK && !known && speaks) contact_note(host, hello);
     leave(host);

@@ -21,6 +21,9 @@ struct member {
     char address[ADDRESS_MAX + 1];
     uint64_t lost_until_us; /* its connection broke: until then, or its next hello, no forwards */
     bool release_warned;
+    bool guest;          /* its last hello was that of a blank one that asks to join: removed before it has heard that
+                            it is a member, it asks on, and is to be answered */
+    uint64_t since_us;   /* it is known here as a member */
     uint64_t healthy_us; /* as this leader's policy sees it: since when; 0: it is not */
 };
 

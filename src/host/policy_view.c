@@ -61,10 +61,13 @@ const struct raft_peer_status *policy_peer(const struct host *host, const char *
     return NULL;
 }
 
-/* Since when it is silent: a new leader has not heard it since it leads, and says no more than that. */
-static uint64_t silent_us(const struct host *host, const struct raft_peer_status *peer)
+/* Since when it is silent: of one that has not answered it yet a leader can say no more than that it has led, or that
+ * it has been a member, for so long. */
+static uint64_t silent_us(const struct host *host, const struct member *member, const struct raft_peer_status *peer)
 {
-    uint64_t last_us = peer->contact_us != 0 ? peer->contact_us : host->policy.led_us;
+    uint64_t last_us = host->policy.led_us;
+    if (member != NULL && member->since_us > last_us) last_us = member->since_us;
+    if (peer->contact_us != 0) last_us = peer->contact_us;
     return host->now_us > last_us ? host->now_us - last_us : 0;
 }
 
@@ -91,7 +94,7 @@ static void write_server(const struct host *host, const struct raft_server *serv
     write_u64(out, "priority", server->priority);
     write_boolean(out, "promotable", !candidate && waits);
     write_text(out, "role", server->role == RAFT_VOTER ? "voter" : "learner");
-    write_seconds_us(out, "silent_for", peer != NULL ? silent_us(host, peer) : 0);
+    write_seconds_us(out, "silent_for", peer != NULL ? silent_us(host, member, peer) : 0);
     write_seconds_us(out, "stable_for", healthy_us != 0 ? host->now_us - healthy_us : 0);
 }
 

@@ -105,6 +105,7 @@ void plan_draw(struct sim *sim)
         plan->election_us * draw_between(sim, STREAM_PLAN, 20, ONE_OF(sim, 60, 150, 500));
     if (sim->options.safety_us) plan->safety_us = sim->options.safety_us;
     draw_once(sim);
+    policy_draw(sim, operated);
     for (unsigned calm = 0; calm < SIM_CALMS; calm++) {
         if (sim->options.trim.calm >> calm & 1) calms[calm](plan);
     }
@@ -343,6 +344,10 @@ static void calm_limits(struct sim_plan *plan)
     plan->settings.leases = shrunken.leases;
     plan->settings.follower_reads = shrunken.follower_reads;
     plan->settings.clock_drift_ppm = shrunken.clock_drift_ppm;
+    plan->settings.policy_interval_ms = shrunken.policy_interval_ms;
+    plan->settings.policy_stable_ms = shrunken.policy_stable_ms;
+    plan->settings.policy_dead_ms = shrunken.policy_dead_ms;
+    plan->settings.policy_voters_min = shrunken.policy_voters_min;
     plan->apply_slice_us = 0;
 }
 

@@ -176,6 +176,7 @@ static void sim_end(struct sim *sim)
     world_deinit(&sim->world);
     clients_deinit(sim);
     orders_end(sim);
+    policy_end(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
     /* Another cluster may be alive beside this one, and hold some of its own. */
@@ -217,6 +218,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_HEAL] = {faults_on_heal, false},
         [EVENT_KILL] = {node_on_kill, false},
         [EVENT_PHASE] = {sim_on_phase, false},
+        [EVENT_POLICY] = {policy_on_decided, true},
     };
     const struct sim_node *node = &sim->nodes[event->node];
     bool dead = !node->host && event->kind != EVENT_START;
@@ -235,6 +237,7 @@ static void discard(const struct sim_event *event)
 {
     if (event->kind == EVENT_DELIVER) network_packet_drop(event->data);
     if (event->kind == EVENT_DISK_REPORT) disk_report_free(event->data);
+    if (event->kind == EVENT_POLICY) policy_view_free(event->data);
 }
 
 /* ---- phases ---- */
