@@ -9,7 +9,7 @@ local policy = {}
 
 function policy.admit(server, view)
   if server.id:sub(1, 1) == "x" then return nil, "names that begin with x are not for the cluster of " .. view.leader end
-  return "learner"
+  return server.zone == "b" and server.labels.rack == "7" and "learner" or nil, "its zone is not b"
 end
 
 function policy.promote(server) return server.healthy and server.stable_for > 0.5 end
@@ -82,7 +82,7 @@ describe("a cluster with a policy of its own", function()
   it("takes a server in, replaces one that died, and says no and why, with no acknowledged write lost", function()
     cluster.run(function()
       local own <close> = app(POLICY)
-      local c <close> = cluster.new { nodes = 3, app = own.path, flags = FLAGS }
+      local c <close> = cluster.new { nodes = 3, app = own.path, flags = FLAGS, label = "zone=b,rack=7" }
       c:start()
       local acknowledged = under_load(c, function()
         c:join("n4", "n1")

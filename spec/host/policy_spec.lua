@@ -131,6 +131,43 @@ describe("what a policy is shown", function()
   end)
 end)
 
+describe("labels", function()
+  local base = require "moonclave.base"
+
+  it("come with one that joins, are set and taken away by operators, and are shown to the policy", function()
+    local says, policy = said()
+    local w <close> = cluster(policy)
+    join(w, "n4", { labels = base.pack { zone = "b" } })
+    assert.are.same({ zone = "b" }, says.server.labels)
+    w:advance(600)
+    assert.are.same({ zone = "b" }, says.view.servers[4].labels)
+    local labels = base.object { zone = "c", rack = "7" }
+    assert.are.equal("ok", (done(w, w.n1, w.n1:admin("labels", { id = "n1", labels = labels }))))
+    assert.are.equal("ok", (done(w, w.n1, w.n1:admin("labels", { id = "n4", labels = { zone = base.null } }))))
+    w:advance(600)
+    assert.are.same({ zone = "c", rack = "7" }, says.view.servers[1].labels)
+    assert.are.same({}, says.view.servers[4].labels)
+    assert.is_true(says.view.servers[4].promotable) -- the program's own are not touched
+  end)
+
+  it("are refused where they are none, or nobody's", function()
+    local _, policy = said()
+    local w <close> = cluster(policy)
+    for _, row in ipairs {
+      { { id = "n1" }, "bad_request", "`labels` is a map of names to texts, or to null" },
+      { { id = "n1", labels = 5 }, "bad_request", "`labels` is a map of names to texts" },
+      { { id = "n1", labels = { zone = 5 } }, "bad_request", "`labels` is a map of names to texts" },
+      { { id = "n1", labels = { ["moonclave.wants"] = "voter" } }, "bad_request", "are not yours" },
+      { { id = "n1", labels = { ["moonclave.wants"] = base.null } }, "bad_request", "are not yours" },
+      { { id = "n9", labels = { zone = "a" } }, "not_found", "there is no server n9" },
+    } do
+      local code, body = done(w, w.n1, w.n1:admin("labels", row[1]))
+      assert.are.equal(row[2], code)
+      assert.is_truthy(body.message:find(row[3], 1, true), body.message)
+    end
+  end)
+end)
+
 describe("a server that joins", function()
   it("votes when the policy says so, and no sooner", function()
     local says, policy = said()

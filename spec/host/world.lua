@@ -162,7 +162,7 @@ function Node:start(overrides)
     id = self.id, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
     first_configuration = self.disk.configuration,
     address = o.address, peers = not o.join and (o.peers or world.peers) or nil, join = o.join,
-    bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
+    labels = o.labels, bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
     lua_release = o.lua_release or "5.4.4", seed = o.seed or #self.id * 1000 + self.disk.incarnation,
     apply_slice_us = o.apply_slice_us or 0, settings = settings, ports = ports_of(self), machine = machine_of(self),
   }

@@ -360,6 +360,7 @@ function cluster:arguments(name, extra)
   } do
     arguments[#arguments + 1] = flag
   end
+  if node.join and self.options.label then arguments[#arguments + 1] = "--label=" .. self.options.label end
   for _, list in ipairs { self.flags, extra or {} } do
     for _, flag in ipairs(list) do arguments[#arguments + 1] = flag end
   end

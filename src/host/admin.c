@@ -42,6 +42,7 @@ static enum error_code edit_promote(struct task *task);
 static enum error_code edit_demote(struct task *task);
 static enum error_code edit_address(struct task *task);
 static enum error_code edit_priority(struct task *task);
+static enum error_code edit_labels(struct task *task);
 static enum error_code edit_set(struct task *task);
 static void run_transfer(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
@@ -68,7 +69,7 @@ static const struct {
     {"remove", edit_remove, NULL, true},     {"promote", edit_promote, NULL, true},
     {"demote", edit_demote, NULL, true},     {"address", edit_address, NULL, true},
     {"priority", edit_priority, NULL, true}, {"set", edit_set, NULL, false},
-    {"transfer", NULL, run_transfer, false},
+    {"labels", edit_labels, NULL, true},     {"transfer", NULL, run_transfer, false},
 };
 
 /* Once a turn, at whoever leads. */
@@ -324,6 +325,17 @@ static enum error_code edit_priority(struct task *task)
     return raft_configuration_set_priority(task->wanted, task->id, (uint32_t)priority, &task->error);
 }
 
+/* These from now on; one that is null is there no more. */
+static enum error_code edit_labels(struct task *task)
+{
+    struct slice value;
+    if (find_server(task, task->id) == NULL)
+        return error_set(&task->error, ERROR_NOT_FOUND, "there is no server %s", task->id);
+    if (!argument(task, "labels", &value))
+        return error_set(&task->error, ERROR_BAD_REQUEST, "`labels` is a map of names to texts, or to null");
+    return take_labels(task);
+}
+
 /* Exactly these voters, of the servers there are: several at once, by joint consensus. */
 static enum error_code edit_set(struct task *task)
 {
@@ -495,6 +507,15 @@ static bool read_address(struct task *task, char *out)
     return false;
 }
 
+static bool skip_nil(struct mp_reader *reader)
+{
+    struct mp_reader ahead = *reader;
+    struct mp_item item;
+    bool nil = mp_read(&ahead, &item) && item.type == MP_NIL;
+    if (nil) *reader = ahead;
+    return nil;
+}
+
 static enum error_code take_labels(struct task *task)
 {
     struct slice map;
@@ -504,11 +525,13 @@ static enum error_code take_labels(struct task *task)
     bool sound = mp_read_map(&reader, &count);
     for (uint32_t i = 0; i < count; i++) {
         char name[128], value[128];
-        sound = read_text(&reader, name, sizeof name) && read_text(&reader, value, sizeof value);
+        sound = read_text(&reader, name, sizeof name);
+        bool none = sound && skip_nil(&reader);
+        if (sound && !none) sound = read_text(&reader, value, sizeof value);
         if (!sound) break;
         if (strncmp(name, OWN_LABELS, strlen(OWN_LABELS)) == 0)
             return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", OWN_LABELS);
-        enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, value, &task->error);
+        enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, none ? NULL : value, &task->error);
         if (code != ERROR_OK) return code;
     }
     if (sound) return ERROR_OK;

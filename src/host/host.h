@@ -131,6 +131,7 @@ struct host_options {
     const char *const *join; /* --join: addresses of members, for a blank node that is to become one;
                                 null: none given. Copied */
     size_t join_count;
+    struct slice labels; /* of one that joins: a msgpack map of texts; empty: none. Copied */
     struct slice bundle; /* of the local app folder (script/bundle.h); empty: none here. Copied */
     struct slice config; /* the app's config: one msgpack value. Copied */
     const char *lua_release; /* "5.4.4" */

@@ -73,6 +73,7 @@ struct bootstrap {
     uint64_t ask_us;     /* ... and when to ask next */
     uint64_t ticket;     /* of the question that is out; 0: none */
     uint64_t refused;    /* hash of the last temporary refusal: said once */
+    struct buffer labels; /* that it is to have */
 };
 
 /* ---- reads.c ---- */

@@ -93,6 +93,7 @@ static int new(lua_State *L)
         .address = field_text(L, 1, "address"),
         .bundle = field_slice(L, 1, "bundle"),
         .config = field_slice(L, 1, "config"),
+        .labels = field_slice(L, 1, "labels"),
         .first_configuration = field_slice(L, 1, "first_configuration"),
         .lua_release = field_text(L, 1, "lua_release"),
         .seed = field_u64(L, 1, "seed"),

@@ -165,6 +165,7 @@ static struct host *make_host(struct node *node, struct slice bundle)
         .peer_count = options->peer_count,
         .join = options->join,
         .join_count = options->join_count,
+        .labels = options->labels,
         .bundle = bundle,
         .config = options->config,
         .lua_release = config_lua_release(),
