@@ -30,6 +30,8 @@ local M = {}
 ---@field mutant? string      a guard to switch off: sim.mutants()
 ---@field outcome_only? boolean  check only what clients and disks could notice
 ---@field disk? "model"|"sqlite"  a model of the store (default, fast), or the store itself on the lossy VFS
+---@field policy? "none"|"script"|"dice"  where operators are at work: no membership policy, the script's (an app's own,
+---                            or the default one), or one that wants anything; drawn when absent
 ---@field trace? boolean|string  true: result.trace holds a line per event; a path: they go to that file; a path that
 ---                                ends in .html: a page that shows the run (moonclave.sim.page)
 ---@field record? boolean     result.record holds the run for moonclave.sim.page
@@ -53,7 +55,7 @@ local M = {}
 ---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app replay disk mutant outcome_only trace record record_rows")
+for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only trace record record_rows")
   :gmatch "%S+" do
   known[name] = true
 end
@@ -94,6 +96,10 @@ function M.run(options)
   if disk ~= "model" and disk ~= "sqlite" then
     error("disk is 'model' or 'sqlite', not '" .. tostring(disk) .. "'", 2)
   end
+  local policies = { none = true, script = true, dice = true }
+  if options.policy and not policies[options.policy] then
+    error("policy is 'none', 'script' or 'dice', not '" .. tostring(options.policy) .. "'", 2)
+  end
   local machine = options.machine or "c"
   if machine ~= "c" and machine ~= "lua" then error("machine is 'c' or 'lua'", 2) end
   if (machine == "lua") ~= (options.app ~= nil) then error("machine 'lua' and an app belong together", 2) end
@@ -105,6 +111,7 @@ function M.run(options)
     duration_us = options.duration and math.floor(options.duration * 1000000),
     steps = options.steps,
     disk = options.disk,
+    policy = options.policy,
     mutant = options.mutant,
     outcome_only = options.outcome_only,
     disk = options.disk,
@@ -128,7 +135,7 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for _, name in ipairs { "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "disk" } do
+  for _, name in ipairs { "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "disk", "policy" } do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'

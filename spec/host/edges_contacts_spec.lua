@@ -57,6 +57,34 @@ local function remove(w, id)
   assert.equal("ok", (w.n1:told(t)))
 end
 
+describe("a node that was let in and removed before it heard of either", function()
+  it("asks on over the same connection, and is let in again", function()
+    local w <close> = world.cluster { nodes = 3 }
+    local n4 = w:add("n4", { address = "127.0.0.1:5004", join = { w.peers[1] } })
+    n4:start()
+    w:connect("n4", "n1")
+    for _ = 1, 20 do -- everything but the answer
+      w:take(function(p) return p.kind == "forward_reply" and p.to == "n4" end)
+      for _, node in ipairs(w.nodes) do
+        node:turn()
+        node:flush()
+        node:turn()
+      end
+      w:take(function(p) return p.kind == "forward_reply" and p.to == "n4" end)
+      w:deliver_all()
+    end
+    assert.are.equal(4, #w.n1.host:members())
+    assert.are.equal(0, n4.disk.cluster)
+    local ticket = w.n1:admin("remove", { id = "n4" })
+    w:advance(500)
+    assert.are.equal("ok", (w.n1:told(ticket)))
+    assert.are.equal(3, #w.n1.host:members())
+    w:advance(5000) -- four election timeouts, and it asks again
+    assert.are.equal(w.n1.disk.cluster, n4.disk.cluster)
+    assert.are.equal(4, #w.n1.host:members())
+  end)
+end)
+
 describe("a guest", function()
   it("is called at the address it says: told to the transport once, and anew when that or its data change", function()
     local w <close> = cluster()

@@ -166,6 +166,10 @@ local function ports_of(node)
     role = function(role, term, leader) node.role, node.term, node.leader = role, term, leader end,
     loaded = function(bundle, config) node.loaded[#node.loaded + 1] = { bundle = bundle, config = config } end,
     settings = function(settings) node.settings = settings end,
+    -- Only where the world has a policy: it decides in world:settle(), or it is asked for later.
+    policy = world.options.policy and function(ticket, view)
+      node.views[#node.views + 1] = { ticket = ticket, bytes = view, view = (base.unpack(view)) }
+    end or nil,
     stopped = function() node.stopped = node.stopped + 1 end,
     fatal = function(code, text) node.fatal = { code = code, text = text } end,
     log = function(level, text) node.log[#node.log + 1] = level .. " " .. text end,
@@ -184,7 +188,7 @@ function Node:start(overrides)
   self.writes, self.log_reads, self.replies, self.asked, self.log, self.loaded = {}, {}, {}, {}, {}, {}
   self.jobs = files.open(self.disk)
   self.reply_order = {}
-  self.heard, self.stopped, self.fatal, self.timer = {}, 0, nil, 0
+  self.heard, self.stopped, self.fatal, self.timer, self.views = {}, 0, nil, 0, {}
   self.peers, self.peers_told, self.says_hello_again = {}, 0, false
   self.role, self.term, self.leader = nil, nil, nil
   local deadly, deaths = count_deaths(self.page)
@@ -192,7 +196,7 @@ function Node:start(overrides)
     id = self.id, deadly = o.deadly or deadly, deaths = o.deaths or deaths, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
     first_configuration = self.disk.configuration,
     address = o.address, peers = not o.join and (o.peers or world.peers) or nil, join = o.join,
-    bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
+    labels = o.labels, bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",
     lua_release = o.lua_release or "5.4.4", seed = o.seed or #self.id * 1000 + self.disk.incarnation,
     apply_slice_us = o.apply_slice_us or 0, settings = settings, ports = ports_of(self), machine = machine_of(self),
   }
@@ -281,6 +285,19 @@ function Node:work(most)
     done = done + 1
   end
   return done > 0
+end
+
+-- The policy's answers to the views that wait: options.policy(view, node) gives a list of actions; or bytes; or nil and
+-- what is wrong with it; or false: it does not answer.
+function Node:decide()
+  local views = self.views
+  self.views = {}
+  for _, asked in ipairs(views) do
+    local actions, problem = self.world.options.policy(asked.view, self, asked.bytes)
+    if type(actions) == "table" then actions = base.pack(actions) end
+    if actions or problem then self.host:policy_decided(asked.ticket, actions or "", problem) end
+  end
+  return #views > 0
 end
 
 -- Answers the log reads that wait, `most` entries each.
@@ -450,6 +467,7 @@ function World:settle()
         node:turn()
         if not node.held then moved = node:flush() or moved end
         moved = node.host and node:read_log() or moved
+        moved = node.host and node:decide() or moved
         if not node.held then moved = node.host and node:work() or moved end
         node:turn()
       end

@@ -352,6 +352,7 @@ end
 function cluster:arguments(name, extra)
   local node = self.nodes[name]
   local arguments = { "start" }
+  if not self.options.patient then arguments[2] = "--policy-stable-ms=300" end -- who joins is to vote soon
   if self.app and not node.join then arguments[#arguments + 1] = self.app end
   for _, flag in ipairs {
     "--id=" .. name, "--addr=127.0.0.1:" .. node.port, "--http-port=" .. node.http_port,
@@ -359,6 +360,7 @@ function cluster:arguments(name, extra)
   } do
     arguments[#arguments + 1] = flag
   end
+  if node.join and self.options.label then arguments[#arguments + 1] = "--label=" .. self.options.label end
   for _, list in ipairs { self.flags, extra or {} } do
     for _, flag in ipairs(list) do arguments[#arguments + 1] = flag end
   end

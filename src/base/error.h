@@ -44,7 +44,8 @@
     X(CONFLICT,        23, "conflict",       409, DEFINITE, "it has changed meanwhile: look again, then decide") \
     X(FORGOTTEN,       24, "forgotten",      409, DEFINITE, "the session keeps no reply to a sequence that old: it was not done now") \
     X(REUSED,          25, "reused",         409, DEFINITE, "this key or sequence was used for another command: it was not done") \
-    X(REMOVED,         26, "removed",        409, DEFINITE, "this node was removed from the cluster: to come back it joins with an empty data folder")
+    X(REMOVED,         26, "removed",        409, DEFINITE, "this node was removed from the cluster: to come back it joins with an empty data folder") \
+    X(REFUSED,         30, "refused",        403, DEFINITE, "the cluster's membership policy does not allow it")
 /* clang-format on */
 
 enum error_code {

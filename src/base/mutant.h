@@ -100,6 +100,7 @@
     X(SETTINGS_NOT_TOLD, "settings_not_told", "the machine goes on by the budget it had before the cluster's settings changed") \
     X(SETTINGS_NOT_KEPT, "settings_not_kept", "a change of the cluster's settings is not in the system tree, and so in no snapshot") \
     X(SETTINGS_CHECKED_ONCE, "settings_checked_once", "two changes, each sound when it was asked for, are unsafe together") \
+    X(POLICY_BELIEVED, "policy_believed", "a policy takes votes away until no majority can be reached") \
     /* of src/store: only runs on the real one can tell */ \
     X(STORE_UNSYNCED, "store_unsynced", "a commit is said to be durable before it is synced") \
     X(STORE_UNSCANNED, "store_unscanned", "the WAL is not looked at before SQLite forgets its damaged end") \

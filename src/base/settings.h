@@ -48,6 +48,11 @@
     X(frame_bytes_max,         16777216, 65536, 1073741824, "bytes", NODE, false, "one frame or RPC message") \
     X(http_head_bytes_max,     65536, 1024, 1048576, "bytes", NODE, true, "the request line and headers of one HTTP request") \
     X(http_body_bytes_max,     8388608, 1024, 1073741824, "bytes", NODE, true, "the body of one HTTP request") \
+    X(policy_interval_ms,      1000, 0, 600000, "ms", NODE, false, "how often a leader asks the membership policy about its servers; 0: there is no policy, and who joins votes once it has caught up") \
+    X(policy_stable_ms,        10000, 0, 86400000, "ms", NODE, false, "the default policy: a learner votes once it has been healthy for this long") \
+    X(policy_lag_max,          1000, 0, 1000000000, "entries", NODE, false, "the default policy: a learner that lacks more is not ready to vote") \
+    X(policy_dead_ms,          86400000, 1, 2592000000, "ms", NODE, false, "the default policy: a server that is silent for this long is dead, and goes once enough healthy voters stay") \
+    X(policy_voters_min,       3, 1, 100, "voters", NODE, false, "no policy takes a vote away where fewer voters than this would be left") \
     X(http_idle_ms,            60000, 100, 3600000, "ms", NODE, true, "an HTTP connection that sends no request for this long is closed") \
     X(command_steps_max,       50000000, 1000, 100000000000, "VM instructions", REPLICATED, true, "budget of one command or query") \
     X(command_memory_max,      268435456, 1048576, 17179869184, "bytes", REPLICATED, true, "Lua memory one command may have in use") \

@@ -5,6 +5,7 @@
  */
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/labels.h"
 #include "cli/view.h"
 
 #include "base/mp.h"
@@ -20,7 +21,6 @@
 #define CONNECT_MS 2000
 #define POLL_MS    200
 #define IDS_MAX    16
-#define LABELS_MAX 16
 
 struct admin_options {
     const char *address;
@@ -66,6 +66,7 @@ static const struct flag add_rows[] = {
     COMMON,
     {"learner", FLAG_BOOLEAN, FIELD(learner), 0, 0, NULL, "it stays a learner: it gets the log and does not vote"},
     {"label", FLAG_TEXT, FIELD(labels), 0, 0, "NAME=TEXT,...", "labels, as in zone=a"},
+    {"force", FLAG_BOOLEAN, FIELD(force), 0, 0, NULL, "whatever the membership policy says"},
 };
 static const struct flag change_rows[] = {COMMON, YES};
 static const struct flag promote_rows[] = {
@@ -97,10 +98,11 @@ static const struct flags snapshot_flags = {
 const struct cli_command add_command = {
     .name = "add",
     .summary = "lets a server into the cluster",
-    .usage = "ID HOST:PORT [--learner] [--label zone=a] [flags]",
+    .usage = "ID HOST:PORT [--learner] [--label zone=a] [--force] [flags]",
     .help = "The server must be running with --join and an empty data folder. It gets the log as a learner first and\n"
             "votes once it has caught up; this command waits until then. (Started with --join it asks by itself:\n"
-            "`add` is for labels, for learners, and where the policy lets nobody in unasked.)\n"
+            "`add` is for learners, and for those that are to vote at once.) Where the cluster's membership policy\n"
+            "refuses the server, its reason is told.\n"
             "\n"
             "  moonclave add n4 127.0.0.1:5004 --label zone=b\n",
     .flags = &add_flags,
@@ -199,7 +201,6 @@ static int finish(struct job *job, enum error_code code);
 static enum error_code ask(struct job *job, const char *method, const struct buffer *arguments, struct buffer *out);
 static enum error_code read_members(struct job *job, struct buffer *members);
 static void begin_arguments(const struct job *job, struct buffer *arguments, uint32_t more);
-static enum error_code write_labels(struct job *job, struct buffer *arguments);
 static enum error_code wait_for_voter(struct job *job, const char *id);
 static bool agreed(struct job *job, const char *doing, const char *id);
 static void show_answer(const struct job *job, const struct buffer *answer, const char *id, const char *what);
@@ -213,10 +214,13 @@ static int add_run(int argc, char **argv)
     struct buffer arguments = {0}, answer = {0};
     if (!begin(&job, &add_command, argc, argv, 2)) return finish(&job, job.error.code);
     const char *id = job.arguments[0];
-    begin_arguments(&job, &arguments, 3);
+    begin_arguments(&job, &arguments, 4);
     mp_write_text(&arguments, "address");
     mp_write_text(&arguments, job.arguments[1]);
-    enum error_code code = write_labels(&job, &arguments);
+    mp_write_text(&arguments, "force");
+    mp_write_boolean(&arguments, job.options.force);
+    mp_write_text(&arguments, "labels");
+    enum error_code code = labels_write("add", job.options.labels, &arguments, &job.error);
     mp_write_text(&arguments, "learner");
     mp_write_boolean(&arguments, job.options.learner);
     if (code == ERROR_OK) code = ask(&job, "admin/add", &arguments, &answer);
@@ -465,31 +469,6 @@ static void begin_arguments(const struct job *job, struct buffer *arguments, uin
     mp_write_map(arguments, more + 1);
     mp_write_text(arguments, "id");
     mp_write_text(arguments, job->arguments[0]);
-}
-
-static enum error_code write_labels(struct job *job, struct buffer *arguments)
-{
-    const char *at = job->options.labels;
-    struct buffer pairs = {0};
-    uint32_t count = 0;
-    enum error_code code = ERROR_OK;
-    while (at != NULL && *at != 0 && code == ERROR_OK) {
-        size_t size = strcspn(at, ",");
-        const char *equals = memchr(at, '=', size);
-        if (equals == NULL || equals == at || ++count > LABELS_MAX) {
-            code = error_set(&job->error, ERROR_USAGE, "add: --label %.64s: labels are NAME=TEXT, at most %d, with "
-                             "commas between them", job->options.labels, LABELS_MAX);
-            break;
-        }
-        mp_write_string(&pairs, slice_of(at, (size_t)(equals - at)));
-        mp_write_string(&pairs, slice_of(equals + 1, size - (size_t)(equals + 1 - at)));
-        at += size + (at[size] == ',');
-    }
-    mp_write_text(arguments, "labels");
-    mp_write_map(arguments, code == ERROR_OK ? count : 0);
-    if (code == ERROR_OK) buffer_append_slice(arguments, buffer_slice(&pairs));
-    buffer_deinit(&pairs);
-    return code;
 }
 
 /* ---- waiting ---- */

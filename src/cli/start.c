@@ -2,6 +2,7 @@
  * `moonclave start`: one node. What it is told comes from a Lua config file and the command line, which wins.
  */
 #include "cli/cli.h"
+#include "cli/labels.h"
 
 #include "base/buffer.h"
 #include "base/identity.h"
@@ -21,7 +22,7 @@
 #define PEERS_MAX 64
 
 struct start_options {
-    const char *id, *address, *advertise, *peers, *join, *http, *data, *config, *log_level;
+    const char *id, *address, *advertise, *peers, *join, *http, *data, *config, *log_level, *labels;
     uint64_t http_port; /* 0: not given */
     bool stop_with_stdin, log_json;
 };
@@ -35,6 +36,7 @@ struct start {
     struct buffer file;       /* the config file's map */
     struct buffer text;       /* values of the file as flags' text, each behind the other, zero-terminated */
     struct buffer app_config;
+    struct buffer labels; /* one map */
     char http[ADDRESS_MAX + 8], data[ID_MAX + 16], app_path[PATH_MAX];
     char *peer_text, *join_text;
     const char *peers[PEERS_MAX], *join[PEERS_MAX];
@@ -63,6 +65,7 @@ static const struct flag rows[] = {
     {"advertise", FLAG_TEXT, FIELD(advertise), 0, 0, "HOST:PORT", "the address others are told (--addr)"},
     {"peers", FLAG_TEXT, FIELD(peers), 0, 0, "A,B,C", "every first member's HOST:PORT or ID=HOST:PORT, itself too"},
     {"join", FLAG_TEXT, FIELD(join), 0, 0, "A,B,C", "HOST:PORT of members: a blank node asks them to let it in"},
+    {"label", FLAG_TEXT, FIELD(labels), 0, 0, "NAME=TEXT,...", "with --join: labels it is to have, as in zone=a"},
     {"http-port", FLAG_INTEGER, FIELD(http_port), 1, 65535, "PORT", "HTTP on the host of --addr"},
     {"http", FLAG_TEXT, FIELD(http), 0, 0, "HOST:PORT", "HTTP elsewhere"},
     {"data", FLAG_TEXT, FIELD(data), 0, 0, "DIR", "its data folder (./data/ID)"},
@@ -120,6 +123,7 @@ static int start_run(int argc, char **argv)
             .peer_count = start.peer_count,
             .join = start.join_count > 0 ? start.join : NULL,
             .join_count = start.join_count,
+            .labels = buffer_slice(&start.labels),
             .http = start.options.http,
             .data = start.options.data,
             .app = start.app,
@@ -137,6 +141,7 @@ static int start_run(int argc, char **argv)
     buffer_deinit(&start.file);
     buffer_deinit(&start.text);
     buffer_deinit(&start.app_config);
+    buffer_deinit(&start.labels);
     return status;
 }
 
@@ -280,6 +285,11 @@ static enum error_code complete(struct start *start, struct error *error)
         code = split_list("--join", options->join, &start->join_text, start->join, &start->join_count, error);
     if (code == ERROR_OK && options->join != NULL && options->peers != NULL)
         code = error_set(error, ERROR_USAGE, "start: --peers begins a cluster, --join enters one: give one of them");
+    if (code == ERROR_OK && options->labels != NULL && options->join == NULL)
+        code = error_set(error, ERROR_USAGE,
+                         "start: --label goes with --join; a first member gets its labels from POST /v1/admin/labels");
+    if (code == ERROR_OK && options->labels != NULL)
+        code = labels_write("start", options->labels, &start->labels, error);
     if (code == ERROR_OK) code = settings_check(&start->settings, error);
     if (code != ERROR_OK) return code;
     if (options->http == NULL && options->http_port != 0) {

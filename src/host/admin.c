@@ -4,7 +4,8 @@
  *
  * A change of membership is an edit of a copy of the effective configuration, handed to the core with the index of
  * what was edited. It is answered when its entry is applied, as a command is. A new server starts as a learner: one
- * that is to vote carries the label WANTS, so that whoever leads by the time it has caught up makes it a voter.
+ * that is to vote carries the label WANTS, so that whoever leads by the time it has caught up makes it a voter. Where
+ * there is a membership policy (policy.c), it is asked first, and says when those that join by themselves vote.
  */
 #include "host/internal.h"
 
@@ -15,9 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WANTS       HOST_OWN_LABELS "wants" /* a label: the role this learner is to get once it has caught up */
-#define WANTS_VOTER "voter"
-
 /* One request being carried out. Strings are borrowed from the body. */
 struct task {
     struct host *host;
@@ -26,6 +24,7 @@ struct task {
     char id[ID_MAX + 1];
     struct raft_configuration *wanted; /* an edit's copy */
     bool forced;
+    bool final; /* UNAVAILABLE is the answer: it is not asked again */
     struct error error;
 };
 
@@ -34,7 +33,7 @@ static const char *wrong_argument(struct task *task, bool names_server);
 static void run_edit(struct task *task, enum error_code (*edit)(struct task *task));
 static void configure(struct task *task, raft_index expected);
 static void promote_one(struct host *host);
-static bool wants_vote(const struct raft_server *server);
+static bool wants_vote(const struct host *host, const struct raft_server *server);
 static bool has_caught_up(const struct host *host, const char *id);
 static enum error_code edit_add(struct task *task);
 static enum error_code edit_join(struct task *task);
@@ -43,13 +42,15 @@ static enum error_code edit_promote(struct task *task);
 static enum error_code edit_demote(struct task *task);
 static enum error_code edit_address(struct task *task);
 static enum error_code edit_priority(struct task *task);
+static enum error_code edit_labels(struct task *task);
 static enum error_code edit_set(struct task *task);
 static void run_transfer(struct task *task);
 static void run_config(struct task *task);
 static void run_skip(struct task *task);
 static void run_restore(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
-                                  bool learner);
+                                  bool by_itself);
+static enum error_code ask_policy(struct task *task, bool by_itself, const char **wants);
 static enum error_code take_labels(struct task *task);
 static const struct raft_server *find_server(const struct task *task, const char *id);
 static bool argument(const struct task *task, const char *key, struct slice *value);
@@ -71,8 +72,9 @@ static const struct {
     {"remove", edit_remove, NULL, true},     {"promote", edit_promote, NULL, true},
     {"demote", edit_demote, NULL, true},     {"address", edit_address, NULL, true},
     {"priority", edit_priority, NULL, true}, {"set", edit_set, NULL, false},
-    {"transfer", NULL, run_transfer, false}, {"config", NULL, run_config, false},
-    {"skip", NULL, run_skip, false},         {"restore", NULL, run_restore, false},
+    {"labels", edit_labels, NULL, true},     {"transfer", NULL, run_transfer, false},
+    {"config", NULL, run_config, false},     {"skip", NULL, run_skip, false},
+    {"restore", NULL, run_restore, false},
 };
 
 /* Once a turn, at whoever leads. */
@@ -174,7 +176,7 @@ static void run_edit(struct task *task, enum error_code (*edit)(struct task *tas
     enum error_code code = edit(task);
     if (code == ERROR_OK) {
         configure(task, expected);
-    } else if (code == ERROR_UNAVAILABLE) {
+    } else if (code == ERROR_UNAVAILABLE && !task->final) {
         waiter_move(&host->waiters, task->waiter, WAITER_ADMIN); /* behind the others: again soon */
         waiter_wake_at(&host->waiters, task->waiter, retry_at(host));
     } else {
@@ -213,6 +215,7 @@ static void configure(struct task *task, raft_index expected)
     if (code == ERROR_OK) {
         waiter_drop_body(task->waiter);
         waiter_move(&host->waiters, task->waiter, WAITER_PROPOSED);
+        waiter_wake_at(&host->waiters, task->waiter, task->waiter->deadline_us); /* it may have waited before */
         task->waiter->number = change.index;
         task->waiter->term = change.term;
         waiter_index_add(&host->waiters, WAITERS_BY_NUMBER, change.index, task->waiter);
@@ -243,7 +246,7 @@ static enum error_code edit_add(struct task *task)
         contact_expect(task->host, task->id, address);
         return ERROR_UNAVAILABLE; /* asked again until it has answered, or time is up */
     }
-    return add_server(task, incarnation, address, argument_true(task, "learner"));
+    return add_server(task, incarnation, address, false);
 }
 
 /* By the node itself. */
@@ -254,7 +257,7 @@ static enum error_code edit_join(struct task *task)
     if (!read_address(task, address)) return task->error.code;
     if (incarnation == 0) return error_set(&task->error, ERROR_BAD_REQUEST, "it has no incarnation");
     const struct raft_server *known = find_server(task, task->id);
-    if (known == NULL) return add_server(task, incarnation, address, false);
+    if (known == NULL) return add_server(task, incarnation, address, true);
     if (known->incarnation != incarnation) {
         return error_set(&task->error, ERROR_WIPED,
                          "the cluster knows another %s: remove it first, then let this one join", task->id);
@@ -276,13 +279,27 @@ static void run_skip(struct task *task)
 }
 
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
-                                  bool learner)
+                                  bool by_itself)
 {
+    const char *wants = NULL;
     enum error_code code = raft_configuration_add(task->wanted, task->id, incarnation, address,
                                                   RAFT_LEARNER, &task->error);
     if (code == ERROR_OK) code = take_labels(task);
-    if (code == ERROR_OK && !learner)
-        code = raft_configuration_set_label(task->wanted, task->id, WANTS, WANTS_VOTER, &task->error);
+    if (code == ERROR_OK) code = ask_policy(task, by_itself, &wants);
+    if (code == ERROR_OK && wants != NULL)
+        code = raft_configuration_set_label(task->wanted, task->id, WANTS, wants, &task->error);
+    return code;
+}
+
+/* Whether it may come in, and what for. Of those that an operator adds the policy says only the former. */
+static enum error_code ask_policy(struct task *task, bool by_itself, const char **wants)
+{
+    bool votes = true;
+    *wants = argument_true(task, "learner") ? NULL : WANTS_VOTER;
+    if (!policy_runs(task->host) || (!by_itself && argument_true(task, "force"))) return ERROR_OK;
+    enum error_code code =
+        policy_admit(task->host, find_server(task, task->id), &votes, &task->final, &task->error);
+    if (by_itself && !votes) *wants = WANTS_POLICY;
     return code;
 }
 
@@ -324,6 +341,17 @@ static enum error_code edit_priority(struct task *task)
     if (priority > UINT32_MAX)
         return error_set(&task->error, ERROR_BAD_REQUEST, "`priority` is a number from 0 on");
     return raft_configuration_set_priority(task->wanted, task->id, (uint32_t)priority, &task->error);
+}
+
+/* These from now on; one that is null is there no more. */
+static enum error_code edit_labels(struct task *task)
+{
+    struct slice value;
+    if (find_server(task, task->id) == NULL)
+        return error_set(&task->error, ERROR_NOT_FOUND, "there is no server %s", task->id);
+    if (!argument(task, "labels", &value))
+        return error_set(&task->error, ERROR_BAD_REQUEST, "`labels` is a map of names to texts, or to null");
+    return take_labels(task);
 }
 
 /* Exactly these voters, of the servers there are: several at once, by joint consensus. */
@@ -370,7 +398,7 @@ static void promote_one(struct host *host)
     for (size_t i = 0; i < host->status.configuration->server_count; i++) {
         const struct raft_server *server = &host->status.configuration->servers[i];
         const char *id = server->id.text;
-        if (!wants_vote(server) || !has_caught_up(host, id)) continue;
+        if (!wants_vote(host, server) || !has_caught_up(host, id)) continue;
         host_log(host, LOG_LEVEL_INFO, "%s has caught up: it becomes a voter", id);
         struct task task = {.host = host};
         struct raft_configuration wanted;
@@ -385,12 +413,20 @@ static void promote_one(struct host *host)
     }
 }
 
-static bool wants_vote(const struct raft_server *server)
+/* Whoever waits for a policy where there is none (any more) has waited enough. */
+static bool wants_vote(const struct host *host, const struct raft_server *server)
+{
+    const char *wants = server_wants(server);
+    return server->role == RAFT_LEARNER &&
+           (strcmp(wants, WANTS_VOTER) == 0 || (strcmp(wants, WANTS_POLICY) == 0 && !policy_runs(host)));
+}
+
+const char *server_wants(const struct raft_server *server)
 {
     for (size_t i = 0; i < server->label_count; i++) {
-        if (strcmp(server->labels[i].name, WANTS) == 0) return strcmp(server->labels[i].value, WANTS_VOTER) == 0;
+        if (strcmp(server->labels[i].name, WANTS) == 0) return server->labels[i].value;
     }
-    return false;
+    return "";
 }
 
 /* As host->status has it. */
@@ -501,6 +537,15 @@ static bool read_address(struct task *task, char *out)
     return false;
 }
 
+static bool skip_nil(struct mp_reader *reader)
+{
+    struct mp_reader ahead = *reader;
+    struct mp_item item;
+    bool nil = mp_read(&ahead, &item) && item.type == MP_NIL;
+    if (nil) *reader = ahead;
+    return nil;
+}
+
 static enum error_code take_labels(struct task *task)
 {
     struct slice map;
@@ -510,11 +555,13 @@ static enum error_code take_labels(struct task *task)
     bool sound = mp_read_map(&reader, &count);
     for (uint32_t i = 0; i < count; i++) {
         char name[128], value[128];
-        sound = read_text(&reader, name, sizeof name) && read_text(&reader, value, sizeof value);
+        sound = read_text(&reader, name, sizeof name);
+        bool none = sound && skip_nil(&reader);
+        if (sound && !none) sound = read_text(&reader, value, sizeof value);
         if (!sound) break;
         if (strncmp(name, HOST_OWN_LABELS, strlen(HOST_OWN_LABELS)) == 0)
             return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", HOST_OWN_LABELS);
-        enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, value, &task->error);
+        enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, none ? NULL : value, &task->error);
         if (code != ERROR_OK) return code;
     }
     if (sound) return ERROR_OK;

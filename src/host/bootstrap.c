@@ -53,6 +53,7 @@ void bootstrap_init(struct host *host, const struct host_options *options)
     bool joins = options->join_count > 0; /* a member's lists are never looked at */
     size_t count = joins ? options->join_count : options->peer_count;
     host->bootstrap.joining = joins;
+    buffer_append_slice(&host->bootstrap.labels, options->labels);
     if (count == 0) return;
     if (parse_peers(host, joins ? options->join : options->peers, count) != ERROR_OK || joins) return;
     check_peers(host);
@@ -62,6 +63,7 @@ void bootstrap_init(struct host *host, const struct host_options *options)
 void bootstrap_deinit(struct host *host)
 {
     memory_free(host->bootstrap.candidates);
+    buffer_deinit(&host->bootstrap.labels);
 }
 
 /* ---- the list ---- */
@@ -385,13 +387,17 @@ void bootstrap_turn(struct host *host)
     struct buffer body = {0};
     mp_write_array(&body, 2);
     mp_write_text(&body, "join");
-    mp_write_map(&body, 3);
+    mp_write_map(&body, bootstrap->labels.size > 0 ? 4 : 3);
     mp_write_text(&body, "address");
     mp_write_text(&body, host->address);
     mp_write_text(&body, "id");
     mp_write_text(&body, host->identity.id);
     mp_write_text(&body, "incarnation");
     mp_write_u64(&body, host->identity.incarnation);
+    if (bootstrap->labels.size > 0) {
+        mp_write_text(&body, "labels");
+        mp_write_raw(&body, buffer_slice(&bootstrap->labels));
+    }
     uint64_t patience_ms = host->settings.election_timeout_ms * 4;
     struct request request = {.kind = REQUEST_ADMIN,
                               .timeout_ms = (uint32_t)patience_ms,

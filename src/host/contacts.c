@@ -69,6 +69,7 @@ void contact_keep(struct host *host, const struct member *left)
     if (contact_find(host, left->id.text) != NULL) return;
     struct contact *contact = place_for(host, left->id.text);
     contact->incarnation = left->incarnation;
+    contact->guest = left->guest;
     contact->until_us = host->now_us + CONTACT_US / 10;
     memcpy(contact->address, left->address, sizeof contact->address);
 }

@@ -114,6 +114,7 @@ bool host_turn(struct host *host)
     submit_route(host);
     propose_turn(host);
     admin_turn(host);
+    policy_turn(host);
     reads_ask(host);
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
@@ -269,6 +270,7 @@ enum error_code host_receive_hello(struct host *host, const struct hello *hello,
         host->route_again = true;
     }
     bool known = member != NULL && member->incarnation == hello->identity.incarnation;
+    if (known) member->guest = hello->joining;
     bool speaks = host->identity.cluster != 0 || hello->identity.cluster != 0; /* not both blank */
     if (code == ERROR_OK && !known && speaks) contact_note(host, hello);
     leave(host);
@@ -352,6 +354,14 @@ void host_cancel(struct host *host, uint64_t ticket)
     leave(host);
 }
 
+void host_policy_decided(struct host *host, uint64_t ticket, struct slice actions, const struct error *problem)
+{
+    if (!enter(host)) return;
+    host_now(host);
+    policy_hear(host, ticket, actions, problem);
+    leave(host);
+}
+
 void host_stop(struct host *host)
 {
     if (!enter(host)) return;
@@ -432,6 +442,7 @@ static void arm_timer(struct host *host)
         stop_wakes_us(host),
         host_runs(host) ? host->introduce_us : 0,
         host_runs(host) ? watch_wakes_us(host) : 0,
+        policy_wakes_us(host),
     };
     uint64_t at_us = 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

@@ -126,6 +126,10 @@ struct host_ports {
     void (*role)(void *context, enum raft_role role, raft_term term, const struct raft_id *leader);
     /* The app is (again) known: after INIT was applied, and did load. */
     void (*loaded)(void *context, struct slice bundle, struct slice config);
+    /* This leader asks the membership policy (policy.c; README of this folder: what is in a view). Copies.
+     * Answered, later and at most once, by host_policy_decided; an answer that does not come is asked for
+     * again. Null: there is no policy here. */
+    void (*policy)(void *context, uint64_t ticket, struct slice view);
     void (*stopped)(void *context); /* host_stop has finished */
     /* Some have changed; borrowed for the call. May be null: nobody else goes by them. */
     void (*settings)(void *context, const struct settings *settings);
@@ -153,6 +157,7 @@ struct host_options {
     const char *const *join; /* --join: addresses of members, for a blank node that is to become one;
                                 null: none given. Copied */
     size_t join_count;
+    struct slice labels; /* of one that joins: a msgpack map of texts; empty: none. Copied */
     struct slice bundle; /* of the local app folder (script/bundle.h); empty: none here. Copied */
     struct slice config; /* the app's config: one msgpack value. Copied */
     const char *lua_release; /* "5.4.4" */
@@ -215,6 +220,13 @@ void host_submit(struct host *host, uint64_t ticket, const struct request *reque
 /* No reply any more; the command may still take effect. A ticket not known is nobody's. */
 void host_cancel(struct host *host, uint64_t ticket);
 
+/* ---- the membership policy ---- */
+/* What it decided about the view of that ticket: a msgpack array of [verb, text] (README of this folder).
+ * Each is judged here once more; what is unsafe is refused, whatever the policy says. `problem`: it has
+ * failed, and nothing is changed; null: it has not. */
+void host_policy_decided(struct host *host, uint64_t ticket, struct slice actions,
+                         const struct error *problem);
+
 /* Graceful: new requests are refused SHUTTING_DOWN, waiting ones answered, the disk drained; then
  * ports.stopped. */
 void host_stop(struct host *host);
@@ -255,6 +267,7 @@ struct host_counters {
     uint64_t steps; /* events given to the core: raft_step calls, START too */
     uint64_t handovers;   /* of leadership, begun because the disk did not answer */
     uint64_t slow_writes, slow_applies; /* that took longer than slow_disk_ms, slow_apply_ms */
+    uint64_t policy_asked, policy_failed, policy_done, policy_refused; /* views, and actions */
 };
 struct host_counters host_counters(const struct host *host);
 

@@ -9,6 +9,7 @@
 #define MOONCLAVE_HOST_INTERNAL_H
 
 #include "base/event.h"
+#include "base/mp.h"
 #include "base/random.h"
 #include "host/host.h"
 #include "host/system.h"
@@ -22,6 +23,10 @@ struct member {
     char address[ADDRESS_MAX + 1];
     uint64_t lost_until_us; /* its connection broke: until then, or its next hello, no forwards */
     bool release_warned;
+    bool guest;          /* its last hello was that of a blank one that asks to join: removed before it has heard that
+                            it is a member, it asks on, and is to be answered */
+    uint64_t since_us;   /* it is known here as a member */
+    uint64_t healthy_us; /* as this leader's policy sees it: since when; 0: it is not */
 };
 
 /* ---- contacts.c ---- */
@@ -70,6 +75,7 @@ struct bootstrap {
     uint64_t ask_us;     /* ... and when to ask next */
     uint64_t ticket;     /* of the question that is out; 0: none */
     uint64_t refused;    /* hash of the last temporary refusal: said once */
+    struct buffer labels; /* that it is to have */
 };
 
 /* ---- reads.c ---- */
@@ -230,6 +236,38 @@ struct stop {
     uint64_t hand_over_until_us, again_us;
 };
 
+/* ---- policy.c ---- */
+#define POLICY_CASES 16
+#define POLICY_SAID  8
+
+enum policy_verdict { POLICY_ASKED, POLICY_LEARNER, POLICY_VOTER, POLICY_REFUSED, POLICY_FAILED };
+
+/* A server that is to be let in: what the policy says of it. */
+struct policy_case {
+    uint64_t hash; /* of all that the policy is told of it */
+    uint64_t ticket;
+    uint64_t asked_us;
+    enum policy_verdict verdict;
+    struct error error; /* REFUSED, FAILED: why */
+};
+
+struct policy {
+    bool leads;           /* of this reign are the three below */
+    uint64_t led_us;      /* since when this node leads */
+    uint64_t review_us;   /* when to ask about all servers next */
+    uint64_t transfer_us; /* it hands over on the policy's word no sooner */
+    uint64_t tickets;     /* the last one given out */
+    uint64_t ticket;      /* of the review that is out; 0: none */
+    uint64_t asked_us;
+    struct policy_case cases[POLICY_CASES];
+    size_t case_count;
+    uint64_t said[POLICY_SAID]; /* hashes of what was logged last: said once */
+    size_t said_at;
+    struct error problem; /* why it failed last time; code OK: it did not */
+    struct error refusal; /* what was refused last, and why; code OK: nothing was */
+    struct error done;    /* ... what was done last */
+};
+
 struct host {
     struct identity identity;
     char address[ADDRESS_MAX + 1];
@@ -299,6 +337,7 @@ struct host {
     struct staged staged;
     struct stop stop;
     struct watch watch;
+    struct policy policy;
     struct buffer scratch; /* error bodies, texts */
     struct host_counters counters;
 };
@@ -455,6 +494,39 @@ void settings_propose(struct host *host, struct waiter *waiter, struct slice arg
 enum error_code settings_applied(struct host *host, const struct raft_entry *entry);
 void settings_adopt(struct host *host, const struct settings *cluster); /* its replicated ones: INIT's, a snapshot's */
 void settings_compare(struct host *host); /* this node's flags with them: says once what is of no effect */
+
+/* A label of a learner: the role it is to get. WANTS_POLICY: when the policy says so. */
+#define WANTS        HOST_OWN_LABELS "wants"
+#define WANTS_VOTER  "voter"
+#define WANTS_POLICY "policy"
+const char *server_wants(const struct raft_server *server); /* the label's value; "": it has none */
+
+/* ---- policy.c ---- */
+bool policy_runs(const struct host *host); /* there is one: it says who votes */
+void policy_turn(struct host *host);
+void policy_hear(struct host *host, uint64_t ticket, struct slice actions, const struct error *problem);
+uint64_t policy_wakes_us(const struct host *host);
+/* May `server`, which is not in the configuration, be let in? OK: as a learner, and *votes: to vote as soon as it has
+ * caught up, whatever the policy says later. UNAVAILABLE: it is not known yet, or (*failed) the policy has failed;
+ * REFUSED. With a text. Wants host->status. */
+enum error_code policy_admit(struct host *host, const struct raft_server *server, bool *votes, bool *failed,
+                             struct error *error);
+void policy_write_status(const struct host *host, struct buffer *out); /* one map */
+
+bool policy_read_action(struct mp_reader *reader, struct slice *verb, struct slice *text); /* [verb, text] */
+void policy_say_once(struct host *host, enum log_level level, const char *text);
+
+/* ---- policy_action.c: with host->status as it is now ---- */
+bool policy_acts(struct slice verb); /* it is an action on a member */
+/* true: it is done, as far as this leader can. `too_many`: the answer would take more votes than it may. */
+bool policy_act(struct host *host, struct slice verb, struct slice text, bool too_many);
+bool policy_takes_too_many(const struct host *host, struct slice actions, uint32_t count);
+
+/* ---- policy_view.c ---- */
+/* Of all servers, or of one that wants to be let in (null: none does); as host->status has them. */
+void policy_write_view(const struct host *host, const struct raft_server *candidate, struct buffer *out);
+bool policy_heard(const struct host *host, const char *id); /* this node, or it answered not long ago */
+const struct raft_peer_status *policy_peer(const struct host *host, const char *id); /* null: none */
 
 /* ---- bootstrap.c ---- */
 void bootstrap_init(struct host *host, const struct host_options *options);

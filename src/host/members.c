@@ -54,6 +54,14 @@ void members_set(struct host *host, const struct raft_configuration *configurati
         if (before == NULL || strcmp(before->address, members[i].address) != 0) same = false;
         if (before != NULL) members[i].lost_until_us = before->lost_until_us;
         if (before != NULL) members[i].release_warned = before->release_warned;
+        members[i].since_us = host->now_us;
+        const struct contact *contact = contact_find(host, server->id.text);
+        members[i].guest = contact != NULL && contact->guest && contact->incarnation == server->incarnation;
+        if (before != NULL && before->incarnation == server->incarnation) {
+            members[i].guest = before->guest;
+            members[i].since_us = before->since_us;
+            members[i].healthy_us = before->healthy_us;
+        }
     }
     for (size_t i = 0; i < host->member_count; i++) {
         const struct member *left = &host->members[i];

@@ -54,7 +54,7 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 40);
+    mp_write_map(out, 41);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
@@ -80,6 +80,8 @@ void host_status(const struct host *host, struct buffer *out)
     write_text(out, "lua", host->lua_release);
     write_u64(out, "num_peers", stats_other_voters(host, &status));
     write_peers(&status, out);
+    mp_write_text(out, "policy");
+    policy_write_status(host, out);
     stats_write_raft(host, &status, out);
     write_boolean(out, "ready", host_ready(host));
     write_text(out, "role", host->raft != NULL ? raft_role_name(host->role) : "blank");

@@ -70,6 +70,15 @@ static void keep_table(lua_State *L, struct box *box)
     box->table = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* Without the function there is no policy. */
+static bool has_policy(lua_State *L)
+{
+    lua_getfield(L, 1, "ports");
+    bool has = lua_getfield(L, -1, "policy") == LUA_TFUNCTION;
+    lua_pop(L, 2);
+    return has;
+}
+
 static int new(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -84,6 +93,7 @@ static int new(lua_State *L)
         .address = field_text(L, 1, "address"),
         .bundle = field_slice(L, 1, "bundle"),
         .config = field_slice(L, 1, "config"),
+        .labels = field_slice(L, 1, "labels"),
         .first_configuration = field_slice(L, 1, "first_configuration"),
         .lua_release = field_text(L, 1, "lua_release"),
         .seed = field_u64(L, 1, "seed"),
@@ -96,6 +106,7 @@ static int new(lua_State *L)
     options.peers = check_list(L, "peers", &options.peer_count);
     options.join = check_list(L, "join", &options.join_count);
     struct host_ports ports = world_ports;
+    if (!has_policy(L)) ports.policy = NULL;
     struct machine machine = world_machine;
     ports.context = machine.context = box;
     box->host = host_new(&options, &settings, &ports, &machine);
@@ -432,6 +443,18 @@ static int submit(lua_State *L)
     return finish(box, 0);
 }
 
+/* host:policy_decided(ticket, actions[, problem]): bytes, and a text where the policy has failed */
+static int policy_decided(lua_State *L)
+{
+    struct box *box = check_box(L);
+    struct error problem;
+    bool failed = !lua_isnoneornil(L, 4);
+    if (failed) error_set(&problem, ERROR_SCRIPT, "%s", luaL_checkstring(L, 4));
+    struct slice actions = failed ? (struct slice){0} : check_slice(L, 3);
+    host_policy_decided(box->host, (uint64_t)luaL_checkinteger(L, 2), actions, failed ? &problem : NULL);
+    return finish(box, 0);
+}
+
 static int cancel(lua_State *L)
 {
     struct box *box = check_box(L);
@@ -517,6 +540,7 @@ int luaopen_moonclave_host(lua_State *L)
         {"cancel", cancel},       {"forward_reply", forward_reply},
         {"submit", submit},       {"peer_lost", peer_lost},
         {"status", status},       {"members", members}, {"config", config},
+        {"policy_decided", policy_decided},
         {"ready", ready},         {"is_leader", is_leader},
         {"applied", applied},     {"close", close},
         {NULL, NULL},

@@ -247,6 +247,14 @@ static inline void port_loaded(void *context, struct slice bundle, struct slice 
     call(context, 2, 0);
 }
 
+static inline void port_policy(void *context, uint64_t ticket, struct slice view)
+{
+    lua_State *L = begin(context, PORTS, "policy");
+    lua_pushinteger(L, (lua_Integer)ticket);
+    push_slice(L, view);
+    call(context, 2, 0);
+}
+
 static inline void port_stopped(void *context)
 {
     begin(context, PORTS, "stopped");
@@ -495,6 +503,7 @@ static const struct host_ports world_ports = {
     .role = port_role,
     .loaded = port_loaded,
     .settings = port_settings,
+    .policy = port_policy,
     .stopped = port_stopped,
     .fatal = port_fatal,
     .log = port_log,

@@ -292,6 +292,8 @@ static inline void box_read_numbers(lua_State *L, struct sim_options *options)
     options->trim.kinds = (uint32_t)field_u64(L, 2, "kinds");
     options->trim.calm = (uint32_t)field_u64(L, 2, "calm");
     options->disk = strcmp(field_text(L, 2, "disk"), "sqlite") == 0 ? SIM_DISK_SQLITE : SIM_DISK_MODEL;
+    static const char *const policies[] = {"", "none", "script", "dice"};
+    while (options->policy < 3 && strcmp(field_text(L, 2, "policy"), policies[options->policy]) != 0) options->policy++;
     const char *mutant = field_text(L, 2, "mutant");
     if (mutant[0] && !sim_mutant_find(mutant, &options->mutant)) luaL_error(L, "this build has no mutant '%s'", mutant);
 }

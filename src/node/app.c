@@ -45,12 +45,14 @@ void app_open(struct node *node)
     };
     node->fsm = fsm_new(&node->options->settings, script_says, NULL);
     node->control = control_new(&ports);
+    policy_open(node);
 }
 
 void app_close(struct node *node)
 {
     control_free(node->control);
     node->control = NULL;
+    policy_close(node);
 }
 
 void app_load(struct node *node)
@@ -58,6 +60,7 @@ void app_load(struct node *node)
     struct error error;
     node->load_due = false;
     warn_if_other(node);
+    policy_load(node);
     if (control_load(node->control, buffer_slice(&node->bundle), buffer_slice(&node->config),
                      &error) == ERROR_OK) {
         log_write(LOG_LEVEL_INFO, "app", "the app is loaded");

@@ -27,6 +27,7 @@
 struct backup;
 struct client;
 struct events;
+struct policy_vm;
 struct peers;
 struct door;
 struct web;
@@ -56,6 +57,7 @@ struct node {
     struct fsm *fsm;
     struct host *host;
     struct control *control;
+    struct policy_vm *policy;
     struct tickets *tickets;
     struct peers *peers;
     struct door *door;
@@ -107,6 +109,12 @@ void app_load(struct node *node); /* what ports.loaded has noted */
 /* To the control VM, at the turn's end. */
 void app_reply(struct node *node, uint64_t ticket, const struct reply *reply);
 void app_close(struct node *node);
+
+/* ---- policy.c: who may be a member ---- */
+void policy_open(struct node *node);
+void policy_load(struct node *node); /* the app's, as noted by ports.loaded */
+void policy_ask(struct node *node, uint64_t ticket, struct slice view); /* answered at the turn's end */
+void policy_close(struct node *node);
 
 /* ---- status.c ---- */
 /* One msgpack map: the host's and the node's own. */

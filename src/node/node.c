@@ -12,6 +12,7 @@
 #include "node/events.h"
 #include "script/bundle.h"
 #include "script/config.h"
+#include "script/policy.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -77,6 +78,7 @@ enum exit_status node_run(const struct node_options *options)
         if (code == ERROR_OK) {
             struct error reason;
             code = fsm_check(buffer_slice(&bundle), options->config, &options->settings, &reason);
+            if (code == ERROR_OK) code = policy_check(buffer_slice(&bundle), &reason);
             if (code != ERROR_OK) error_set(&error, code, "%s: %s", options->app, reason.text);
         }
     }
@@ -193,6 +195,7 @@ static struct host *make_host(struct node *node, struct slice bundle, const stru
         .peer_count = options->peer_count,
         .join = options->join,
         .join_count = options->join_count,
+        .labels = options->labels,
         .bundle = bundle,
         .config = options->config,
         .lua_release = config_lua_release(),

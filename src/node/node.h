@@ -32,6 +32,7 @@ struct node_options {
     size_t peer_count;
     const char *const *join; /* host:port of members, for a blank node that is to join; null: none */
     size_t join_count;
+    struct slice labels; /* with join: one msgpack map; empty: none */
     const char *http;    /* host:port; null: no HTTP */
     const char *data;    /* the data folder */
     const char *app;     /* a folder or a .lua file; null: none here */

@@ -165,6 +165,11 @@ static void settings_changed(void *context, const struct settings *settings)
     node_settings(context, settings);
 }
 
+static void policy(void *context, uint64_t ticket, struct slice view)
+{
+    policy_ask(context, ticket, view);
+}
+
 static void stopped(void *context)
 {
     struct node *node = context;
@@ -208,6 +213,7 @@ void ports_fill(struct node *node, struct host_ports *ports)
         .role = role,
         .loaded = loaded,
         .settings = settings_changed,
+        .policy = policy,
         .stopped = stopped,
         .fatal = fatal,
         .log = log_line,

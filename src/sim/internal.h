@@ -27,6 +27,7 @@ struct sim;
 struct sim_node;
 struct sim_configuration;
 struct sim_ledger;
+struct policy_vm;
 
 /* ---- world.c: events in the order of virtual time, randomness, the trace ---- */
 
@@ -49,6 +50,7 @@ enum sim_event_kind {
     EVENT_KILL,        /* a stop that takes too long */
     EVENT_PHASE,       /* the run asks itself whether a phase is over */
     EVENT_SETTINGS,    /* somebody changes some */
+    EVENT_POLICY,      /* a membership policy has decided about a view */
 };
 
 struct sim_event {
@@ -71,6 +73,7 @@ enum sim_stream {
     STREAM_SNAPSHOTS,
     STREAM_ONCE, /* regulars and what they need */
     STREAM_SETTINGS,
+    STREAM_POLICY,
     STREAMS
 };
 
@@ -148,6 +151,7 @@ struct sim_plan {
     unsigned large; /* permille of commands with a large padding */
     struct sim_once_plan once; /* ... with sessions and keys */
     uint64_t settings_us;      /* somebody changes some every so often, at the longest; 0: nobody does */
+    enum sim_policy policy;
     /* faults */
     uint64_t fault_least_us, fault_most_us;
     unsigned weight[FAULTS];
@@ -647,6 +651,7 @@ struct sim {
     struct sim_ledger ledger;
     struct sim_recorder recorder;
     struct buffer bundle;
+    struct policy_vm *policy; /* of all nodes: it keeps nothing between two views; null: not needed yet */
     uint64_t strikes; /* faults so far, those left out too */
     char struck[160]; /* what the one under way does */
     enum sim_phase phase;
@@ -672,6 +677,14 @@ void cover_order(struct sim *sim, const struct sim_order *order);
 
 uint64_t sim_steps(const struct sim *sim);
 void sim_on_phase(struct sim *sim, struct sim_event *event);
+
+/* ---- policy.c ---- */
+
+void policy_draw(struct sim *sim, bool operated);
+void policy_end(struct sim *sim);
+void policy_note(struct sim_node *node, uint64_t ticket, struct slice view); /* copies */
+void policy_on_decided(struct sim *sim, struct sim_event *event);
+void policy_view_free(void *view);
 
 /* ---- agreement.c ---- */
 

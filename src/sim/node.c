@@ -439,6 +439,12 @@ static void port_loaded(void *context, struct slice bundle, struct slice config)
     (void)config;
 }
 
+static void port_policy(void *context, uint64_t ticket, struct slice view)
+{
+    struct sim_node *node = port(context);
+    if (node) policy_note(node, ticket, view);
+}
+
 /* The disk is drained, unless that would take longer than a stop may. Nobody has asked for it: it was removed. */
 static void port_stopped(void *context)
 {
@@ -458,8 +464,8 @@ static void port_stopped(void *context)
     node->stopped = true;
 }
 
-/* Expected after a failed write, or of one that asks to join under an id whose former self is still a member; anything
- * else that a host gives up over is a bug, in it or before it. */
+/* Expected after a failed write, or of one that asks to join: under an id whose former self is still a member, or where
+ * a policy does not want it; anything else that a host gives up over is a bug, in it or before it. */
 static void port_fatal(void *context, const struct error *error)
 {
     struct sim_node *node = context;
@@ -471,7 +477,9 @@ static void port_fatal(void *context, const struct error *error)
     if (exhausted) COVER(node->sim, fsm_exhausted);
     bool turned_away = error->code == ERROR_WIPED && node->spare && node->former_count > 0 &&
                        !node->disk.configuration;
-    if (!node->expects_fatal && !exhausted && !turned_away)
+    bool refused = error->code == ERROR_REFUSED && node->spare && !node->disk.configuration &&
+                   node->sim->plan.policy != SIM_POLICY_NONE;
+    if (!node->expects_fatal && !exhausted && !turned_away && !refused)
         violate(node->sim, node, "fatal", "%s: %s", error_name(error->code), error->text);
     node->dying = true;
 }
@@ -501,6 +509,7 @@ static void make_ports(struct sim_node *node, struct host_ports *ports)
         .reply = port_reply,
         .role = port_role,
         .loaded = port_loaded,
+        .policy = node->sim->plan.policy != SIM_POLICY_NONE ? port_policy : NULL,
         .stopped = port_stopped,
         .fatal = port_fatal,
         .log = port_log,

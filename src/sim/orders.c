@@ -318,6 +318,9 @@ static void judge_error(struct sim_node *node, const struct sim_order *order, co
     case ERROR_NOT_FOUND:
     case ERROR_BAD_REQUEST:
         return;
+    case ERROR_REFUSED:
+        if (node->sim->plan.policy != SIM_POLICY_NONE) return;
+        /* fall through */
     default:
         violate(node->sim, node, "reply_sound", "an operator's %s is answered %s", actions[order->action].name,
                 error_name(reply->code));

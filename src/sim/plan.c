@@ -109,6 +109,7 @@ void plan_draw(struct sim *sim)
     bool changing = chance(sim, STREAM_SETTINGS, CHANGING) && !sim->options.manual;
     uint64_t pause_us = plan->election_us * ONE_OF_STREAM(sim, STREAM_SETTINGS, 2, 10, 40);
     if (changing) plan->settings_us = pause_us;
+    policy_draw(sim, operated);
     for (unsigned calm = 0; calm < SIM_CALMS; calm++) {
         if (sim->options.trim.calm >> calm & 1) calms[calm](plan);
     }
@@ -352,6 +353,10 @@ static void calm_limits(struct sim_plan *plan)
     plan->settings.leases = shrunken.leases;
     plan->settings.follower_reads = shrunken.follower_reads;
     plan->settings.clock_drift_ppm = shrunken.clock_drift_ppm;
+    plan->settings.policy_interval_ms = shrunken.policy_interval_ms;
+    plan->settings.policy_stable_ms = shrunken.policy_stable_ms;
+    plan->settings.policy_dead_ms = shrunken.policy_dead_ms;
+    plan->settings.policy_voters_min = shrunken.policy_voters_min;
     plan->apply_slice_us = 0;
 }
 

@@ -178,6 +178,7 @@ static void sim_end(struct sim *sim)
     clients_deinit(sim);
     orders_end(sim);
     settings_deinit(sim);
+    policy_end(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
     /* Another cluster may be alive beside this one, and hold some of its own. */
@@ -220,6 +221,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_KILL] = {node_on_kill, false},
         [EVENT_PHASE] = {sim_on_phase, false},
         [EVENT_SETTINGS] = {settings_on_order, false},
+        [EVENT_POLICY] = {policy_on_decided, true},
     };
     const struct sim_node *node = &sim->nodes[event->node];
     bool dead = !node->host && event->kind != EVENT_START;
@@ -238,6 +240,7 @@ static void discard(const struct sim_event *event)
 {
     if (event->kind == EVENT_DELIVER) network_packet_drop(event->data);
     if (event->kind == EVENT_DISK_REPORT) disk_report_free(event->data);
+    if (event->kind == EVENT_POLICY) policy_view_free(event->data);
 }
 
 /* ---- phases ---- */

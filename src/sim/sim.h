@@ -110,12 +110,21 @@ enum sim_disk_kind {
     SIM_DISK_SQLITE, /* src/store itself on the lossy VFS */
 };
 
+/* Who is asked about members; only where operators are at work. */
+enum sim_policy {
+    SIM_POLICY_DRAWN,
+    SIM_POLICY_NONE,
+    SIM_POLICY_SCRIPT, /* the app's policy.lua, or the default one */
+    SIM_POLICY_DICE,   /* one that wants anything */
+};
+
 struct sim_options {
     uint64_t seed;
     unsigned nodes;      /* the first members; 0: drawn, 3 or 5. Spares come on top, up to SIM_NODES_MAX */
     unsigned clients;    /* 0: drawn, 1 to 20 */
     uint64_t safety_us;  /* virtual length of the safety phase; 0: drawn */
     enum sim_disk_kind disk;
+    enum sim_policy policy;
     const struct sim_workload *workload; /* null: the simulator's own, with the contract of machine.c */
     struct sim_trim trim;                /* its arrays are borrowed until sim_finish */
     /* A fault strikes, in words ("n2 for 0.250 s"); null: nobody wants to know. */
@@ -164,6 +173,8 @@ struct sim_options {
     X(swallowed) X(told_expired) X(told_forgotten) X(told_reused) \
     X(session_requests_ok) X(sessions_opened) X(sessions_expired) X(sessions_closed) X(keys) X(keys_forgotten) \
     X(settings_changed) X(settings_refused) /* by the entry itself */ X(settings_of_nodes) \
+    X(policy_asked) X(policy_done) X(policy_refused) X(policy_failed) /* views, what was done or refused */ \
+    X(policy_promotions) X(policy_losses) /* voters more and less */ X(policy_handovers) \
     /* of the real store only */ \
     X(store_crashes)       /* in the middle of a write or a checkpoint */ \
     X(store_failed_opens)  /* by a crash or an I/O error within */ \

@@ -39,6 +39,7 @@ enum sim_trace {
     TRACE_SNAPSHOT,
     TRACE_FILE_DONE,
     TRACE_RESTORED,
+    TRACE_POLICY,
 };
 
 void trace_mix(struct sim *sim, uint64_t value);

@@ -1,0 +1,523 @@
+/*
+ * The policy VM. The language is the state machine's (sandbox_base.c, strings.c), held by the same budget: what makes
+ * that one alike on every node makes a policy's answer depend on its view alone. The functions of one policy are taken
+ * out of the table it returns when it is loaded, the missing ones out of the default's.
+ */
+#include "script/policy.h"
+
+#include "base/memory.h"
+#include "base/mp.h"
+#include "script/bundle.h"
+#include "script/fsm_internal.h"
+#include "script/library.h"
+#include "script/values.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STEPS_MAX      2000000 /* of one view, or of loading: some tens of milliseconds */
+#define MEMORY_MAX     ((uint64_t)64 << 20)
+#define BLOCK_MAX      ((uint64_t)16 << 20)
+#define DEFAULT_MODULE "moonclave.policy"
+#define OWN_FILE       "policy.lua"
+
+enum { ADMIT, PROMOTE, DEMOTE, EVICT, PREFER_LEADER, FUNCTIONS };
+static const char *const names[FUNCTIONS] = {"admit", "promote", "demote", "evict", "prefer_leader"};
+#define NAMES_TEXT "admit, promote, demote, evict and prefer_leader"
+
+struct policy_vm {
+    struct budget budget; /* first: budget_of */
+    lua_State *L;
+    struct buffer bundle;  /* where require looks */
+    struct buffer scratch; /* actions, while they are gathered */
+    int modules;           /* places in the registry */
+    int functions[FUNCTIONS];
+    bool own[FUNCTIONS]; /* it is the app's */
+    struct error problem; /* why it did not load; code OK: it did */
+    void (*log)(void *context, const char *text);
+    void *log_context;
+};
+
+/* What one protected call is to do. */
+struct policy_call {
+    struct slice view;
+    uint32_t count; /* of actions in the VM's scratch */
+};
+
+static bool begin_vm(struct policy_vm *vm);
+static void end_vm(struct policy_vm *vm);
+static enum error_code run(struct policy_vm *vm, lua_CFunction function, struct policy_call *call,
+                           struct error *error);
+static int open_vm(lua_State *L);
+static int load_policy(lua_State *L);
+static void load_default(lua_State *L, struct policy_vm *vm);
+static void check_fields(lua_State *L, int module, struct slice source);
+static int decide(lua_State *L);
+static void open_view(lua_State *L, int view);
+static void decide_admission(lua_State *L, int view, struct policy_call *call);
+static void decide_servers(lua_State *L, int view, const char *list, int function, const char *verb,
+                           struct policy_call *call);
+static void decide_leader(lua_State *L, int view, struct policy_call *call);
+static int base_log(lua_State *L);
+static int base_require(lua_State *L);
+
+static struct policy_vm *vm_of(lua_State *L)
+{
+    return *(struct policy_vm **)lua_getextraspace(L);
+}
+
+/* ---- life ---- */
+
+struct policy_vm *policy_vm_new(void (*log)(void *context, const char *text), void *log_context)
+{
+    struct policy_vm *vm = memory_zero(1, sizeof *vm);
+    vm->log = log;
+    vm->log_context = log_context;
+    policy_vm_load(vm, (struct slice){0}, NULL);
+    return vm;
+}
+
+void policy_vm_free(struct policy_vm *vm)
+{
+    if (!vm) return;
+    end_vm(vm);
+    buffer_deinit(&vm->bundle);
+    buffer_deinit(&vm->scratch);
+    memory_free(vm);
+}
+
+enum error_code policy_vm_load(struct policy_vm *vm, struct slice bundle, struct error *error)
+{
+    end_vm(vm);
+    buffer_clear(&vm->bundle);
+    buffer_append_slice(&vm->bundle, bundle);
+    enum error_code code = ERROR_OK;
+    if (!begin_vm(vm))
+        code = error_set(&vm->problem, ERROR_SCRIPT, "there is no memory for the policy");
+    else
+        code = run(vm, load_policy, NULL, &vm->problem);
+    if (code == ERROR_OK) vm->problem.code = ERROR_OK;
+    if (code != ERROR_OK && error) *error = vm->problem;
+    return code;
+}
+
+enum error_code policy_check(struct slice bundle, struct error *error)
+{
+    struct policy_vm *vm = memory_zero(1, sizeof *vm);
+    enum error_code code = policy_vm_load(vm, bundle, error);
+    policy_vm_free(vm);
+    return code;
+}
+
+enum error_code policy_vm_decide(struct policy_vm *vm, struct slice view, struct buffer *actions,
+                                 struct error *error)
+{
+    struct policy_call call = {.view = view};
+    if (vm->problem.code != ERROR_OK) return error_set(error, ERROR_SCRIPT, "%s", vm->problem.text);
+    buffer_clear(&vm->scratch);
+    enum error_code code = run(vm, decide, &call, error);
+    if (code != ERROR_OK) return code;
+    mp_write_array(actions, call.count);
+    buffer_append_slice(actions, buffer_slice(&vm->scratch));
+    return ERROR_OK;
+}
+
+/* The VM's own first blocks are made without limits: no script runs yet. */
+static bool begin_vm(struct policy_vm *vm)
+{
+    vm->budget = (struct budget){.steps_max = STEPS_MAX, .memory_max = SIZE_MAX, .block_max = SIZE_MAX};
+    vm->L = vm->budget.L = lua_newstate(budget_allocate, &vm->budget);
+    if (!vm->L) return false;
+    *(struct policy_vm **)lua_getextraspace(vm->L) = vm;
+    lua_pushcfunction(vm->L, open_vm);
+    bool opened = lua_pcall(vm->L, 0, 0, 0) == LUA_OK;
+    vm->budget.memory_max = MEMORY_MAX;
+    vm->budget.block_max = BLOCK_MAX;
+    return opened;
+}
+
+static void end_vm(struct policy_vm *vm)
+{
+    if (vm->L) lua_close(vm->L);
+    vm->L = NULL;
+}
+
+/* A VM that the system gave no memory once is not used again. */
+static enum error_code run(struct policy_vm *vm, lua_CFunction function, struct policy_call *call,
+                           struct error *error)
+{
+    lua_State *L = vm->L;
+    if (vm->budget.exhausted) return error_set(error, ERROR_SCRIPT, "there was no memory for the policy");
+    lua_settop(L, 0);
+    lua_pushcfunction(L, function);
+    lua_pushlightuserdata(L, call);
+    budget_begin(&vm->budget);
+    int status = lua_pcall(L, 1, 0, 0);
+    budget_pause(&vm->budget);
+    if (status == LUA_OK) return ERROR_OK;
+    enum budget_stop stop = vm->budget.stop;
+    if (status == LUA_ERRMEM && stop == BUDGET_RUNS) stop = BUDGET_MEMORY;
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "it raised what is no text";
+    if (stop == BUDGET_STEPS) {
+        const char *end = strstr(text, ": more than");
+        error_set(error, ERROR_SCRIPT, "%.*s: more than %d steps: is there an endless loop?",
+                  (int)(end ? end - text : (long)strlen(text)), text, STEPS_MAX);
+    } else if (stop != BUDGET_RUNS) {
+        error_set(error, ERROR_SCRIPT, "%s: it uses more than %d MiB of memory", OWN_FILE, (int)(MEMORY_MAX >> 20));
+    } else {
+        error_set(error, ERROR_SCRIPT, "%s", text);
+    }
+    lua_settop(L, 0);
+    return ERROR_SCRIPT;
+}
+
+/* ---- the language ---- */
+
+/* Nothing that tells one process from another, or that waits. */
+static int open_vm(lua_State *L)
+{
+    static const luaL_Reg libraries[] = {
+        {LUA_GNAME, luaopen_base},     {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
+        {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},
+    };
+    static const char *const absent[] = {"dofile", "loadfile", "collectgarbage", "print", "warn", "rawset"};
+    static const char *const absent_math[] = {"random", "randomseed"};
+    static const luaL_Reg own[] = {{"log", base_log}, {"require", base_require}, {NULL, NULL}};
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
+        luaL_requiref(L, libraries[i].name, libraries[i].func, 1);
+        lua_pop(L, 1);
+    }
+    lua_pushglobaltable(L);
+    sandbox_base_functions(L);
+    luaL_setfuncs(L, own, 0);
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, absent[i]);
+    }
+    lua_getfield(L, -1, LUA_MATHLIBNAME);
+    for (size_t i = 0; i < sizeof absent_math / sizeof *absent_math; i++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, absent_math[i]);
+    }
+    lua_getfield(L, -2, LUA_STRLIBNAME);
+    sandbox_string_functions(L);
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    lua_newtable(L);
+    vm_of(L)->modules = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+static int base_log(lua_State *L)
+{
+    struct policy_vm *vm = vm_of(L);
+    luaL_Buffer text;
+    int count = lua_gettop(L);
+    luaL_buffinit(L, &text);
+    for (int i = 1; i <= count; i++) {
+        if (i > 1) luaL_addchar(&text, ' ');
+        lua_pushcfunction(L, sandbox_tostring);
+        lua_pushvalue(L, i);
+        lua_call(L, 1, 1);
+        luaL_addvalue(&text);
+    }
+    luaL_pushresult(&text);
+    if (vm->log) vm->log(vm->log_context, lua_tostring(L, -1));
+    return 0;
+}
+
+static bool find_module(lua_State *L, const char *name, struct slice *source)
+{
+    static const char *const endings[] = {".lua", "/init.lua"};
+    const char *path = luaL_gsub(L, name, ".", "/");
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        lua_pushfstring(L, "%s%s", path, endings[i]);
+        if (bundle_file(buffer_slice(&vm_of(L)->bundle), lua_tostring(L, -1), source)) return true;
+        lua_pop(L, 1);
+    }
+    return false;
+}
+
+/* The app's own modules, and the default policy. */
+static int base_require(lua_State *L)
+{
+    struct policy_vm *vm = vm_of(L);
+    const char *name = luaL_checkstring(L, 1);
+    struct slice source;
+    lua_settop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->modules);
+    lua_pushvalue(L, 1);
+    int known = lua_rawget(L, 2);
+    if (known == LUA_TLIGHTUSERDATA) return luaL_error(L, "module '%s' requires itself", name);
+    if (known != LUA_TNIL) return 1;
+    if (!find_module(L, name, &source)) return luaL_error(L, "the app has no module '%s'", name);
+    lua_pushvalue(L, 1);
+    lua_pushlightuserdata(L, vm);
+    lua_rawset(L, 2);
+    sandbox_run_file(L, lua_tostring(L, -1), source);
+    if (lua_isnil(L, -1)) {
+        lua_pushboolean(L, true);
+        lua_replace(L, -2);
+    }
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 2);
+    return 1;
+}
+
+/* ---- loading ---- */
+
+static int load_policy(lua_State *L)
+{
+    struct policy_vm *vm = vm_of(L);
+    struct slice source = {0};
+    load_default(L, vm);
+    int standard = lua_gettop(L);
+    bool own = bundle_file(buffer_slice(&vm->bundle), OWN_FILE, &source);
+    if (own) {
+        sandbox_run_file(L, OWN_FILE, source);
+        if (!lua_istable(L, -1))
+            return luaL_error(L, "%s must return a table with %s; it returned a %s", OWN_FILE, NAMES_TEXT,
+                              luaL_typename(L, -1));
+        check_fields(L, lua_gettop(L), source);
+    }
+    int module = lua_gettop(L);
+    for (int i = 0; i < FUNCTIONS; i++) {
+        vm->own[i] = lua_getfield(L, module, names[i]) == LUA_TFUNCTION && own;
+        if (!lua_isfunction(L, -1)) {
+            lua_pop(L, 1);
+            lua_getfield(L, standard, names[i]);
+        }
+        assert(lua_isfunction(L, -1)); /* the default has all */
+        vm->functions[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    return 0;
+}
+
+/* Finds the library's file as `require` of an ordinary Lua would. */
+static void read_default(struct buffer *out)
+{
+    lua_State *L = luaL_newstate();
+    if (!L) return;
+    luaL_openlibs(L);
+    library_add_paths(L);
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchpath");
+    lua_pushliteral(L, DEFAULT_MODULE);
+    lua_getfield(L, -3, "path");
+    FILE *file = lua_pcall(L, 2, 1, 0) == LUA_OK && lua_isstring(L, -1) ? fopen(lua_tostring(L, -1), "rb") : NULL;
+    char piece[4096];
+    for (size_t size; file && (size = fread(piece, 1, sizeof piece, file)) > 0;)
+        buffer_append_slice(out, slice_of(piece, size));
+    if (file) fclose(file);
+    lua_close(L);
+}
+
+/* Pushes it, and lets `require` find it. */
+static void load_default(lua_State *L, struct policy_vm *vm)
+{
+    buffer_clear(&vm->scratch);
+    read_default(&vm->scratch);
+    if (vm->scratch.size == 0)
+        luaL_error(L, "the default policy is not there: moonclave/policy.lua is in no folder of Lua's path");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->modules);
+    sandbox_run_file(L, "moonclave/policy.lua", buffer_slice(&vm->scratch));
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, DEFAULT_MODULE);
+    lua_remove(L, -2);
+    if (!lua_istable(L, -1)) luaL_error(L, "moonclave/policy.lua must return a table");
+    for (int i = 0; i < FUNCTIONS; i++) {
+        if (lua_getfield(L, -1, names[i]) != LUA_TFUNCTION)
+            luaL_error(L, "moonclave/policy.lua has no function %s", names[i]);
+        lua_pop(L, 1);
+    }
+}
+
+/* Where a field that is no function stands: the first line that has its name. */
+static int line_of(struct slice source, const char *name)
+{
+    size_t size = strlen(name);
+    int line = 1;
+    for (size_t i = 0; size > 0 && i + size <= source.size; i++) {
+        if (memcmp(source.data + i, name, size) == 0) return line;
+        if (source.data[i] == '\n') line++;
+    }
+    return 1;
+}
+
+/* A misspelled function would be one that is never called. Of several the first by name is told. */
+static void check_fields(lua_State *L, int module, struct slice source)
+{
+    lua_getglobal(L, "pairs");
+    lua_pushvalue(L, module);
+    lua_call(L, 1, 1);
+    int step = lua_gettop(L);
+    for (;;) {
+        lua_settop(L, step);
+        lua_pushvalue(L, step);
+        lua_call(L, 0, 2);
+        if (lua_isnil(L, step + 1)) break;
+        bool known = false;
+        for (int i = 0; i < FUNCTIONS && lua_type(L, step + 1) == LUA_TSTRING; i++)
+            known = known || strcmp(lua_tostring(L, step + 1), names[i]) == 0;
+        const char *name = luaL_tolstring(L, step + 1, NULL);
+        bool function = lua_isfunction(L, step + 2);
+        lua_Debug where = {.linedefined = line_of(source, name), .short_src = OWN_FILE};
+        if (function && !lua_iscfunction(L, step + 2)) {
+            lua_pushvalue(L, step + 2);
+            lua_getinfo(L, ">S", &where);
+        }
+        if (!known)
+            luaL_error(L, "%s:%d: a policy has no `%s`: it has %s", where.short_src, where.linedefined, name,
+                       NAMES_TEXT);
+        if (!function)
+            luaL_error(L, "%s:%d: `%s` must be a function, it is a %s", where.short_src, where.linedefined, name,
+                       luaL_typename(L, step + 2));
+    }
+    lua_settop(L, module);
+}
+
+/* ---- deciding ---- */
+
+static int decide(lua_State *L)
+{
+    struct policy_call *call = lua_touserdata(L, 1);
+    struct mp_reader reader = mp_reader_of(call->view);
+    if (!value_push(L, &reader) || !lua_istable(L, -1)) return luaL_error(L, "the view is no table");
+    int view = lua_gettop(L);
+    open_view(L, view);
+    if (lua_getfield(L, view, "server") != LUA_TNIL) {
+        decide_admission(L, view, call);
+        return 0;
+    }
+    lua_settop(L, view);
+    decide_servers(L, view, "learners", PROMOTE, "promote", call);
+    decide_servers(L, view, "voters", EVICT, "evict", call);
+    decide_servers(L, view, "learners", EVICT, "evict", call);
+    decide_servers(L, view, "voters", DEMOTE, "demote", call);
+    decide_leader(L, view, call);
+    return 0;
+}
+
+/* server.zone is its label of that name. */
+static void add_zone(lua_State *L, int server)
+{
+    if (lua_getfield(L, server, "labels") == LUA_TTABLE) {
+        lua_getfield(L, -1, "zone");
+        lua_setfield(L, server, "zone");
+    }
+    lua_pop(L, 1);
+}
+
+/* view.voters and view.learners: the same servers again, by their role. */
+static void open_view(lua_State *L, int view)
+{
+    lua_Integer counts[2] = {0, 0};
+    lua_newtable(L);
+    lua_newtable(L);
+    if (lua_getfield(L, view, "servers") != LUA_TTABLE) luaL_error(L, "the view has no servers");
+    for (lua_Integer i = 1; lua_geti(L, view + 3, i) == LUA_TTABLE; i++) {
+        add_zone(L, view + 4);
+        lua_getfield(L, view + 4, "role");
+        bool learner = strcmp(luaL_optstring(L, -1, ""), "learner") == 0;
+        lua_pop(L, 1);
+        lua_seti(L, view + 1 + learner, ++counts[learner]);
+    }
+    lua_settop(L, view + 2);
+    lua_setfield(L, view, "learners");
+    lua_setfield(L, view, "voters");
+    if (lua_getfield(L, view, "server") == LUA_TTABLE) add_zone(L, view + 1);
+    lua_settop(L, view);
+}
+
+static void write_action(lua_State *L, struct policy_call *call, const char *verb, struct slice text)
+{
+    struct buffer *out = &vm_of(L)->scratch;
+    mp_write_array(out, 2);
+    mp_write_text(out, verb);
+    mp_write_string(out, text);
+    call->count++;
+}
+
+/* What it returned is at `at`: raises where that function is defined. */
+static int nonsense(lua_State *L, int function, const char *what, int at)
+{
+    lua_Debug where;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[function]);
+    lua_getinfo(L, ">S", &where);
+    const char *got = lua_type(L, at) == LUA_TSTRING
+                          ? lua_pushfstring(L, "\"%s\"", lua_tostring(L, at))
+                          : lua_pushfstring(L, "%s%s", lua_isnil(L, at) ? "" : "a ", luaL_typename(L, at));
+    return luaL_error(L, "%s:%d: %s must return %s; it returned %s", where.short_src, where.linedefined,
+                      names[function], what, got);
+}
+
+/* admit(server, view) -> "learner", "voter", or nil and why not */
+static void decide_admission(lua_State *L, int view, struct policy_call *call)
+{
+    static const char *const what = "\"learner\", \"voter\", or nil and a reason";
+    int server = lua_gettop(L);
+    size_t size;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[ADMIT]);
+    lua_pushvalue(L, server);
+    lua_pushvalue(L, view);
+    lua_call(L, 2, 2);
+    int verdict = server + 1;
+    if (!lua_toboolean(L, verdict)) {
+        if (lua_type(L, verdict + 1) != LUA_TSTRING) nonsense(L, ADMIT, what, verdict + 1);
+        const char *reason = lua_tolstring(L, verdict + 1, &size);
+        write_action(L, call, "refuse", slice_of(reason, size));
+        return;
+    }
+    const char *role = lua_type(L, verdict) == LUA_TSTRING ? lua_tolstring(L, verdict, &size) : "";
+    if (strcmp(role, "learner") != 0 && strcmp(role, "voter") != 0) nonsense(L, ADMIT, what, verdict);
+    write_action(L, call, "admit", slice_of(role, size));
+}
+
+/* function(server, view) -> is it to be done? Of every server in that list of the view, but for the leader: it is what
+ * runs this. And of learners only those are promoted that came by the policy. */
+static void decide_servers(lua_State *L, int view, const char *list, int function, const char *verb,
+                           struct policy_call *call)
+{
+    lua_getfield(L, view, list);
+    for (lua_Integer i = 1; lua_geti(L, view + 1, i) == LUA_TTABLE; i++) {
+        int server = view + 2;
+        lua_getfield(L, server, "leader");
+        lua_getfield(L, server, "promotable");
+        bool asked = !lua_toboolean(L, -2) && (function != PROMOTE || lua_toboolean(L, -1));
+        if (asked) {
+            lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[function]);
+            lua_pushvalue(L, server);
+            lua_pushvalue(L, view);
+            lua_call(L, 2, 1);
+            if (!lua_isnoneornil(L, -1) && !lua_isboolean(L, -1))
+                nonsense(L, function, "true or false", lua_gettop(L));
+            if (lua_toboolean(L, -1)) {
+                size_t size = 0;
+                lua_getfield(L, server, "id");
+                const char *id = luaL_checklstring(L, -1, &size);
+                write_action(L, call, verb, slice_of(id, size));
+            }
+        }
+        lua_settop(L, view + 1);
+    }
+    lua_settop(L, view);
+}
+
+/* prefer_leader(view) -> a server's id, or nil */
+static void decide_leader(lua_State *L, int view, struct policy_call *call)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[PREFER_LEADER]);
+    lua_pushvalue(L, view);
+    lua_call(L, 1, 1);
+    if (lua_toboolean(L, -1)) {
+        size_t size;
+        if (lua_type(L, -1) != LUA_TSTRING) nonsense(L, PREFER_LEADER, "a server's id or nil", lua_gettop(L));
+        const char *id = lua_tolstring(L, -1, &size);
+        write_action(L, call, "leader", slice_of(id, size));
+    }
+    lua_settop(L, view);
+}
