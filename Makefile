@@ -13,8 +13,9 @@ VERSION  ?= 0.1.0
 # ---- what the code needs ----
 PKG_CONFIG ?= pkg-config
 LUA_PKG    ?= $(shell for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --exists "$$p" 2>/dev/null && { echo $$p; break; }; done)
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PKG) libuv sqlite3 jansson libxxhash 2>/dev/null)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PKG) libuv sqlite3 jansson libxxhash libedit 2>/dev/null)
 LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PKG) 2>/dev/null)
+EDIT_LIBS  := $(shell $(PKG_CONFIG) --libs libedit 2>/dev/null)
 LIBS       := $(shell $(PKG_CONFIG) --libs libuv sqlite3 jansson 2>/dev/null) -lhttp_parser -lm -lpthread
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -35,7 +36,8 @@ CORE_DIRS    := base raft state wire store http script host sim
 PROGRAM_DIRS := net node cli
 CORE_SRC     := $(foreach d,$(CORE_DIRS),$(wildcard src/$(d)/*.c))
 # The modules that a command of the program needs (`moonclave sim`, `moonclave repl`) are linked into it.
-LINKED_SRC   := src/module/simcore.c src/module/workers.c src/module/channel.c
+LINKED_SRC   := src/module/simcore.c src/module/workers.c src/module/channel.c \
+                src/module/editor.c
 PROGRAM_SRC  := $(CORE_SRC) $(LINKED_SRC) $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
 MODULE_SRC   := $(wildcard src/module/*.c)
 CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)
@@ -49,7 +51,7 @@ all: $(BUILD)/moonclave modules
 modules: $(MODULES)
 
 $(BUILD)/moonclave: $(PROGRAM_OBJ)
-	$(CC) $(LDFLAGS) -o $@ $(PROGRAM_OBJ) $(LUA_LIBS) $(LIBS) -ldl
+	$(CC) $(LDFLAGS) -o $@ $(PROGRAM_OBJ) $(LUA_LIBS) $(LIBS) $(EDIT_LIBS) -ldl
 
 # The modules find Lua in the interpreter that loads them: they are never linked with liblua.
 $(BUILD)/lua/moonclave/%.so: $(BUILD)/module/%.o $(ARCHIVE)
@@ -60,6 +62,9 @@ $(BUILD)/lua/moonclave/%.so: $(BUILD)/module/%.o $(ARCHIVE)
 $(BUILD)/lua/moonclave/threads.so: $(BUILD)/module/threads.o $(BUILD)/node/disk.o $(BUILD)/node/files.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -shared -o $@ $(BUILD)/module/threads.o $(BUILD)/node/disk.o $(BUILD)/node/files.o $(ARCHIVE) $(LIBS)
+
+# Only the line editor knows libedit.
+$(BUILD)/lua/moonclave/editor.so: LIBS += $(EDIT_LIBS)
 
 $(ARCHIVE): $(CORE_OBJ)
 	@rm -f $@

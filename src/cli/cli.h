@@ -28,6 +28,7 @@ extern const struct cli_command demote_command;
 extern const struct cli_command members_command;
 extern const struct cli_command promote_command;
 extern const struct cli_command remove_command;
+extern const struct cli_command repl_command;
 extern const struct cli_command sim_command;
 extern const struct cli_command snapshot_command;
 extern const struct cli_command start_command;

@@ -5,6 +5,7 @@
  *   NAME            the app's command of that name, or its query where there is no such command
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
  *   status, members            about the node
+ *   app                        the app's commands and queries, and what its source says of them
  *   admin/ACTION               about the cluster: host/README.md lists the actions
  *   session/open               a session: {"session", "expires_ms", "timeout_ms", "window"}
  *   session/renew, session/close   params [{"session": n}]; renew may say "acknowledged": n, too
@@ -49,6 +50,7 @@ static void pump(struct client *client);
 static bool must_wait(struct client *client);
 static void call_method(struct client *client, const struct rpc_message *message);
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method);
+static bool answer_about_app(struct client *client, uint64_t id, struct slice method);
 static bool resolve(struct client *client, uint64_t id, struct slice method,
                     struct request *request, struct slice *name);
 static bool resolve_session(struct slice method, enum session_action *action);
@@ -192,6 +194,7 @@ static void call_method(struct client *client, const struct rpc_message *message
     struct error error;
     enum session_action action;
     if (answer_about_node(client, id, message->method)) return;
+    if (answer_about_app(client, id, message->method)) return;
     if (resolve_session(message->method, &action)) {
         call_session(client, id, action, message->params);
         return;
@@ -258,6 +261,19 @@ static void call_session(struct client *client, uint64_t id, enum session_action
     request.body = buffer_slice(body);
     host_submit(node->host, tickets_add(node->tickets, TICKET_RPC, client, id, &client->tickets),
                 &request);
+}
+
+/* For whoever types commands: what there are. */
+static bool answer_about_app(struct client *client, uint64_t id, struct slice method)
+{
+    struct node *node = client->node;
+    if (!slice_equal(method, slice_text("app"))) return false;
+    if (id == NO_ANSWER) return true;
+    struct buffer out = {0};
+    fsm_about(node->fsm, buffer_slice(&node->bundle), &out);
+    rpc_write_result(net_stream_output(client->stream), (uint32_t)id, buffer_slice(&out));
+    buffer_deinit(&out);
+    return true;
 }
 
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method)
