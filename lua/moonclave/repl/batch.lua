@@ -8,16 +8,16 @@ local M = {}
 local function write(text) io.stdout:write(text, "\n") end
 
 -- What went wrong, on standard error.
-function M.complain(session, problem, text)
+function M.complain(session, problem)
   io.stdout:flush()
   if session.look.format == "json" then
     local json = require "moonclave.repl.printer".json
-    io.stderr:write(json({ error = session:error_fields(problem, text) }), "\n")
+    io.stderr:write(json({ error = session:error_fields(problem) }), "\n")
     return
   end
-  local message, number, line = session:explain(problem, text)
+  local message, place = session:explain(problem)
   io.stderr:write("moonclave: repl: ", message, "\n")
-  if line then io.stderr:write(("  %d | %s\n"):format(number, line)) end
+  if place then io.stderr:write(("  %d | %s\n"):format(place.number, place.text)) end
 end
 
 local function show(session, results)
@@ -56,7 +56,7 @@ function M.run(console, text)
   local name, rest = reader.command(text)
   if name then
     local ok, err = pcall(commands.run, console, name, rest)
-    if not ok then M.complain(session, { err = err }, text) end
+    if not ok then M.complain(session, { err = err }) end
     return ok and not console.failed
   end
   if session.every then text = "all(" .. require "moonclave.repl.printer".quote(text) .. ")" end
@@ -64,7 +64,7 @@ function M.run(console, text)
   local problem = results
   if ok then ok, problem = pcall(show, session, results) end
   if ok then return true end
-  M.complain(session, type(problem) == "table" and problem.err ~= nil and problem or { err = problem }, text)
+  M.complain(session, type(problem) == "table" and problem.err ~= nil and problem or { err = problem })
   console.failed = true
   return false
 end

@@ -9,6 +9,7 @@ local M = {}
 
 local CHANGE_S = 30.0 -- for what waits for a server to catch up, or to take over
 local EVENTS_S = 10.0 -- one poll for events
+local SILENT_MS = 3000
 local MEMBER_COLUMNS = { "id", "address", "role", "state", "match", "lag", "contact" }
 local HEALTH_COLUMNS = { "id", "address", "role", "state", "ready", "term", "applied", "behind", "says" }
 
@@ -45,32 +46,46 @@ end
 
 local function counted(voters) return ("%d voter%s"):format(voters, voters == 1 and "" or "s") end
 
-local function find(members, id)
-  local voters, member = 0, nil
-  for _, one in ipairs(members) do
-    if one.role == "voter" then voters = voters + 1 end
-    if one.id == id then member = one end
+-- Would those who answer now be enough to decide anything? Only a leader's list says who answers.
+local function majority_lost(remaining)
+  local alive, leader = {}, false
+  for _, member in ipairs(remaining) do
+    leader = leader or member.state == "leader"
+    if member.state == "leader" or (member.contact_ms and member.contact_ms < SILENT_MS) then
+      alive[#alive + 1] = member.id
+    end
   end
-  return member, voters
+  local needed = #remaining // 2 + 1
+  if not leader or #alive >= needed then return nil end
+  return ("of these only %s answer%s, and %d are needed: the cluster could then decide nothing at all"):format(
+    table.concat(alive, ", "), #alive == 1 and "s" or "", needed)
 end
 
 -- "removing n2 leaves 2 voters: no failure can then be survived"
 function M.consequence(doing, id, members)
-  local member, voters = find(members, id)
+  local remaining, voters, member = {}, 0, nil
+  for _, one in ipairs(members) do
+    if one.id == id then member = one end
+    if one.role == "voter" then
+      voters = voters + 1
+      if one.id ~= id then remaining[#remaining + 1] = one end
+    end
+  end
   if not member then return ("%s %s: it is not among the members"):format(doing, id) end
   if member.role ~= "voter" then
     return ("%s %s leaves %s, as there are now: it is a %s"):format(doing, id, counted(voters), member.role)
   end
-  local leads = member.state == "leader" and "; it leads, and hands over first" or ""
   if voters == 1 then return ("%s %s leaves no voter: the cluster will refuse"):format(doing, id) end
-  return ("%s %s leaves %s: %s%s"):format(doing, id, counted(voters - 1), survives(voters - 1), leads)
+  local lost = majority_lost(remaining)
+  local leads = member.state == "leader" and "; it leads, and hands over first" or ""
+  return ("%s %s leaves %s: %s%s"):format(doing, id, counted(voters - 1), lost or survives(voters - 1), leads)
 end
 
 -- ---- the functions ----
 
 -- session: what session.lua documents. Fills `env`.
 function M.install(session, env)
-  local function members() return session:ask(function(client, options) return client:members(options) end) end
+  local function members() return session:ask_leader "members" end
 
   local function admin(action, arguments, seconds)
     local result = session:ask(function(client, options)
@@ -82,7 +97,7 @@ function M.install(session, env)
 
   local function confirm(what) session:confirm(what) end
 
-  function env.status() return session:call "status" end
+  function env.status() return session:ask_leader "status" end
 
   function env.members()
     local list = members()

@@ -19,12 +19,13 @@ function M.finished(text, from_file)
   return as_statement ~= nil or not (is_cut_off(expression_problem) or is_cut_off(problem))
 end
 
--- The function it is, or nil and why not.
-function M.compile(text, environment)
-  local chunk = load("return " .. text, "=input", "t", environment)
+-- The function it is, or nil and why not. `number` is the input's: errors and functions remember it.
+function M.compile(text, environment, number)
+  local name = "=input " .. (number or 0)
+  local chunk = load("return " .. text, name, "t", environment)
   if chunk then return chunk end
   local problem
-  chunk, problem = load(text, "=input", "t", environment)
+  chunk, problem = load(text, name, "t", environment)
   return chunk, problem
 end
 
@@ -34,17 +35,19 @@ function M.is_empty(text)
   return chunk ~= nil and text:gsub("%-%-%[(=*)%[.-%]%1%]", ""):gsub("%-%-[^\n]*", ""):find "^%s*$" ~= nil
 end
 
--- The line of `text` that an error's text names ("input:2: ..."): the error without the place, the number, the line.
-function M.place(text, message)
-  local number, rest = message:match "^input:(%d+): (.*)$"
-  number = tonumber(number)
-  if not number then return message end
+function M.line(text, number)
   local at = 0
   for line in (text .. "\n"):gmatch "(.-)\n" do
     at = at + 1
-    if at == number then return rest, number, line end
+    if at == number then return line end
   end
-  return rest
+end
+
+-- An error's text without its place ("input 3:2: ..."), and the place: the number of the input, and of the line in it.
+function M.place(message)
+  local input, line, rest = message:match "^input (%d+):(%d+): (.*)$"
+  if not input then return message end
+  return rest, math.tointeger(tonumber(input)), math.tointeger(tonumber(line))
 end
 
 return M

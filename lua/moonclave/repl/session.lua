@@ -17,6 +17,7 @@ local session = {}
 session.__index = session
 
 local RESULTS_KEPT = 100
+local SOURCES_KEPT = 1000
 local APP_AGAIN_S = 5.0
 local INSIDE_S = 30.0
 
@@ -40,7 +41,7 @@ end
 function session.new(options)
   local self = setmetatable({
     client = options.client, addresses = options.addresses, look = options.look or {}, print_line = options.print,
-    ask_person = options.ask, yes = options.yes, results = {}, count = 0, hints = setmetatable({}, { __mode = "k" }),
+    ask_person = options.ask, yes = options.yes, count = 0, inputs = 0, sources = {}, hints = setmetatable({}, { __mode = "k" }),
   }, session)
   self.look.is_object = function(t) return getmetatable(t) == empty_map end
   self.tag = ("repl-%08x%08x-"):format(math.floor(channel.random() * 2 ^ 32), math.floor(channel.random() * 2 ^ 32))
@@ -91,6 +92,21 @@ function session:call(method, params, seconds)
   local result, err = self.client:call(method, params, { node = self.target, timeout = seconds })
   if err then explained(self, err, method) end
   return result
+end
+
+-- What only the leader knows whole, from the leader where it can be reached, else from whoever answers.
+function session:ask_leader(method)
+  if self.target or self.socket then return self:call(method) end
+  local _, address = self.client:leader()
+  if address then
+    local result = self.client:call(method, nil, { address = address, timeout = 1.0 })
+    if result then return result end
+    self.client:members() -- another one may lead by now
+    _, address = self.client:leader()
+    result = address and self.client:call(method, nil, { address = address, timeout = 1.0 })
+    if result then return result end
+  end
+  return self:call(method)
 end
 
 -- A command is done once however often it has to be sent: each has a key of its own.
@@ -204,36 +220,32 @@ local function remember(self, value)
   self.environment["_" .. (self.count - RESULTS_KEPT)] = nil
 end
 
--- The line of the input where it happened, as far as the error itself does not say.
+-- Where it happened, as far as the error itself does not say: in which input, in which line of it.
 local function handler(err)
-  local line
   for level = 2, 50 do
     local info = debug.getinfo(level, "Sl")
     if not info then break end
-    if info.source == "=input" and info.currentline > 0 then
-      line = info.currentline
-      break
+    local input = info.source:match "^=input (%d+)$"
+    if input and info.currentline > 0 then
+      return { err = err, input = math.tointeger(tonumber(input)), line = info.currentline }
     end
   end
-  return { err = err, line = line }
+  return { err = err }
 end
 
--- Runs it. true and its results, packed; false and { err, line } (line: of the input, where that is known).
+-- Runs it. true and its results, packed; false and { err, input, line } (where it happened, as far as that is known).
 function session:evaluate(text)
   self.was_cut = false
-  if self.is_inside then
-    local results = table.pack(xpcall(self.inside, handler, self, text))
-    if not results[1] then return false, { err = results[2].err } end
-    if results.n > 1 and results[2] ~= nil then remember(self, results[2]) end
-    return true, table.pack(table.unpack(results, 2, results.n))
+  self.inputs = self.inputs + 1
+  local number = self.inputs
+  self.sources[number], self.sources[number - SOURCES_KEPT] = text, nil
+  local f, problem = self.inside, nil
+  if not self.is_inside then
+    self:app()
+    f, problem = reader.compile(text, self.environment, number)
+    if not f then return false, { err = problem } end
   end
-  self:app()
-  local f, problem = reader.compile(text, self.environment)
-  if not f then
-    local message, line = reader.place(text, problem)
-    return false, { err = message, line = line }
-  end
-  local results = table.pack(xpcall(f, handler))
+  local results = table.pack(xpcall(f, handler, self.is_inside and self or nil, self.is_inside and text or nil))
   if not results[1] then return false, results[2] end
   if results.n > 1 and results[2] ~= nil then remember(self, results[2]) end
   return true, table.pack(table.unpack(results, 2, results.n))
@@ -278,45 +290,45 @@ local function nearest(env, wrong)
   return best
 end
 
--- What went wrong: the text for people, and the line of the input that matters (number, text) where there is one.
-function session:explain(problem, text)
-  local err, number = problem.err, problem.line
-  local message
-  if type(err) == "table" then
-    message = tostring(err)
-    if err.code == nil then message = printer.lua(err) end
-    if type(err.traceback) == "string" then
-      local first = err.traceback:match "[^\n]*fsm[^\n]*" or err.traceback:match "[^\n]+"
-      if first and not message:find(first, 1, true) then message = message .. "\n  " .. first:gsub("^%s+", "") end
-    end
-  else
-    local rest, line = reader.place(text, tostring(err))
-    message, number = rest, line or number
+-- The fields of a problem: its text, and where it is.
+local function place_of(problem)
+  local err = problem.err
+  if type(err) ~= "table" then
+    local message, input, line = reader.place(tostring(err))
+    if input then return message, input, line end
+    return message, problem.input, problem.line
   end
+  local message = err.code == nil and printer.lua(err) or tostring(err)
+  local first = type(err.traceback) == "string" and
+    (err.traceback:match "[^\n]*fsm[^\n]*" or err.traceback:match "[^\n]+")
+  if first and not message:find(first, 1, true) then message = message .. "\n  " .. first:gsub("^%s+", "") end
+  return message, problem.input, problem.line
+end
+
+-- What went wrong: the text for people, and the line that matters, where it is one of the input's (or an earlier one's).
+function session:explain(problem)
+  local message, input, number = place_of(problem)
   local name = message:match "attempt to call a nil value %(global '([%w_]+)'%)"
   local meant = name and nearest(self.environment, name)
   if meant then message = message .. ": did you mean " .. meant .. "?" end
-  local at, line = 0, nil
-  if number then
-    for one in (text .. "\n"):gmatch "(.-)\n" do
-      at = at + 1
-      if at == number then line = one end
-    end
-  end
-  return message, line and number, line
+  local source = self.sources[input]
+  local line = source and number and reader.line(source, number)
+  if not line then return message end
+  return message, { input = input, number = number, text = line, current = input == self.inputs }
 end
 
 -- The same as a table for JSON.
-function session:error_fields(problem, text)
+function session:error_fields(problem)
   local err = problem.err
   local fields = {}
   if type(err) == "table" and err.code ~= nil then
     for key, value in pairs(err) do fields[key] = value end
     fields.message = fields.message or tostring(err.code)
   else
-    fields.code, fields.message = "lua_error", (self:explain(problem, text))
+    fields.code, fields.message = "lua_error", (self:explain(problem))
   end
-  fields.line = problem.line
+  local _, place = self:explain(problem)
+  fields.line = place and place.number or nil
   return fields
 end
 

@@ -63,11 +63,13 @@ local function show(console, results, seconds)
   end
 end
 
-local function complain(console, problem, text)
+local function complain(console, problem)
   local paint = printer.painter(console.colours)
-  local message, number, line = console.session:explain(problem, text)
+  local message, place = console.session:explain(problem)
   write(paint("error: ", "error") .. message)
-  if line and (text:find "\n" or #line < 200) then write(paint(("  %d | "):format(number), "dim") .. line) end
+  if not place or #place.text > 200 then return end
+  local where = place.current and "" or ("input %d, line "):format(place.input)
+  write(paint(("  %s%d | "):format(where, place.number), "dim") .. place.text)
 end
 
 -- ---- running ----
@@ -85,15 +87,15 @@ local function run_lua(console, text)
   local seconds = editor.clock() - began
   if not whole then
     if ok == editor.interrupted then return cancelled(console) end
-    return complain(console, { err = ok }, text)
+    return complain(console, { err = ok })
   end
   if ok then
     local shown, problem = editor.guard(show, console, results, seconds)
-    if not shown and problem ~= editor.interrupted then complain(console, { err = problem }, text) end
+    if not shown and problem ~= editor.interrupted then complain(console, { err = problem }) end
   elseif results.err == editor.interrupted then
     cancelled(console)
   else
-    complain(console, results, text)
+    complain(console, results)
   end
 end
 
@@ -102,7 +104,7 @@ local function run(console, text)
   if name then
     local ok, err = editor.guard(commands.run, console, name, rest)
     if not ok and err == editor.interrupted then return cancelled(console) end
-    if not ok then complain(console, { err = err }, text) end
+    if not ok then complain(console, { err = err }) end
     return
   end
   if reader.is_empty(text) then return end
@@ -125,7 +127,7 @@ local function watch(console, seconds, text)
       end
     else
       if results.err == editor.interrupted then error(results.err, 0) end
-      for line in ("error: " .. session:explain(results, text) .. "\n"):gmatch "(.-)\n" do lines[#lines + 1] = line end
+      for line in ("error: " .. session:explain(results) .. "\n"):gmatch "(.-)\n" do lines[#lines + 1] = line end
     end
     for i = #lines, rows, -1 do lines[i] = nil end
     io.stdout:write("\27[H", table.concat(lines, "\27[K\n"), "\27[K\n\27[J")
@@ -190,7 +192,7 @@ local function greet(console)
   for _, member in ipairs(members) do
     if member.state == "leader" then leader = member.id end
   end
-  write(("moonclave %s: %d member%s, %s leads. help() lists what there is, Tab completes, Ctrl-D ends it."):format(
+  write(("moonclave %s: %d member%s, %s leads. help() tells more, Ctrl-D ends it."):format(
     console.version, #members, #members == 1 and "" or "s", leader))
 end
 
