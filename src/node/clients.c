@@ -6,6 +6,7 @@
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
  *   status, members            about the node
  *   app                        the app's commands and queries, and what its source says of them
+ *   console/eval, console/cancel   Lua on this node: over its unix socket only (console.c)
  *   admin/ACTION               about the cluster: host/README.md lists the actions
  *   session/open               a session: {"session", "expires_ms", "timeout_ms", "window"}
  *   session/renew, session/close   params [{"session": n}]; renew may say "acknowledged": n, too
@@ -36,7 +37,9 @@ struct client {
     struct rpc_parser parser;
     struct ticket_list tickets;
     struct later later;
+    struct looker *looker; /* null: it has run no Lua here */
     struct client *next, *previous;
+    bool local; /* it came by the unix socket */
     bool held;  /* stopped reading: too much waits */
     bool ended; /* sends no more */
 };
@@ -80,6 +83,13 @@ void client_begin(struct node *node, struct net_stream *stream)
     node->clients++;
     net_stream_bind(stream, &stream_events, client);
     pump(client);
+}
+
+void client_begin_local(struct node *node, struct net_stream *stream)
+{
+    struct client *before = node->rpc_clients;
+    client_begin(node, stream);
+    if (node->rpc_clients != before) node->rpc_clients->local = true;
 }
 
 void clients_close(struct node *node)
@@ -195,6 +205,11 @@ static void call_method(struct client *client, const struct rpc_message *message
     enum session_action action;
     if (answer_about_node(client, id, message->method)) return;
     if (answer_about_app(client, id, message->method)) return;
+    if (client->local && local_call(node, client, &client->looker, id, message)) return;
+    if (slice_equal(message->method, slice_text("console/eval"))) {
+        fail(client, id, ERROR_UNAUTHORIZED, "Lua runs on a node only over the unix socket in its data folder");
+        return;
+    }
     if (resolve_session(message->method, &action)) {
         call_session(client, id, action, message->params);
         return;
@@ -391,6 +406,7 @@ static void client_drop(struct client *client)
     while (tickets_take_any(node->tickets, &client->tickets, &number, &ticket))
         host_cancel(node->host, number);
     node_forget_later(node, &client->later);
+    local_end(client->looker);
     if (client->previous != NULL) {
         client->previous->next = client->next;
     } else {

@@ -22,7 +22,10 @@
 #define NAME_MAX_BYTES 256 /* of a command or query */
 
 struct client;
+struct local;
+struct looker;
 struct peers;
+struct rpc_message;
 struct door;
 struct web;
 
@@ -52,6 +55,7 @@ struct node {
     struct tickets *tickets;
     struct peers *peers;
     struct door *door;
+    struct local *local;
     struct web *web;
 
     uv_timer_t timer;     /* the host's */
@@ -113,8 +117,18 @@ enum error_code door_listen(struct node *node, const char *address, const char *
 /* ---- clients.c: msgpack-RPC ---- */
 /* Takes the stream; its first bytes wait in it. */
 void client_begin(struct node *node, struct net_stream *stream);
+void client_begin_local(struct node *node, struct net_stream *stream); /* of the unix socket: it may look at everything */
 void client_reply(void *client, uint64_t id, const struct reply *reply);
 void clients_close(struct node *node);
+
+/* ---- console.c: the unix socket in the data folder, and Lua that is run on this node over it ---- */
+/* Goes on without where it cannot be: the log says so. */
+void local_open(struct node *node);
+void local_close(struct node *node);
+/* "console/eval", "console/cancel". false: another method. *looker: the client's, made when first needed. */
+bool local_call(struct node *node, struct client *client, struct looker **looker, uint64_t id,
+                const struct rpc_message *message);
+void local_end(struct looker *looker); /* null is allowed */
 
 /* ---- peers.c ---- */
 void peers_open(struct node *node);

@@ -142,6 +142,9 @@ end
 local function offer_fields(context, word)
   local path, mark, prefix = word:match "^(.*)([%.:])([%w_]*)$"
   local found = {}
+  if context.keys_of and path:find "^state" and mark == "." then
+    return prefix, matching(context.keys_of(path, prefix), prefix), function() return "" end
+  end
   keys_into(found, value_of(context.environment, path), mark == ":")
   local list = matching(names_in(found), prefix)
   local callable = path == "command" or path == "query"
@@ -222,7 +225,8 @@ function M.list(names, width)
 end
 
 -- context: { environment, arguments = { NAME = list of names }, takes_table = set of functions that take one table,
--- commands = list, ids = function() -> list, topics = function() -> list, width }.
+-- commands = list, ids = function() -> list, topics = function() -> list, width; keys_of(path, prefix) -> list, for what
+-- begins with `state`, or nil }.
 -- How many bytes before the cursor go, what comes instead, and a text that lists what there is.
 function M.complete(context, text, cursor)
   local before = text:sub(1, cursor)

@@ -86,7 +86,7 @@ function M.main(options)
   local session = sessions.new {
     client = made.client, addresses = made.addresses, yes = options.yes,
     print = function(text) io.stdout:write(text, "\n") end,
-    look = { format = options.json and "json" or "table", colours = colours, width = not interactive and math.huge or 80 },
+    look = { format = options.json and "json" or "table", colours = colours },
   }
   session.socket, session.is_inside = made.socket, made.socket ~= nil
   local status

@@ -205,6 +205,10 @@ function session:inside(text)
       message = "no control socket is attached: \\attach DATA_FOLDER, on the node's own machine" }
   end
   local result, err = self.client:call("console/eval", { text }, { address = self.socket, timeout = INSIDE_S })
+  if err and err.code == "script_error" and err.rejected == nil then -- as if it had been raised here
+    local message = tostring(err.message)
+    error(self.is_inside and message:gsub("^input:", ("input %d:"):format(self.inputs)) or message, 0)
+  end
   if err then raise(err) end
   if result.output and result.output ~= "" then self:print((result.output:gsub("\n$", ""))) end
   if result.cut then self.was_cut = true end

@@ -149,8 +149,34 @@ end
 
 -- ---- the whole ----
 
+-- Names of the console on a node (src/script/console.h).
+local INSIDE = { "state", "count", "scan", "status", "members", "print", "assert", "error", "getmetatable", "ipairs", "load",
+  "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable", "tonumber", "tostring",
+  "type", "xpcall", "string", "table", "math", "utf8", "coroutine", "os" }
+
+local function inside_context(session)
+  local environment = {}
+  for _, name in ipairs(INSIDE) do environment[name] = _G[name] or function() end end
+  environment.state, environment.os = {}, { time = os.time, clock = os.clock, date = os.date, difftime = os.difftime }
+  return {
+    environment = environment, arguments = {}, takes_table = {}, commands = commands.names, width = session.look.width,
+    ids = function() return {} end, topics = function() return {} end,
+    keys_of = function(path, prefix)
+      local list = {}
+      local text = ("local keys = {} for k in scan(%s, { prefix = %q, limit = 200 }) do keys[#keys + 1] = k end return keys")
+        :format(path, prefix)
+      local result = session.client:call("console/eval", { text }, { address = session.socket, timeout = 0.5 })
+      for _, key in ipairs(result and result.values[1] or {}) do
+        if key:find "^[%a_][%w_]*$" then list[#list + 1] = key end
+      end
+      return list
+    end,
+  }
+end
+
 local function context_of(console)
   local session = console.session
+  if session.is_inside then return inside_context(session) end
   local app = session:app()
   local arguments, takes_table = {}, { add = true, voters = true, config = true }
   for _, kind in ipairs { "query", "command" } do
