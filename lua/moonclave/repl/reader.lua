@@ -7,7 +7,9 @@ function M.command(text)
   return name, rest
 end
 
-local function is_cut_off(problem) return problem ~= nil and problem:find "near <eof>$" ~= nil end
+local function is_cut_off(problem)
+  return problem ~= nil and problem:find "near <eof>$" ~= nil and not problem:find "unfinished string"
+end
 
 -- Does Enter end it? From a person an empty line always does, so that nobody is caught in an input that cannot be
 -- completed.
