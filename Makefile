@@ -45,7 +45,7 @@ PROGRAM_OBJ  := $(PROGRAM_SRC:src/%.c=$(BUILD)/%.o)
 MODULES      := $(MODULE_SRC:src/module/%.c=$(BUILD)/lua/moonclave/%.so)
 ARCHIVE      := $(BUILD)/libmoonclave.a
 
-.PHONY: all modules test asan mutants bench bench-failover bench-level bench-snapshots soak lint clean help install uninstall
+.PHONY: all modules test asan mutants bench bench-client bench-failover bench-level bench-snapshots soak lint clean help install uninstall
 all: $(BUILD)/moonclave modules
 
 modules: $(MODULES)
@@ -96,8 +96,8 @@ bench: all
 	./scripts/bench
 
 # BENCH='...': words for the script.
-bench-failover bench-level bench-snapshots: all
-	LUA_PATH='./lua/?.lua;./spec/?.lua;;' LUA_CPATH='./$(BUILD)/lua/?.so;;' MOONCLAVE_BUILD=$(BUILD) lua5.4 scripts/$@.lua $(BENCH)
+bench-client bench-failover bench-level bench-snapshots: all
+	LUA_PATH='./lua/?.lua;./lua/?/init.lua;./spec/?.lua;;' LUA_CPATH='./$(BUILD)/lua/?.so;;' MOONCLAVE_BUILD=$(BUILD) lua5.4 scripts/$@.lua $(BENCH)
 
 # Simulated clusters for so long: make soak MINUTES=60
 MINUTES ?= 10
@@ -129,6 +129,7 @@ help:
 	@echo 'make mutants    switches every guard of src/raft and src/host off in turn: some seed or spec must notice'
 	@echo 'make bench      a local three-node cluster under the load generator (scripts/bench)'
 	@echo 'make bench-failover, bench-snapshots, bench-level  writes while leaders go; what snapshots cost; what levels off'
+	@echo 'make bench-client  what the client library costs, beside the load generator'
 	@echo 'make soak       simulated clusters for MINUTES=$(MINUTES), on the model and on the store itself'
 	@echo 'make lint       luacheck and cppcheck'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR); make uninstall'

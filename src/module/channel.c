@@ -1,23 +1,30 @@
 /*
- * moonclave.channel: one msgpack-RPC connection that never waits, for the client library (lua/moonclave/client). It
- * writes requests and finds answers; who waits for which, and what is sent again, is decided in Lua.
+ * moonclave.channel: one msgpack-RPC connection that never waits, for the client library
+ * (lua/moonclave/client). It writes requests and finds answers; who waits for which, and what is
+ * sent again, is decided in Lua.
  *
- *   open(address) -> channel | nil, why     begins to connect: "127.0.0.1:5001", "[::1]:5001", "unix:/path", "/path"
- *   resolve(address) -> list | nil, why     what open takes, for HOST:PORT by the system's resolver (which may take long
- *                                           for a name; for numbers it asks nobody)
- *   pack(value) -> bytes                    for send; raises what is no plain data. nil is an empty table
- *   wait(channels, seconds)                 until one of them has been worked on; a signal ends it early
+ *   open(address) -> channel | nil, why    begins to connect: "127.0.0.1:5001", "[::1]:5001",
+ *                                          "unix:/path", "/path"
+ *   resolve(address, numbers) -> list | nil, why    what open takes, for a HOST:PORT. A name is asked
+ *                                          of the system's resolver, which may take long. With
+ *                                          `numbers` it is not: then a name is nil, nil, host, port
+ *   pack(value) -> bytes                   raises what is no plain data; nil is an empty table
+ *   set() -> set                           channels that are waited for together
  *   clock() -> seconds, monotonic;  random() -> 0 <= number < 1
  *
- *   channel:send(method, params) -> id, mark     packed params; queued, not yet written
- *   channel:work()        connects, reads and writes what it can without waiting;  channel:flush() only writes
- *   channel:next()        -> id, error, result of the next answer; nothing where there is none
- *   channel:state()       -> "connecting" | "open" | "closed", why
- *   channel:written()     the marks up to this one have left: a request with a later mark was never sent whole
- *   channel:fd()          -> number, whether it wants to write: for other loops
+ *   channel:send(method, params) -> id, mark    packed params; queued, not yet written
+ *   channel:work()      connects, reads and writes what it can without waiting
+ *   channel:flush()     only writes
+ *   channel:next()      -> id, error, result of the next answer; nothing where there is none
+ *   channel:state()     -> "connecting" | "open" | "closed", why
+ *   channel:written()   up to which mark all has left: a request with a later mark was never sent whole
  *   channel:close()
  *
- * A channel that has closed keeps the answers it has read: they are found first.
+ *   set:add(channel)    until it is closed;  set:close()
+ *   set:wait(seconds)   until one of them has been worked on, or a signal has come
+ *   set:fd()            readable when wait(0) has something to do: for another loop
+ *
+ * A channel that the other side has closed keeps the answers that were read before.
  */
 #include "base/memory.h"
 #include "base/mp.h"
@@ -32,9 +39,9 @@
 #include <math.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -42,12 +49,13 @@
 #include <unistd.h>
 
 #define CHANNEL          "moonclave.channel"
+#define CHANNEL_SET      "moonclave.channel.set"
 #define PACKED           "moonclave.channel.packed"
 #define ANSWER_BYTES_MAX (256u << 20)
 #define ELEMENTS_MAX     (1u << 24)
 #define READ_SIZE        65536
-#define WRITTEN_KEPT     65536 /* bytes already written stay in front until there are so many */
-#define CHANNELS_MAX     256
+#define KEPT_MAX         (1u << 20) /* an empty buffer that is larger gives its memory back */
+#define EVENTS_MAX       32    /* in one look; the others are found by the next */
 #define SECONDS_MAX      86400.0
 
 enum channel_state { CONNECTING, OPEN, CLOSED };
@@ -55,6 +63,8 @@ enum channel_state { CONNECTING, OPEN, CLOSED };
 struct channel {
     enum channel_state state;
     int fd; /* -1: closed */
+    int set; /* the set's descriptor; -1: in none */
+    uint32_t awaited; /* what the set has been told to wait for */
     uint32_t last_id;
     struct rpc_parser parser;
     struct buffer output, input;
@@ -62,6 +72,8 @@ struct channel {
     uint64_t queued, written;           /* bytes ever */
     char why[ERROR_TEXT_MAX];
 };
+
+static void await(struct channel *channel);
 
 /* ---- the end ---- */
 
@@ -75,8 +87,10 @@ static void end(struct channel *channel, const char *why)
     if (channel->state == CLOSED) return;
     channel->state = CLOSED;
     snprintf(channel->why, sizeof channel->why, "%s", why);
+    /* Not left to close(): a child process may still hold the socket, and the set the channel. */
+    if (channel->set >= 0) (void)epoll_ctl(channel->set, EPOLL_CTL_DEL, channel->fd, NULL);
     if (channel->fd >= 0) close(channel->fd);
-    channel->fd = -1;
+    channel->fd = channel->set = -1;
     buffer_deinit(&channel->output);
 }
 
@@ -122,6 +136,7 @@ static int resolve(lua_State *L)
     char host[ADDRESS_MAX + 1];
     uint16_t port;
     struct addrinfo *list = NULL;
+    lua_settop(L, 2);
     lua_newtable(L);
     lua_pushvalue(L, 1);
     lua_rawseti(L, -2, 1);
@@ -129,6 +144,12 @@ static int resolve(lua_State *L)
     if (!raft_address_split(address, host, &port) || port == 0)
         return failure(L, "not an address: it is HOST:PORT, as in 127.0.0.1:5001, or the path of a unix socket");
     int status = lookup(address, AI_NUMERICHOST, &list);
+    if (status != 0 && lua_toboolean(L, 2)) {
+        lua_pushnil(L), lua_pushnil(L);
+        lua_pushstring(L, host);
+        lua_pushinteger(L, port);
+        return 4;
+    }
     if (status != 0) status = lookup(address, 0, &list);
     if (status != 0) {
         lua_pushnil(L);
@@ -169,7 +190,7 @@ static int open_channel(lua_State *L)
 {
     const char *address = luaL_checkstring(L, 1), *path = unix_path(address);
     struct channel *channel = lua_newuserdatauv(L, sizeof *channel, 0);
-    *channel = (struct channel){.state = CONNECTING, .fd = -1};
+    *channel = (struct channel){.state = CONNECTING, .fd = -1, .set = -1};
     luaL_setmetatable(L, CHANNEL);
     if (path) {
         struct sockaddr_un at = {.sun_family = AF_UNIX};
@@ -200,11 +221,11 @@ static bool talks_to_itself(int fd)
 
 static void connect_on(struct channel *channel)
 {
-    struct pollfd one = {.fd = channel->fd, .events = POLLOUT};
+    struct sockaddr_storage peer;
     int problem = 0;
-    socklen_t size = sizeof problem;
-    if (poll(&one, 1, 0) <= 0) return;
+    socklen_t size = sizeof problem, peer_size = sizeof peer;
     if (getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &problem, &size) != 0) problem = errno;
+    if (problem == 0 && getpeername(channel->fd, (struct sockaddr *)&peer, &peer_size) != 0) return; /* not yet */
     if (problem == 0 && talks_to_itself(channel->fd)) problem = ECONNREFUSED;
     if (problem == 0) {
         channel->state = OPEN;
@@ -214,6 +235,8 @@ static void connect_on(struct channel *channel)
 }
 
 /* ---- bytes ---- */
+
+static void drop_front(struct buffer *buffer, size_t *done);
 
 static void write_on(struct channel *channel)
 {
@@ -230,20 +253,26 @@ static void write_on(struct channel *channel)
             return;
         }
     }
-    if (channel->output_written == channel->output.size || channel->output_written > WRITTEN_KEPT) {
-        buffer_consume(&channel->output, channel->output_written);
-        channel->output_written = 0;
+    drop_front(&channel->output, &channel->output_written);
+}
+
+/* What is done with goes when it is the larger half: so each byte is moved about once. */
+static void drop_front(struct buffer *buffer, size_t *done)
+{
+    if (*done < buffer->size - *done) return;
+    if (*done == buffer->size && buffer->capacity > KEPT_MAX) {
+        buffer_deinit(buffer);
+    } else {
+        buffer_consume(buffer, *done);
     }
+    *done = 0;
 }
 
 /* Reads until there is no more. What was read in one go and is not full is taken for all there is. */
 static void read_on(struct channel *channel)
 {
     while (channel->state == OPEN) {
-        if (channel->input_taken > 0) {
-            buffer_consume(&channel->input, channel->input_taken);
-            channel->input_taken = 0;
-        }
+        drop_front(&channel->input, &channel->input_taken);
         buffer_reserve(&channel->input, READ_SIZE);
         size_t room = channel->input.capacity - channel->input.size;
         ssize_t size = recv(channel->fd, channel->input.data + channel->input.size, room, 0);
@@ -270,19 +299,66 @@ static void work_on(struct channel *channel)
 static int work(lua_State *L)
 {
     work_on(to_channel(L, 1));
+    await(to_channel(L, 1));
     return 0;
 }
 
 static int flush(lua_State *L)
 {
     write_on(to_channel(L, 1));
+    await(to_channel(L, 1));
     return 0;
 }
 
-static short wanted(const struct channel *channel)
+/* ---- sets ---- */
+
+/* Level-triggered: what is not read now is found again. */
+static void await(struct channel *channel)
 {
+    if (channel->set < 0) return;
     bool writes = channel->state == CONNECTING || channel->output_written < channel->output.size;
-    return (short)((channel->state == OPEN ? POLLIN : 0) | (writes ? POLLOUT : 0));
+    uint32_t events = (channel->state == OPEN ? EPOLLIN : 0u) | (writes ? EPOLLOUT : 0u);
+    struct epoll_event event = {.events = events, .data.ptr = channel};
+    if (events == channel->awaited) return;
+    (void)epoll_ctl(channel->set, EPOLL_CTL_MOD, channel->fd, &event);
+    channel->awaited = events;
+}
+
+static int *to_set(lua_State *L)
+{
+    return luaL_checkudata(L, 1, CHANNEL_SET);
+}
+
+static int new_set(lua_State *L)
+{
+    int *set = lua_newuserdatauv(L, sizeof *set, 0);
+    *set = epoll_create1(EPOLL_CLOEXEC);
+    if (*set < 0) return luaL_error(L, "no set of channels: %s", strerror(errno));
+    luaL_setmetatable(L, CHANNEL_SET);
+    return 1;
+}
+
+static int set_close(lua_State *L)
+{
+    int *set = to_set(L);
+    if (*set >= 0) close(*set);
+    *set = -1;
+    return 0;
+}
+
+static int set_add(lua_State *L)
+{
+    int *set = to_set(L);
+    struct channel *channel = to_channel(L, 2);
+    luaL_argcheck(L, channel->set < 0, 2, "the channel is in a set already");
+    if (channel->state == CLOSED) return 0;
+    struct epoll_event event = {.data.ptr = channel};
+    if (epoll_ctl(*set, EPOLL_CTL_ADD, channel->fd, &event) != 0)
+        return luaL_error(L, "the set takes no channel: %s", strerror(errno));
+    channel->set = *set;
+    channel->awaited = 0;
+    await(channel);
+    return 0;
 }
 
 static int to_milliseconds(lua_Number seconds)
@@ -291,27 +367,22 @@ static int to_milliseconds(lua_Number seconds)
     return (int)ceil((seconds < SECONDS_MAX ? seconds : SECONDS_MAX) * 1000);
 }
 
-/* A signal ends the wait early, so that a hook that a handler has set is run. */
-static int wait_for(lua_State *L)
+/* A signal ends the wait early, so that a hook that its handler has set is run. */
+static int set_wait(lua_State *L)
 {
-    struct pollfd polls[CHANNELS_MAX];
-    struct channel *channels[CHANNELS_MAX];
-    nfds_t count = 0;
-    luaL_checktype(L, 1, LUA_TTABLE);
-    int timeout_ms = to_milliseconds(luaL_checknumber(L, 2));
-    for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; i++) {
-        struct channel *channel = to_channel(L, -1);
-        lua_pop(L, 1);
-        if (channel->state == CLOSED) continue;
-        luaL_argcheck(L, count < CHANNELS_MAX, 1, "too many channels");
-        channels[count] = channel;
-        polls[count++] = (struct pollfd){.fd = channel->fd, .events = wanted(channel)};
-    }
-    if (poll(polls, count, timeout_ms) <= 0) return 0;
-    for (nfds_t i = 0; i < count; i++) {
-        if (polls[i].revents != 0) work_on(channels[i]);
+    struct epoll_event events[EVENTS_MAX];
+    int count = epoll_wait(*to_set(L), events, EVENTS_MAX, to_milliseconds(luaL_checknumber(L, 2)));
+    for (int i = 0; i < count; i++) {
+        work_on(events[i].data.ptr);
+        await(events[i].data.ptr);
     }
     return 0;
+}
+
+static int set_descriptor(lua_State *L)
+{
+    lua_pushinteger(L, *to_set(L));
+    return 1;
 }
 
 /* ---- messages ---- */
@@ -401,14 +472,6 @@ static int written(lua_State *L)
     return 1;
 }
 
-static int descriptor(lua_State *L)
-{
-    const struct channel *channel = to_channel(L, 1);
-    lua_pushinteger(L, channel->fd);
-    lua_pushboolean(L, (wanted(channel) & POLLOUT) != 0);
-    return 2;
-}
-
 static int monotonic(lua_State *L)
 {
     struct timespec now;
@@ -426,6 +489,17 @@ static int random_unit(lua_State *L)
     return 1;
 }
 
+static void new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction ends)
+{
+    luaL_newmetatable(L, name);
+    lua_pushcfunction(L, ends);
+    lua_setfield(L, -2, "__gc");
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
 static void push_pack(lua_State *L)
 {
     struct buffer *scratch = lua_newuserdatauv(L, sizeof *scratch, 0);
@@ -441,21 +515,17 @@ __attribute__((visibility("default"))) int luaopen_moonclave_channel(lua_State *
 {
     static const luaL_Reg methods[] = {
         {"send", send_request}, {"work", work},       {"flush", flush},   {"next", next_answer},
-        {"state", state},       {"written", written}, {"fd", descriptor}, {"close", channel_close},
-        {NULL, NULL},
+        {"state", state},       {"written", written}, {"close", channel_close}, {NULL, NULL},
+    };
+    static const luaL_Reg set_methods[] = {
+        {"add", set_add}, {"wait", set_wait}, {"fd", set_descriptor}, {"close", set_close}, {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"open", open_channel}, {"resolve", resolve}, {"wait", wait_for},
+        {"open", open_channel}, {"resolve", resolve}, {"set", new_set},
         {"clock", monotonic},   {"random", random_unit}, {NULL, NULL},
     };
-    luaL_newmetatable(L, CHANNEL);
-    lua_pushcfunction(L, channel_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, channel_close);
-    lua_setfield(L, -2, "__close");
-    luaL_newlib(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
+    new_type(L, CHANNEL, methods, channel_close);
+    new_type(L, CHANNEL_SET, set_methods, set_close);
     luaL_newlib(L, functions);
     push_pack(L);
     lua_setfield(L, -2, "pack");

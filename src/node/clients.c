@@ -13,7 +13,8 @@
  *
  * params: [], [arguments] or [arguments, {"consistency": ..., "timeout": seconds}]. For a command
  * the options may say "session" and "sequence", or "key": it is then done once, however often it is
- * sent. An error is the map that every protocol of ours shows: {"code", "message", ...}.
+ * sent. An error is the map that every protocol of ours shows: {"code", "message", ...}. The app's own refusals have
+ * "rejected": true besides, where HTTP has its status: their code may be called like one of ours.
  *
  * What bounds a client: it is not read while IN_FLIGHT_MAX of its requests wait or
  * client_queue_bytes_max of answers do.
@@ -62,6 +63,7 @@ static void call_session(struct client *client, uint64_t id, enum session_action
 static bool read_params(struct slice params, struct slice *arguments, struct request *request,
                         struct error *error);
 static bool read_options(struct slice options, struct request *request, struct error *error);
+static void write_rejection(struct buffer *out, uint32_t id, struct slice body);
 static void fail(struct client *client, uint64_t id, enum error_code code, const char *message);
 static void client_drop(struct client *client);
 
@@ -107,11 +109,32 @@ void client_reply(void *context, uint64_t id, const struct reply *reply)
         struct buffer *out = net_stream_output(client->stream);
         if (reply->code == ERROR_OK) {
             rpc_write_result(out, (uint32_t)id, reply->body);
+        } else if (reply->code == ERROR_REJECTED) {
+            write_rejection(out, (uint32_t)id, reply->body);
         } else {
             rpc_write_error(out, (uint32_t)id, reply->body);
         }
     }
     if (client->held || client->ended) node_later(client->node, &client->later);
+}
+
+/* What the app says by that name stays its own. */
+static void write_rejection(struct buffer *out, uint32_t id, struct slice body)
+{
+    struct mp_reader reader = mp_reader_of(body);
+    struct slice own;
+    struct buffer marked = {0};
+    uint32_t count;
+    if (mp_map_get(body, "rejected", &own) || !mp_read_map(&reader, &count)) {
+        rpc_write_error(out, id, body);
+        return;
+    }
+    mp_write_map(&marked, count + 1);
+    mp_write_raw(&marked, slice_of(reader.at, (size_t)(reader.end - reader.at)));
+    mp_write_text(&marked, "rejected");
+    mp_write_boolean(&marked, true);
+    rpc_write_error(out, id, buffer_slice(&marked));
+    buffer_deinit(&marked);
 }
 
 /* ---- bytes in ---- */

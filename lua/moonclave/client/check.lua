@@ -51,6 +51,16 @@ M.QUERY = { timeout = SECONDS, consistency = CONSISTENCY, node = TEXT, address =
 ---@field again? boolean       it does no harm when it is done twice
 M.CALL = { timeout = SECONDS, node = TEXT, address = TEXT, again = FLAG }
 
+local TYPES = { function(value)
+  if type(value) ~= "table" then return false end
+  for _, name in ipairs(value) do
+    if type(name) ~= "string" then return false end
+  end
+  return true
+end, 'a list of names, as in { "role", "leader" }' }
+local NUMBER = { function(value) return math.type(value) == "integer" and value >= 0 end, "a whole number from 0" }
+M.EVENTS = { types = TYPES, node = TEXT, address = TEXT, after = NUMBER, life = NUMBER, timeout = SECONDS }
+
 local function names_of(rows)
   local list = {}
   for name in pairs(rows) do list[#list + 1] = name end
@@ -92,6 +102,13 @@ function M.open(client)
   if client.closed then error("the client is closed", LEVEL) end
 end
 
+-- The module luv, which is loaded only where it is asked for.
+function M.luv(what, level)
+  local ok, found = pcall(require, "luv")
+  if ok then return found end
+  error(what .. ": there is no module luv here (Debian and Ubuntu: lua-luv): " .. found:match "[^\n]*", level or LEVEL)
+end
+
 -- connect's options, with defaults and luv itself.
 function M.connect(options)
   if type(options) ~= "table" then
@@ -99,12 +116,7 @@ function M.connect(options)
   end
   M.options("connect", options, M.CONNECT, LEVEL + 1)
   if not options.addresses then error('connect: addresses are missing, as in { "127.0.0.1:5001" }', LEVEL) end
-  local uv
-  if options.loop then
-    local ok, found = pcall(require, "luv")
-    if not ok then error("connect: loop is \"luv\", but there is no module luv (Debian: lua-luv)", LEVEL) end
-    uv = found
-  end
+  local uv = options.loop and M.luv("connect", LEVEL + 1)
   local session = options.session
   if session == nil then session = true end
   return { addresses = options.addresses, timeout = options.timeout or 5.0, session = session, uv = uv }

@@ -5,6 +5,7 @@ local book = require "moonclave.client.book"
 local channel = require "moonclave.channel"
 local check = require "moonclave.client.check"
 local errors = require "moonclave.client.errors"
+local events = require "moonclave.client.events"
 local lines = require "moonclave.client.line"
 local sessions = require "moonclave.client.session"
 local waiting = require "moonclave.client.waiting"
@@ -24,15 +25,35 @@ local NO_PARAMS = "\x90"
 
 -- ---- lines ----
 
+local function open_line(self, address)
+  local line = self.lines[address]
+  return line and line:alive() and line
+end
+
 -- The connection to an address; nil, why.
-function client:line(address)
-  local known = self.lines[address]
-  if known and known.state ~= "closed" then return known end
-  local line, why = lines.new(address)
-  if not line then return nil, why end
+function client:line(address, deadline)
+  local open = open_line(self, address)
+  if open then return open end
+  local places, unresolved = self.waiting:resolve(address, deadline)
+  if not places then return nil, unresolved end
+  if self.closed then return nil, "the client was closed" end
+  open = open_line(self, address) -- another coroutine's, meanwhile
+  if open then return open end
+  local line, why = lines.new(address, places, self.waiting.set)
   self.lines[address] = line
-  self.waiting:watch(line)
-  return line
+  self:keep()
+  return line, why
+end
+
+-- Who the members are. Idle connections to those who are none any more are closed.
+function client:learn(members)
+  self.book:learn(members)
+  for address, line in pairs(self.lines) do
+    if line.count == 0 and not line.settling and not self.book:at(address) then
+      line:close "it is no member any more"
+      self.lines[address] = nil
+    end
+  end
 end
 
 -- Sends a request that nobody waits for.
@@ -50,7 +71,7 @@ function client:refresh(line)
   if age > (self.book.leader and REFRESH_S or REFRESH_S_LOST) and now - self.refreshed_at > REFRESH_S_LOST then
     self.refreshed_at = now
     aside(line, "members", nil, function(request)
-      if request.became == "answered" and type(request.result) == "table" then self.book:learn(request.result) end
+      if request.became == "answered" and type(request.result) == "table" then self:learn(request.result) end
     end)
   end
   local renewal = self.session:due()
@@ -90,14 +111,14 @@ end
 -- In the session: its place is kept through all attempts. A session that has expired meanwhile is opened anew only
 -- where the command has certainly not been done: no attempt before the refusal may have done it.
 local function in_session(self, name, arguments, deadline)
-  while true do
+  for round = 1, 2 do
     local entry, err = self.session:enter(deadline)
     if not entry then return nil, err end
     local _ <close> = entry -- leaves its place, also where the caller's coroutine is closed
     local result, problem = plain(self, name, arguments, deadline, entry)
     if not problem or problem.code ~= "session_expired" or problem.rejected ~= nil then return result, problem end
     self.session:expired(entry.session)
-    if channel.clock() >= deadline then return nil, problem end
+    if round == 2 then return nil, problem end
   end
 end
 
@@ -160,7 +181,8 @@ function client:call(method, params, options)
   if err then return nil, err end
   local harmless = HARMLESS[method] or method:sub(1, 6) == "query/"
   return asking.ask(self, { name = method, method = method, params = is_list and packed or "\x91" .. packed,
-    safe = harmless or options.again, effect = not harmless and nil, target = target }, deadline_of(self, options))
+    safe = harmless or options.again, effect = not harmless, target = target, patient = method == "events" },
+    deadline_of(self, options))
 end
 
 ---What a node says of itself: any, or options.node.
@@ -177,7 +199,7 @@ function client:members(options)
   check.open(self)
   options = check.options("members", options, check.CALL)
   local members, err = self:call("members", nil, options)
-  if members then self.book:learn(members) end
+  if members then self:learn(members) end
   return members, err
 end
 
@@ -198,6 +220,17 @@ function client:admin(action, arguments, options)
     safe = options.again, target = target }, deadline_of(self, options))
 end
 
+---What happens from now on, one event at a time, for as long as it is asked: for event in client:events() do ... end.
+---Asks one node, and another when that one fails. The function returns nil, err when there is no next one.
+---@param options? moonclave.client.events_options
+---@return fun(): moonclave.client.event?, moonclave.client.error?
+function client:events(options)
+  check.open(self)
+  options = check.options("events", options, check.EVENTS)
+  local stream = events.new(self, options, function(named) return target_of(self, named) end)
+  return function() return stream:next() end
+end
+
 ---Who leads, as far as is known: asks where what is known is old.
 ---@param options? { timeout?: number }
 ---@return string? id
@@ -215,6 +248,15 @@ function client:nodes() return self.book:list() end
 
 -- ---- its life ----
 
+---From now on, calls within coroutines yield on luv's loop instead of blocking; many may share the client.
+---@return moonclave.client self
+function client:use_luv()
+  check.open(self)
+  if self.waiting.uv then return self end
+  self.waiting = waiting.luv(self.lines, check.luv("luv"), self.waiting.set)
+  return self
+end
+
 ---A client that has found a node. nil, err: nobody answers at any of the addresses.
 ---@param options moonclave.client.connect_options
 ---@return moonclave.client? client
@@ -228,29 +270,27 @@ function client.connect(options)
     return asking.ask(self, { name = method, method = method, safe = true, effect = false,
       params = arguments and "\x91" .. channel.pack(arguments) or NO_PARAMS }, deadline)
   end, function(waiter, deadline) return self.waiting:wait(waiter, deadline) end)
-  local ok, err = self:greet(channel.clock() + options.timeout)
+  local ok, err = self:greet(options.addresses, channel.clock() + options.timeout)
   if ok then return self end
   self:close()
   return nil, err
 end
 
 -- Asks each address once, until one answers.
-function client:greet(deadline)
-  local reasons, places = {}, self.book:list()
-  for i, place in ipairs(places) do
-    local address, share = place.address, (deadline - channel.clock()) / (#places - i + 1)
-    local members, err = asking.ask(self, { name = "members", method = "members", params = NO_PARAMS, safe = true,
-      effect = false, target = address }, channel.clock() + math.max(share, 0.01))
+function client:greet(addresses, deadline)
+  local reasons = {}
+  for i, address in ipairs(addresses) do
+    local share = (deadline - channel.clock()) / (#addresses - i + 1)
+    local call = { name = "members", method = "members", params = NO_PARAMS, safe = true, effect = false,
+      target = address }
+    local members, err = asking.ask(self, call, channel.clock() + math.max(share, 0.01))
     if members then
-      self.book:learn(members)
+      self:learn(members)
       return true
     end
-    reasons[#reasons + 1] = err
+    reasons[i] = address .. ": " .. (call.reasons[address] or tostring(err))
   end
-  if #reasons == 1 then return nil, reasons[1] end
-  local list = {}
-  for i, err in ipairs(reasons) do list[i] = err.message end
-  return nil, errors.new("unavailable", "nobody answers: " .. table.concat(list, "; "))
+  return nil, errors.new("unavailable", ("nobody answers (%s)"):format(table.concat(reasons, "; ")))
 end
 
 -- The session is closed for the cluster's sake; that it is not answered does not matter.
@@ -266,18 +306,29 @@ local function end_session(self, patience)
   if patience then self.waiting:wait(request, channel.clock() + patience) end
 end
 
+-- patience: nil where the collector closes it
 local function close(self, patience)
   if self.closed then return end
   end_session(self, patience)
   self.closed = true
-  for _, line in pairs(self.lines) do line:close() end
-  self.waiting:close()
+  for _, line in pairs(self.lines) do line:close "the client was closed" end
+  self.waiting:close(not patience)
 end
 
 ---Ends the session and all connections. What is under way gets an error. Closing again does nothing.
 function client:close() close(self, CLOSE_S) end
 
 client.__close = function(self) close(self, CLOSE_S) end
-client.__gc = function(self) if self.waiting and self.session then close(self, nil) end end
+
+-- A client that nobody has closed: its session is closed all the same, without waiting. What is collected together is
+-- finalized in the reverse order of its making, and this must come before the channels: so there is a new one for each.
+local keeper = { __gc = function(self)
+  if self.client then close(self.client, nil) end
+end }
+
+function client:keep()
+  if self.keeper then self.keeper.client = nil end
+  self.keeper = setmetatable({ client = self }, keeper)
+end
 
 return client

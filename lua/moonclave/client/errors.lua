@@ -35,7 +35,9 @@ function M.new(code, message) return setmetatable({ code = code, message = messa
 
 -- What came over the wire in place of a result.
 function M.of(value)
-  if type(value) ~= "table" then value = { code = "rejected", message = tostring(value), rejected = true } end
+  if type(value) ~= "table" or type(value.code) ~= "string" then
+    value = { code = "internal", message = "what answers has sent an error without a code" }
+  end
   return setmetatable(value, error_type)
 end
 

@@ -5,7 +5,7 @@
 --   "answered"   err and result are what came
 --   "unsent"     it has certainly not left whole; why
 --   "lost"       it may have arrived, no answer will come; why
--- and `wake` is called then, where somebody has set it.
+-- and `wake` is called then, where somebody has set it. It may do anything, also with this line.
 local channel = require "moonclave.channel"
 
 local line = {}
@@ -21,6 +21,7 @@ local function open_next(self)
     if made then
       local state, problem = made:state()
       if state ~= "closed" then
+        self.set:add(made)
         self.channel, self.state = made, state
         return true
       end
@@ -30,12 +31,12 @@ local function open_next(self)
   end
 end
 
--- A line to `address`, connecting. nil, why: it is no address, or nobody is there.
-function line.new(address)
-  local places, why = channel.resolve(address)
-  if not places then return nil, why end
-  local self = setmetatable({ address = address, places = places, candidate = 0, waiting = {}, count = 0,
+-- A line to an address, connecting; `places` is what it resolves to, `set` the channels that are waited for. nil, why:
+-- nobody is there.
+function line.new(address, places, set)
+  local self = setmetatable({ address = address, places = places, set = set, candidate = 0, waiting = {}, count = 0,
     held = {}, last_id = 0 }, line)
+  self.settled = setmetatable({}, { __close = function() self.settling = false end })
   if not open_next(self) then return nil, self.why end
   return self
 end
@@ -50,20 +51,24 @@ local function send(self, request)
   local state, why = self.channel:state()
   if state == "closed" then return finish(request, "unsent", why) end
   local id, mark = self.channel:send(request.method, request.params)
-  request.id, request.mark, request.line = id, mark, self
+  request.id, request.mark = id, mark
   self.waiting[id] = request
   self.last_id = id
   self.count = self.count + 1
 end
 
-function line:submit(request)
-  if self.state == "open" and self.count == 0 and not self.settling then
-    self.channel:work() -- has the other side gone while nobody looked?
+-- false: the other side has gone while nobody looked.
+function line:alive()
+  if self.state == "open" and self.count == 0 then
+    self.channel:work()
     self:settle()
   end
+  return self.state ~= "closed" and self.channel:state() ~= "closed"
+end
+
+function line:submit(request)
   if self.state == "closed" then return finish(request, "unsent", self.why) end
   if self.state == "connecting" then
-    request.line = self
     self.held[#self.held + 1] = request
     return
   end
@@ -116,7 +121,6 @@ local function ended(self, why)
   local waiting, held = self.waiting, self.held
   self.state, self.why, self.waiting, self.held, self.count = "closed", why, {}, {}, 0
   self.channel:close()
-  if self.on_close then self.on_close(self) end
   for _, request in pairs(waiting) do
     finish(request, request.mark <= written and "lost" or "unsent", why)
   end
@@ -131,35 +135,40 @@ local function opened(self)
   for _, request in ipairs(held) do send(self, request) end
 end
 
--- After the channel has worked: hands out its answers, and notices that it has connected or closed.
+-- One look at the channel: hands out its answers, and notices that it has connected or closed.
+local function look(self)
+  local state, why = self.channel:state()
+  if self.state == "connecting" then
+    if state == "connecting" then return end
+    if state == "closed" then
+      self.why = why
+      if not open_next(self) then ended(self, self.why) end
+      return
+    end
+    opened(self)
+  end
+  answers(self)
+  if self.state ~= "closed" and state == "closed" then ended(self, why) end
+end
+
+-- After the channel has worked. What is asked meanwhile by those who got their answers goes out together at the end.
+-- They may raise, and so may a hook of the script's (Ctrl-C): the line stays usable.
 function line:settle()
   if self.settling or self.state == "closed" then return end
   self.settling = true
-  local state, why = self.channel:state()
-  if self.state == "connecting" then
-    if state == "open" then
-      opened(self)
-    elseif state == "closed" then
-      self.why = why
-      if not open_next(self) then ended(self, self.why) end
-      self.settling = false
-      return
-    end
-  end
-  if self.state ~= "closed" then answers(self) end
-  if self.state ~= "closed" then
+  local _ <close> = self.settled
+  look(self)
+  if self.state == "open" then
     self.channel:flush()
-    state, why = self.channel:state()
-    if state == "closed" then
-      answers(self)
-      if self.state ~= "closed" then ended(self, why) end
-    end
+    if self.channel:state() == "closed" then look(self) end
   end
-  self.settling = false
 end
 
+-- What has been asked goes out still, as far as that takes no waiting.
 function line:close(why)
-  if self.state ~= "closed" then ended(self, why or "the client was closed") end
+  if self.state == "closed" then return end
+  self.channel:flush()
+  ended(self, why)
 end
 
 return line

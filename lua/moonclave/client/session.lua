@@ -10,27 +10,32 @@ session.__index = session
 
 -- ask(method, arguments, deadline) -> result | nil, err: over the network, again until the deadline
 function session.new(ask, wait)
-  local self = setmetatable({ ask = ask, wait = wait, under_way = {} }, session)
+  local under_way = setmetatable({}, { __mode = "k" }) -- weak, for a script that forgets a coroutine
+  local self = setmetatable({ ask = ask, wait = wait, under_way = under_way }, session)
   self.place = { __close = function(entry) self:leave(entry) end }
   return self
 end
 
--- Only one caller opens it; the others wait for what becomes of that.
-local function open(self, deadline)
-  local opening = { waiters = {} }
-  self.opening = opening
-  local opened, err = self.ask("session/open", nil, deadline)
-  self.opening = nil
-  if opened then
-    self.id, self.window, self.timeout_s = opened.session, opened.window, opened.timeout_ms / 1000
-    self.next, self.used_at = 1, channel.clock()
-  end
-  opening.done = true
-  for _, waiter in ipairs(opening.waiters) do
+local function wake_all(waiters)
+  for _, waiter in ipairs(waiters) do
     waiter.done = true
     if waiter.wake then waiter.wake() end
   end
+end
+
+-- Only one caller opens it; the others wait for what becomes of that, also where it is that the caller's coroutine is
+-- closed, or the script's hook raises.
+local function open(self, deadline)
+  local waiters = {}
+  local _ <close> = setmetatable({}, { __close = function()
+    self.opening = nil
+    wake_all(waiters)
+  end })
+  self.opening = waiters
+  local opened, err = self.ask("session/open", nil, deadline)
   if not opened then return nil, err end
+  self.id, self.window, self.timeout_s = opened.session, opened.window, opened.timeout_ms / 1000
+  self.next, self.used_at = 1, channel.clock()
   return true
 end
 
@@ -46,12 +51,9 @@ end
 -- Its outcome is known, or given up on. Wakes those who wait for room in the window.
 function session:leave(entry)
   self.under_way[entry] = nil
-  local waiters = self.crowd
+  local crowd = self.crowd
   self.crowd = nil
-  for _, waiter in ipairs(waiters or {}) do
-    waiter.done = true
-    if waiter.wake then waiter.wake() end
-  end
+  if crowd then wake_all(crowd) end
 end
 
 -- A place in the session, to be closed: { session, sequence }. nil, err: none by the deadline.
@@ -59,7 +61,7 @@ function session:enter(deadline)
   while true do
     local waiter = {}
     if self.opening then
-      table.insert(self.opening.waiters, waiter)
+      table.insert(self.opening, waiter)
       if not self.wait(waiter, deadline) then break end
     elseif not self.id then
       local ok, err = open(self, deadline)

@@ -1,7 +1,8 @@
--- How a request is waited for: by blocking in poll, or, on luv's loop and within a coroutine, by yielding while the
--- loop goes on. Both work on the same lines; only who looks at the sockets differs.
+-- How a request is waited for: by blocking until a socket has something, or, on luv's loop and within a coroutine, by
+-- yielding while the loop goes on. Both look at the same lines; only who is idle meanwhile differs.
 --
--- A waiter has `wait(request, deadline)` -> was it done in time, `watch(line)` for each new line, `close()`.
+-- A waiter has `wait(request, deadline)` -> was it done in time, `resolve(address, deadline)` -> what the address
+-- stands for (nil, why), `set` for the lines' channels, and `close()`.
 local channel = require "moonclave.channel"
 
 local M = {}
@@ -11,23 +12,30 @@ local M = {}
 local blocking = {}
 blocking.__index = blocking
 
-function M.blocking(lines) return setmetatable({ lines = lines, channels = {} }, blocking) end
+-- lines: address -> line
+function M.blocking(lines, set)
+  return setmetatable({ lines = lines, set = set or channel.set(), ready = {} }, blocking)
+end
 
-function blocking.watch() end
-function blocking.close() end
+function blocking:close() self.set:close() end
 
--- One look at all sockets, for at most so many seconds.
+-- The system's resolver knows no deadline.
+function blocking.resolve(_, address) return channel.resolve(address) end
+
+-- One look at all sockets, for at most so many seconds. Who gets an answer may make lines, and close them.
 function blocking:look(seconds)
-  local channels, count = self.channels, 0
+  self.set:wait(seconds)
+  local ready, count = self.ready, 0
+  self.ready = {}
   for _, line in pairs(self.lines) do
     count = count + 1
-    channels[count] = line.channel
+    ready[count] = line
   end
-  for i = #channels, count + 1, -1 do channels[i] = nil end
-  channel.wait(channels, seconds)
-  local ready = {}
-  for _, line in pairs(self.lines) do ready[#ready + 1] = line end
-  for _, line in ipairs(ready) do line:settle() end
+  for i = 1, count do
+    ready[i]:settle()
+    ready[i] = nil
+  end
+  self.ready = ready
 end
 
 function blocking:wait(request, deadline)
@@ -44,56 +52,27 @@ end
 local loop = {}
 loop.__index = loop
 
--- uv: the luv module. Where the caller is no coroutine it blocks, as without luv.
-function M.luv(lines, uv)
-  return setmetatable({ uv = uv, blocking = M.blocking(lines), polls = {} }, loop)
+-- uv: the luv module. Where the caller is no coroutine it blocks, as without luv. The handle keeps no loop alive: who
+-- waits does, by a timer. Its callback, which luv holds, keeps no client alive either.
+function M.luv(lines, uv, set)
+  local self = setmetatable({ uv = uv, blocking = M.blocking(lines, set) }, loop)
+  local weak = setmetatable({ blocking = self.blocking }, { __mode = "v" })
+  self.set = self.blocking.set
+  self.handle = assert(uv.new_poll(self.set:fd()))
+  self.handle:start("r", function()
+    if weak.blocking then weak.blocking:look(0) end
+  end)
+  self.handle:unref()
+  return self
 end
 
-local function interest(line)
-  local _, writes = line.channel:fd()
-  return writes and "rw" or "r"
-end
-
-local function unwatch(self, line)
-  local poll = self.polls[line]
-  self.polls[line] = nil
-  if poll and not poll.handle:is_closing() then
-    poll.handle:stop()
-    poll.handle:close()
+-- collected: by the collector, which finalizes the handle as well; luv is not to be told to close it twice.
+function loop:close(collected)
+  if not self.handle:is_closing() then
+    self.handle:stop()
+    if not collected then self.handle:close() end
   end
-end
-
-local function rewatch(self, line)
-  local poll = self.polls[line]
-  if line.state == "closed" then return unwatch(self, line) end
-  if poll and poll.channel ~= line.channel then
-    unwatch(self, line)
-    return self:watch(line)
-  end
-  local events = interest(line)
-  if not poll or poll.events == events then return end
-  poll.events = events
-  poll.handle:start(events, poll.callback)
-end
-
--- The handle keeps no loop alive: what waits does, by its timer.
-function loop:watch(line)
-  local made = line.channel
-  local poll = { channel = made, handle = self.uv.new_poll((made:fd())), events = interest(line) }
-  poll.callback = function()
-    made:work()
-    line:settle()
-    rewatch(self, line)
-  end
-  self.polls[line] = poll
-  poll.handle:start(poll.events, poll.callback)
-  poll.handle:unref()
-  line.on_change = function() rewatch(self, line) end
-  line.on_close = function() unwatch(self, line) end
-end
-
-function loop:close()
-  for line in pairs(self.polls) do unwatch(self, line) end
+  self.blocking:close()
 end
 
 local function resume(thread)
@@ -114,10 +93,34 @@ function loop:wait(request, deadline)
   while not request.done do
     local left = deadline - channel.clock()
     if left <= 0 then return false end
-    timer:start(math.max(1, math.ceil(left * 1000)), 0, function() resume(thread) end)
+    timer:start(math.max(1, math.ceil(math.min(left, 86400) * 1000)), 0, function() resume(thread) end)
     coroutine.yield()
   end
   return true
+end
+
+local function numbers_of(found, port)
+  local places = {}
+  for i, one in ipairs(found) do
+    places[i] = (one.family == "inet6" and "[%s]:%d" or "%s:%d"):format(one.addr, port)
+  end
+  return places
+end
+
+-- A name is asked on luv's threads.
+function loop:resolve(address, deadline)
+  local places, why, host, port = channel.resolve(address, true)
+  if places or why then return places, why end
+  if not coroutine.isyieldable() then return self.blocking:resolve(address) end
+  local asked = {}
+  local begun, problem = self.uv.getaddrinfo(host, nil, { socktype = "stream" }, function(err, found)
+    asked.err, asked.found, asked.done = err, found, true
+    if asked.wake then asked.wake() end
+  end)
+  if not begun then return nil, "the host is not known: " .. tostring(problem) end
+  if not self:wait(asked, deadline) then return nil, "its name is not resolved in time" end
+  if asked.err then return nil, "the host is not known: " .. tostring(asked.err) end
+  return numbers_of(asked.found, port)
 end
 
 return M
