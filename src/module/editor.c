@@ -12,8 +12,8 @@
  *
  * Handlers are functions: prompt() -> text, in which \1 stands around what takes no room; finished(text) -> whether Enter
  * ends the input, or begins another line of it; complete(text, cursor) -> how many bytes before the cursor go, what comes
- * instead, text to show below (or nil); idle() -> has the prompt changed?, seconds until it wants to be called again, then
- * descriptors that wake it: fd, does it wait to write?, fd, ...
+ * instead, text to show below (or nil); idle() -> has the prompt changed?, seconds until it wants to be called again, and
+ * a descriptor that wakes it when it can be read.
  *
  * libedit asks for each key by get_key (EL_GETCFN), and that is where everything else happens: while no key comes, idle
  * runs. A prompt that has changed is drawn by a key of our own, which is bound to a function that only says "refresh":
@@ -41,7 +41,6 @@
 
 #define EDITOR          "moonclave.editor"
 #define HISTORY_MAX     2000
-#define DESCRIPTORS_MAX 16
 #define PASTE_MAX       (1u << 20)
 #define PASTE_WAIT_MS   2000
 #define QUEUE_MAX       8
@@ -217,20 +216,16 @@ static bool read_key(struct editor *editor, wchar_t *key, bool *ended)
     return true;
 }
 
-/* What idle wants to wait for. Returns how many milliseconds; *changed: the prompt is another. */
-static int ask_idle(struct editor *editor, struct pollfd *polls, nfds_t *count, bool *changed)
+/* Returns for how many milliseconds idle wants to wait, and for what; *changed: the prompt is another. */
+static int ask_idle(struct editor *editor, struct pollfd *also, bool *changed)
 {
     lua_State *L = editor->L;
-    int top = lua_gettop(L);
     *changed = false;
-    if (!call_handler(editor, "idle", 0, LUA_MULTRET)) return 0;
-    *changed = lua_toboolean(L, top + 1);
-    double seconds = luaL_optnumber(L, top + 2, 1);
-    for (int at = top + 3; at < lua_gettop(L) && *count < DESCRIPTORS_MAX; at += 2) {
-        short events = lua_toboolean(L, at + 1) ? POLLIN | POLLOUT : POLLIN;
-        polls[(*count)++] = (struct pollfd){.fd = (int)lua_tointeger(L, at), .events = events};
-    }
-    lua_settop(L, top);
+    if (!call_handler(editor, "idle", 0, 3)) return 0;
+    *changed = lua_toboolean(L, -3);
+    double seconds = luaL_optnumber(L, -2, 1);
+    *also = (struct pollfd){.fd = (int)luaL_optinteger(L, -1, -1), .events = POLLIN};
+    lua_pop(L, 3);
     return seconds <= 0 ? 0 : seconds > 60 ? 60000 : (int)(seconds * 1000) + 1;
 }
 
@@ -243,8 +238,7 @@ static bool key_waits(void)
 /* Nothing is typed: signals, the prompt, and waiting. true: a key of ours is in *key. */
 static bool wait_for_key(struct editor *editor, wchar_t *key)
 {
-    struct pollfd polls[DESCRIPTORS_MAX] = {{.fd = STDIN_FILENO, .events = POLLIN}};
-    nfds_t count = 1;
+    struct pollfd polls[2] = {{.fd = STDIN_FILENO, .events = POLLIN}};
     bool changed = false;
     if (resized) {
         resized = 0;
@@ -260,12 +254,12 @@ static bool wait_for_key(struct editor *editor, wchar_t *key)
         return false;
     }
     bool prompt_changed = false;
-    int timeout_ms = ask_idle(editor, polls, &count, &prompt_changed);
+    int timeout_ms = ask_idle(editor, &polls[1], &prompt_changed);
     if ((changed || prompt_changed) && !editor->in_sequence && !is_searching(editor->line)) {
         *key = KEY_REFRESH;
         return true;
     }
-    (void)poll(polls, count, timeout_ms);
+    (void)poll(polls, 2, timeout_ms);
     return false;
 }
 

@@ -81,6 +81,15 @@ function M.consequence(doing, id, members)
   return ("%s %s leaves %s: %s%s"):format(doing, id, counted(voters - 1), lost or survives(voters - 1), leads)
 end
 
+-- "05:20:55.717 n2  leader  { term = 3 }"
+local function event_line(session, event)
+  if session.look.format == "json" or session.look.format == "lua" then return session:render(event) end
+  local time = event.time_ms and ("%s.%03d"):format(os.date("%H:%M:%S", event.time_ms // 1000), event.time_ms % 1000) or "-"
+  return ("%s %-4s %-14s %s"):format(time, event.node or "-", event.type, printer.lua(event.data, {
+    colours = session.look.colours, width = math.huge,
+  }))
+end
+
 -- ---- the functions ----
 
 -- session: what session.lua documents. Fills `env`.
@@ -176,17 +185,11 @@ function M.install(session, env)
   end
 
   function env.events(count)
-    local after, life, seen = nil, nil, 0
-    while true do
-      local answer = session:call("events", { after = after, life = life, wait_ms = math.tointeger(EVENTS_S * 1000) - 1000 },
-        EVENTS_S)
-      for _, event in ipairs(answer.events or {}) do
-        session:print(printer.lua(event, session.look))
-        seen = seen + 1
-        if count and seen >= count then return end
-      end
-      after, life = answer.next or answer.after or answer.newest, answer.life
-      if after == nil then fail("unavailable", "this node's answer about events is not understood: %s", printer.lua(answer)) end
+    local next_event = session.client:events { node = session.target }
+    for _ = 1, count or math.maxinteger do
+      local event, err = next_event()
+      if not event then session:explain_call(err, "events") end
+      session:print(event_line(session, event))
     end
   end
 
@@ -222,8 +225,9 @@ function M.install(session, env)
   function env.inside(text) return session:inside(text) end
 
   function env.sleep(seconds)
-    local deadline = channel.clock() + seconds
-    while channel.clock() < deadline do channel.wait({}, deadline - channel.clock()) end
+    local deadline, nothing = channel.clock() + seconds, channel.set()
+    while channel.clock() < deadline do nothing:wait(deadline - channel.clock()) end
+    nothing:close()
   end
 
   function env.json(value) return printer.json(value, session.look) end

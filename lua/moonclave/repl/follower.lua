@@ -15,7 +15,8 @@ follower.__index = follower
 
 -- addresses: where to begin. fixed: the only address to ask (a control socket), or nil.
 function follower.new(addresses, fixed)
-  local self = setmetatable({ addresses = {}, members = {}, next_at = 0, place = 0, hints = {}, fixed = fixed }, follower)
+  local self = setmetatable({ addresses = {}, members = {}, next_at = 0, place = 0, hints = {}, fixed = fixed,
+    set = channel.set() }, follower)
   for i, address in ipairs(addresses) do self.addresses[i] = address end
   return self
 end
@@ -25,7 +26,10 @@ local function leave(self)
   self.channel, self.asked_at, self.address = nil, nil, nil
 end
 
-function follower:close() leave(self) end
+function follower:close()
+  leave(self)
+  self.set:close()
+end
 
 -- Another node, or none in particular, from now on.
 function follower:aim(target)
@@ -72,6 +76,7 @@ local function connect(self, now)
   local resolved = address and channel.resolve(address)
   local made = resolved and channel.open(resolved[1])
   if not made then return end
+  self.set:add(made)
   self.channel, self.address, self.connected_at = made, address, now
   self.next_at = now
 end
@@ -121,7 +126,7 @@ function follower:tick()
     connect(self, now)
     if not self.channel then return AGAIN_S end
   end
-  self.channel:work()
+  self.set:wait(0)
   take(self, now)
   if not self.channel then return 0 end
   local state = self.channel:state()
@@ -133,16 +138,14 @@ function follower:tick()
   end
   if state == "open" and not self.asked_at and now >= self.next_at then
     ask(self, now)
-    self.channel:work()
+    self.channel:flush()
   end
   if self.asked_at or state ~= "open" then return PATIENCE_S / 4 end
   return math.max(self.next_at - now, 0)
 end
 
--- What wakes it: a descriptor and whether it wants to write.
-function follower:descriptor()
-  if self.channel and self.channel:state() ~= "closed" then return self.channel:fd() end
-end
+-- What is readable when there is something to do.
+function follower:descriptor() return self.set:fd() end
 
 -- Waits until a newer word has come than was there, at most so long: behind a command, so that the prompt shows it.
 function follower:refresh(seconds)
@@ -155,11 +158,7 @@ function follower:refresh(seconds)
     local pause = self:tick()
     if (self.answers or 0) > answers then return true end
     local left = deadline - channel.clock()
-    if self.channel and self.channel:state() ~= "closed" then
-      channel.wait({ self.channel }, math.max(math.min(pause, left), 0))
-    elseif left > 0 then
-      channel.wait({}, math.min(pause, left))
-    end
+    if left > 0 then self.set:wait(math.max(math.min(pause, left), 0)) end
   until channel.clock() >= deadline
   return false
 end

@@ -69,7 +69,8 @@ function session:hint(value, hint) self.hints[value] = hint end
 
 local function raise(err) error(errors.of(err), 0) end
 
-local function explained(self, err, method)
+-- Raises what a call of `method` was told.
+function session:explain_call(err, method)
   if err.code == "no_such_command" and err.rejected == nil and not method:find "^[cq]%a+/" then
     raise { code = "no_such_command",
       message = ("this node does not know `%s`: it is of a version without it (%s)"):format(method, err.message) }
@@ -90,7 +91,7 @@ end
 
 function session:call(method, params, seconds)
   local result, err = self.client:call(method, params, { node = self.target, timeout = seconds })
-  if err then explained(self, err, method) end
+  if err then self:explain_call(err, method) end
   return result
 end
 
