@@ -24,8 +24,9 @@ INCLUDE_DIRS ?=
 LIBRARY_DIRS ?=
 PKG_CONFIG ?= pkg-config
 LUA_PKG    ?= $(shell for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --exists "$$p" 2>/dev/null && { echo $$p; break; }; done)
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PKG) libuv sqlite3 jansson libxxhash 2>/dev/null)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PKG) libuv sqlite3 jansson libxxhash libedit 2>/dev/null)
 LUA_LIBS   := $(shell $(PKG_CONFIG) --libs $(LUA_PKG) 2>/dev/null)
+EDIT_LIBS  := $(shell $(PKG_CONFIG) --libs libedit 2>/dev/null)
 LIBS       := $(shell $(PKG_CONFIG) --libs libuv sqlite3 jansson 2>/dev/null) -lhttp_parser -lm -lpthread
 
 SEARCHED   := $(patsubst %,-isystem %,$(filter-out /usr/include,$(sort $(INCLUDE_DIRS))))
@@ -49,7 +50,8 @@ CORE_DIRS    := base raft state wire store http script host sim
 PROGRAM_DIRS := net node cli
 CORE_SRC     := $(foreach d,$(CORE_DIRS),$(wildcard src/$(d)/*.c))
 # The modules that a command of the program needs (`moonclave sim`, `moonclave repl`) are linked into it.
-LINKED_SRC   := src/module/simcore.c src/module/workers.c src/module/channel.c
+LINKED_SRC   := src/module/simcore.c src/module/workers.c src/module/channel.c \
+                src/module/editor.c
 PROGRAM_SRC  := $(CORE_SRC) $(LINKED_SRC) $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
 MODULE_SRC   := $(wildcard src/module/*.c)
 CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)
@@ -69,7 +71,7 @@ modules: $(MODULES)
 program: $(BUILD)/moonclave $(USER_MODULES)
 
 $(BUILD)/moonclave: $(PROGRAM_OBJ)
-	$(CC) $(LDFLAGS) -o $@ $(PROGRAM_OBJ) $(LUA_LIBS) $(LIBS) -ldl
+	$(CC) $(LDFLAGS) -o $@ $(PROGRAM_OBJ) $(LUA_LIBS) $(LIBS) $(EDIT_LIBS) -ldl
 
 # The modules find Lua in the interpreter that loads them: they are never linked with liblua.
 $(BUILD)/lua/moonclave/%.so: $(BUILD)/module/%.o $(ARCHIVE)
@@ -80,6 +82,9 @@ $(BUILD)/lua/moonclave/%.so: $(BUILD)/module/%.o $(ARCHIVE)
 $(BUILD)/lua/moonclave/threads.so: $(BUILD)/module/threads.o $(BUILD)/node/disk.o $(BUILD)/node/files.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -shared -o $@ $(BUILD)/module/threads.o $(BUILD)/node/disk.o $(BUILD)/node/files.o $(ARCHIVE) $(LIBS)
+
+# Only the line editor knows libedit.
+$(BUILD)/lua/moonclave/editor.so: LIBS += $(EDIT_LIBS)
 
 $(ARCHIVE): $(CORE_OBJ)
 	@rm -f $@

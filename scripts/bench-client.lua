@@ -1,5 +1,5 @@
--- What the client library costs: the same requests by `moonclave bench` and from Lua, by turns, against three local nodes
--- that run examples/kv.
+-- What the client library costs: the same requests by `moonclave bench` and from Lua, by turns, against three local
+-- nodes that run examples/kv.
 --   make bench-client BENCH="[SECONDS]"
 -- Puts are in a session from Lua and plain from `moonclave bench`, and wait for two disks; stale gets wait for nothing
 -- but the way there and back. The rows below them keep 64 requests under way, from coroutines on luv's loop. Processor

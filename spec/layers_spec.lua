@@ -38,9 +38,9 @@ local DOORS = {
   ["jansson.h"] = { "http/json.c" },
   ["http_parser.h"] = { "http/parser.c" },
   ["llhttp.h"] = { "http/parser.c" },
-  ["histedit.h"] = { "cli/" },
+  ["histedit.h"] = { "module/editor.c" },
 }
-local DOOR_FOLDERS = { ["openssl/"] = { "net/" }, ["msgpack/"] = { "base/mp.c" }, ["editline/"] = { "cli/" } }
+local DOOR_FOLDERS = { ["openssl/"] = { "net/" }, ["msgpack/"] = { "base/mp.c" }, ["editline/"] = { "module/editor.c" } }
 
 -- The C library, as far as it neither waits nor touches the world.
 local PLAIN = {}

@@ -466,6 +466,66 @@ describe("closing", function()
   end)
 end)
 
+describe("a plain script, which blocks", function()
+  -- Runs Lua text with the nodes' addresses as its arguments; all it printed.
+  local function script(nodes, text, begun)
+    local path = os.tmpname()
+    cluster.write_file(path, text)
+    local process = cluster.process(fake.lua { path, table.unpack(nodes.addresses()) })
+    if begun then begun(process) end
+    local code = cluster.wait(process)
+    local printed = cluster.read_file(process.log)
+    os.remove(process.log)
+    os.remove(path)
+    assert.are.equal(0, code, printed)
+    return printed
+  end
+
+  local CONNECT = [[
+    local moonclave = require "moonclave"
+    local client <close> = assert(moonclave.connect { addresses = { table.unpack(arg) }, timeout = 20 })
+  ]]
+
+  it("gets right answers over connections that break at every byte, each command done once", function()
+    cluster.run(function()
+      local nodes <close> = fake.nodes(2)
+      local struck = 0
+      for _, node in ipairs(nodes) do
+        node.fault = function(request)
+          if request.method ~= "command/add" or struck == 2 * (ANSWER_BYTES + 1) then return nil end
+          struck = struck + 1
+          return { first = struck // 2 % (ANSWER_BYTES + 1), after = struck % 2 == 0 and "close" or "reset" }
+        end
+      end
+      local printed = script(nodes, CONNECT .. [[
+        for i = 1, 30 do assert(client:propose "add" == i) end
+        for i = 31, 40 do assert(client:propose("add", {}, { session = false }) == i) end
+        print(client:query "get")
+      ]])
+      assert.are.equal("40\tnil\n", printed)
+      assert.are.same({ 40, 2 * (ANSWER_BYTES + 1) }, { nodes.machine.done, struck })
+    end)
+  end)
+
+  it("can be interrupted, and goes on to use the client", function()
+    cluster.run(function()
+      local nodes <close> = fake.nodes(1)
+      assert.are.equal(1, nodes.machine:add())
+      nodes[1].fault = function(request) return request.method == "query/slow" and { lose = true } or nil end
+      local printed = script(nodes, CONNECT .. [[
+        local ok, problem = pcall(client.query, client, "slow")
+        print(ok, (problem:gsub("^.*: ", "")))
+        print(client:propose("add"))
+        print(client:query "get")
+      ]], function(process)
+        cluster.eventually("it waits", function() return nodes[1].seen[#nodes[1].seen] == "query/slow" end)
+        cluster.signal(process, "sigint")
+      end)
+      assert.are.equal("false\tinterrupted!\n2\tnil\n2\tnil\n", printed)
+    end)
+  end)
+end)
+
 describe("misuse", function()
   it("raises at the script's line, and says what is meant", function()
     with(1, {}, function(client)

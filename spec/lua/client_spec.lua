@@ -1,6 +1,7 @@
 -- The client against real clusters: exactly once through kill -9 of leaders, nodes that are not there, values as they
 -- were given; in coroutines on luv's loop, and blocking, in a stock lua5.4.
 local cluster = require "support.cluster"
+local lua = require("support.fake_nodes").lua
 local moonclave = require "moonclave"
 local uv = require "luv"
 
@@ -48,16 +49,6 @@ local function connect(addresses, options)
 end
 
 local function seconds() return uv.hrtime() / 1e9 end
-
--- A stock interpreter, which needs a sanitizer's runtime first where the modules were built with one.
-local function lua(arguments)
-  local all = { "lua5.4", table.unpack(arguments) }
-  if os.getenv "LD_PRELOAD" then
-    table.insert(all, 1, "LD_PRELOAD=" .. os.getenv "LD_PRELOAD")
-    table.insert(all, 2, "ASAN_OPTIONS=detect_leaks=0")
-  end
-  return "env", all
-end
 
 local function lines_of(text)
   local list = {}

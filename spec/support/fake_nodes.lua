@@ -10,6 +10,17 @@ local M = {}
 
 local FULL_CHUNK = 65536 -- luv reads no more at a time; the requests of the specs do not end there
 
+-- A stock interpreter, for cluster.process: program, arguments. Where the modules were built with a sanitizer it needs
+-- the sanitizer's runtime first.
+function M.lua(arguments)
+  local all = { "lua5.4", table.unpack(arguments) }
+  if os.getenv "LD_PRELOAD" then
+    table.insert(all, 1, "LD_PRELOAD=" .. os.getenv "LD_PRELOAD")
+    table.insert(all, 2, "ASAN_OPTIONS=detect_leaks=0")
+  end
+  return "env", all
+end
+
 -- ---- the machine ----
 
 local machine = {}

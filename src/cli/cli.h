@@ -40,6 +40,7 @@ extern const struct cli_command priority_command;
 extern const struct cli_command promote_command;
 extern const struct cli_command recover_command;
 extern const struct cli_command remove_command;
+extern const struct cli_command repl_command;
 extern const struct cli_command restore_command;
 extern const struct cli_command sim_command;
 extern const struct cli_command skip_command;

@@ -29,6 +29,7 @@
 struct cluster_options {
     uint64_t nodes, port, http_port; /* ports: 0 where not given */
     const char *data, *log_level, *config;
+    bool no_repl;
 };
 
 /* From the flags to what runs. */
@@ -38,6 +39,7 @@ struct setup {
     const char *app; /* null: the default of `start` */
     uint16_t ports[CLUSTER_NODES_MAX], http_ports[CLUSTER_NODES_MAX];
     char *folder;    /* of all data */
+    char log[4096];  /* in it */
     bool temporary;
     struct buffer names; /* of the app's commands and queries: fsm_names */
     bool is_kv;      /* it serves /kv/KEY */
@@ -70,6 +72,7 @@ static const struct flag rows[] = {
     {"data", FLAG_TEXT, FIELD(data), 0, 0, "DIR", "keeps data in DIR/n1 ... (a temporary folder, removed at the end)"},
     {"log-level", FLAG_TEXT, FIELD(log_level), 0, 0, "LEVEL", "of every node: debug, info, warn, error (info)"},
     {"config", FLAG_TEXT, FIELD(config), 0, 0, "FILE", "a Lua config file for every node"},
+    {"no-repl", FLAG_BOOLEAN, FIELD(no_repl), 0, 0, NULL, "on a terminal too: only the nodes and their logs"},
 };
 static const char *const arguments[] = {"APP"};
 static const struct flags flags = {
@@ -118,6 +121,9 @@ static enum error_code prepare(struct setup *setup, struct error *error)
     setup->plan.stop_timeout_ms = setup->settings.stop_timeout_ms;
     setup->plan.ready = say_how_to_try;
     setup->plan.context = setup;
+    setup->plan.repl = !setup->options.no_repl && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    snprintf(setup->log, sizeof setup->log, "%s/cluster.log", setup->folder);
+    setup->plan.log = setup->log;
     for (size_t i = 0; i < setup->plan.count; i++) plan_node(setup, i);
     return ERROR_OK;
 }
@@ -322,7 +328,11 @@ static void say_how_to_try(void *context)
     printf("  curl http://127.0.0.1:%u/v1/status\n"
            "  moonclave status --addr %s\n\n", first, setup->plan.nodes[0].address);
     if (!setup->is_kv) printf("Arguments: JSON behind -d for commands, ?name=value for queries. ");
-    printf("Ctrl-C ends it.\n\n");
+    if (setup->plan.repl) {
+        printf("Or here. The nodes' logs go on in\n  %s\n\n", setup->log);
+    } else {
+        printf("Ctrl-C ends it.\n\n");
+    }
     fflush(stdout);
 }
 

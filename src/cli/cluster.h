@@ -27,9 +27,12 @@ struct cluster_plan {
     uint64_t stop_timeout_ms;        /* of the nodes */
     void (*ready)(void *context);    /* every node is: called once */
     void *context;
+    bool repl;                       /* then a REPL has the terminal; when it ends, so do the nodes */
+    const char *log;                 /* the file that has the nodes' lines from then on */
 };
 
-/* Starts the nodes and waits until all have ended: after Ctrl-C or SIGTERM, or when one dies before all are ready.
+/* Starts the nodes and waits until all have ended: after Ctrl-C, SIGTERM or the REPL's end, or when one dies before all are
+ * ready.
  * Leaves none running. Returns the exit code. */
 int cluster_run(const struct cluster_plan *plan);
 

@@ -46,6 +46,9 @@ struct run {
     uv_work_t asking; /* in the loop's thread pool, because the client blocks */
     bool answered[CLUSTER_NODES_MAX]; /* written there */
     bool is_asking, all_ready, stopping, colour;
+    uv_process_t repl;
+    bool repl_runs;
+    FILE *log; /* null: the nodes' lines are printed */
     int status;
     size_t running;
     char program[4096];
@@ -57,12 +60,14 @@ static void open_loop(struct run *run);
 static void start(struct run *run, size_t i);
 static void child_ended(uv_process_t *process, int64_t status, int signal);
 static void explain_end(struct child *child, int64_t status, int signal);
-static void print_command_line(const struct child *child);
+static void print_command_line(const struct child *child, FILE *out);
 static void close_when_done(struct run *run);
 static void ask_soon(uv_timer_t *timer);
 static void ask(uv_work_t *work);
 static void asked(uv_work_t *work, int status);
 static bool is_ready(const char *address);
+static void start_repl(struct run *run);
+static void repl_ended(uv_process_t *process, int64_t status, int signal);
 static void signalled(uv_signal_t *handle, int number);
 static void stop(struct run *run);
 static void stop_took_too_long(uv_timer_t *timer);
@@ -84,6 +89,7 @@ int cluster_run(const struct cluster_plan *plan)
     assert(status == 0);
     status = run->status;
     for (size_t i = 0; i < plan->count; i++) buffer_deinit(&run->children[i].line);
+    if (run->log != NULL) fclose(run->log);
     memory_free(run);
     return status;
 }
@@ -197,20 +203,22 @@ static void explain_end(struct child *child, int64_t status, int signal)
         stop(run);
         return;
     }
-    run->status = EXIT_FAILED;
-    fprintf(stderr, "%s ended %s; it can be started again, in another terminal:\n", child->node->id, how);
-    print_command_line(child);
+    FILE *out = run->log != NULL ? run->log : stderr;
+    if (!run->repl_runs) run->status = EXIT_FAILED;
+    fprintf(out, "%s ended %s; it can be started again, in another terminal:\n", child->node->id, how);
+    print_command_line(child, out);
 }
 
-static void print_command_line(const struct child *child)
+static void print_command_line(const struct child *child, FILE *out)
 {
-    fprintf(stderr, "  %s", child->run->program);
+    fprintf(out, "  %s", child->run->program);
     for (char **argument = child->node->arguments + 1; *argument != NULL; argument++) {
         if (strcmp(*argument, "--stop-with-stdin") == 0) continue;
         bool plain = strpbrk(*argument, " \t'\"\\$*?[]&;|<>()`!#~") == NULL;
-        fprintf(stderr, plain ? " %s" : " '%s'", *argument);
+        fprintf(out, plain ? " %s" : " '%s'", *argument);
     }
-    fputc('\n', stderr);
+    fputc('\n', out);
+    fflush(out);
 }
 
 /* Everything that keeps the loop running, once no child does. */
@@ -255,6 +263,7 @@ static void asked(uv_work_t *work, int status)
     run->all_ready = true;
     uv_timer_stop(&run->timer);
     run->plan->ready(run->plan->context);
+    if (run->plan->repl) start_repl(run);
 }
 
 static bool is_ready(const char *address)
@@ -270,12 +279,46 @@ static bool is_ready(const char *address)
     return ready;
 }
 
+/* ---- the REPL ---- */
+
+/* It has the terminal, and so Ctrl-C is its own. */
+static void start_repl(struct run *run)
+{
+    char addresses[CLUSTER_NODES_MAX * CLUSTER_ADDRESS_MAX] = "";
+    for (size_t i = 0; i < run->plan->count; i++) {
+        size_t used = strlen(addresses);
+        snprintf(addresses + used, sizeof addresses - used, "%s%s", i > 0 ? "," : "", run->plan->nodes[i].address);
+    }
+    char *arguments[] = {"moonclave", "repl", addresses, NULL};
+    uv_stdio_container_t stdio[3];
+    for (int i = 0; i < 3; i++) stdio[i] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = i};
+    uv_process_options_t options = {
+        .file = run->program, .args = arguments, .stdio = stdio, .stdio_count = 3, .exit_cb = repl_ended};
+    run->log = fopen(run->plan->log, "a");
+    run->repl.data = run;
+    int status = uv_spawn(&run->loop, &run->repl, &options);
+    run->repl_runs = status == 0;
+    if (status == 0) return;
+    run->status = cli_fail(EXIT_FAILED, "cluster: the REPL could not be started: %s", uv_strerror(status));
+    uv_close((uv_handle_t *)&run->repl, NULL);
+    stop(run);
+}
+
+static void repl_ended(uv_process_t *process, int64_t status, int signal)
+{
+    struct run *run = process->data;
+    run->repl_runs = false;
+    uv_close((uv_handle_t *)process, NULL);
+    if ((status != 0 || signal != 0) && !run->stopping) run->status = EXIT_FAILED;
+    stop(run);
+}
+
 /* ---- stopping ---- */
 
 static void signalled(uv_signal_t *handle, int number)
 {
     struct run *run = handle->data;
-    (void)number;
+    if (run->repl_runs && number == SIGINT) return;
     if (run->stopping) {
         signal_all(run, SIGKILL); /* asked twice */
     } else {
@@ -287,6 +330,7 @@ static void stop(struct run *run)
 {
     if (run->stopping) return;
     run->stopping = true;
+    if (run->repl_runs) uv_process_kill(&run->repl, SIGTERM);
     signal_all(run, SIGTERM);
     uv_timer_start(&run->timer, stop_took_too_long, run->plan->stop_timeout_ms + KILL_AFTER_MS, 0);
 }
@@ -341,7 +385,10 @@ static void print_line(struct child *child, struct slice line)
     struct run *run = child->run;
     size_t number = (size_t)(child - run->children);
     const char *text = line.size > 0 ? (const char *)line.data : "";
-    if (run->colour) {
+    if (run->log != NULL) {
+        fprintf(run->log, "%s | %.*s\n", child->node->id, (int)line.size, text);
+        fflush(run->log);
+    } else if (run->colour) {
         printf("\033[%zum%s |\033[0m %.*s\n", 31 + (number + 1) % 6, child->node->id, (int)line.size, text);
     } else {
         printf("%s | %.*s\n", child->node->id, (int)line.size, text);

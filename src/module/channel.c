@@ -54,7 +54,7 @@
 #define ANSWER_BYTES_MAX (256u << 20)
 #define ELEMENTS_MAX     (1u << 24)
 #define READ_SIZE        65536
-#define WRITTEN_KEPT     65536 /* bytes already written stay in front until there are so many */
+#define KEPT_MAX         (1u << 20) /* an empty buffer that is larger gives its memory back */
 #define EVENTS_MAX       32    /* in one look; the others are found by the next */
 #define SECONDS_MAX      86400.0
 
@@ -236,6 +236,8 @@ static void connect_on(struct channel *channel)
 
 /* ---- bytes ---- */
 
+static void drop_front(struct buffer *buffer, size_t *done);
+
 static void write_on(struct channel *channel)
 {
     while (channel->state == OPEN && channel->output_written < channel->output.size) {
@@ -251,20 +253,26 @@ static void write_on(struct channel *channel)
             return;
         }
     }
-    if (channel->output_written == channel->output.size || channel->output_written > WRITTEN_KEPT) {
-        buffer_consume(&channel->output, channel->output_written);
-        channel->output_written = 0;
+    drop_front(&channel->output, &channel->output_written);
+}
+
+/* What is done with goes when it is the larger half: so each byte is moved about once. */
+static void drop_front(struct buffer *buffer, size_t *done)
+{
+    if (*done < buffer->size - *done) return;
+    if (*done == buffer->size && buffer->capacity > KEPT_MAX) {
+        buffer_deinit(buffer);
+    } else {
+        buffer_consume(buffer, *done);
     }
+    *done = 0;
 }
 
 /* Reads until there is no more. What was read in one go and is not full is taken for all there is. */
 static void read_on(struct channel *channel)
 {
     while (channel->state == OPEN) {
-        if (channel->input_taken > 0) {
-            buffer_consume(&channel->input, channel->input_taken);
-            channel->input_taken = 0;
-        }
+        drop_front(&channel->input, &channel->input_taken);
         buffer_reserve(&channel->input, READ_SIZE);
         size_t room = channel->input.capacity - channel->input.size;
         ssize_t size = recv(channel->fd, channel->input.data + channel->input.size, room, 0);

@@ -4,9 +4,13 @@
 
 #include "base/memory.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define BACKLOG 1024
 
@@ -19,6 +23,8 @@ struct net_listener {
 
 static int resolve(uv_loop_t *loop, const char *host, uint16_t port,
                    struct sockaddr_storage *address);
+static struct net_listener *listener_new(struct net *net, net_accept accept, void *context);
+static int local_socket(const char *path);
 static int listen_on(struct net_listener *listener, const struct sockaddr_storage *address);
 static void incoming(uv_stream_t *tcp, int status);
 static void listener_free(uv_handle_t *handle);
@@ -34,17 +40,33 @@ enum error_code net_listen(struct net *net, const char *host, uint16_t port, net
                          "cannot resolve %s: %s: give a name or address of this machine", host,
                          uv_strerror(status));
     }
-    struct net_listener *made = memory_zero(1, sizeof *made);
-    made->net = net;
-    made->accept = accept;
-    made->context = context;
-    made->tcp.data = made;
-    uv_tcp_init(net->loop, &made->tcp);
+    struct net_listener *made = listener_new(net, accept, context);
     status = listen_on(made, &address);
     if (status != 0) {
         net_listener_close(made);
         return error_set(error, ERROR_UNAVAILABLE, "cannot listen on %s:%u: %s: %s", host,
                          (unsigned)port, uv_strerror(status), advice(status));
+    }
+    *listener = made;
+    return ERROR_OK;
+}
+
+enum error_code net_listen_local(struct net *net, const char *path, net_accept accept, void *context,
+                                 struct net_listener **listener, struct error *error)
+{
+    int descriptor = local_socket(path);
+    if (descriptor < 0)
+        return error_set(error, ERROR_UNAVAILABLE, "cannot listen on %s: %s", path, strerror(errno));
+    struct net_listener *made = listener_new(net, accept, context);
+    int status = uv_tcp_open(&made->tcp, descriptor); /* any stream socket will do */
+    if (status != 0) {
+        close(descriptor);
+    } else {
+        status = uv_listen((uv_stream_t *)&made->tcp, BACKLOG, incoming);
+    }
+    if (status != 0) {
+        net_listener_close(made);
+        return error_set(error, ERROR_UNAVAILABLE, "cannot listen on %s: %s", path, uv_strerror(status));
     }
     *listener = made;
     return ERROR_OK;
@@ -63,6 +85,39 @@ void net_listener_close(struct net_listener *listener)
 {
     if (listener == NULL || uv_is_closing((uv_handle_t *)&listener->tcp)) return;
     uv_close((uv_handle_t *)&listener->tcp, listener_free);
+}
+
+static struct net_listener *listener_new(struct net *net, net_accept accept, void *context)
+{
+    struct net_listener *made = memory_zero(1, sizeof *made);
+    made->net = net;
+    made->accept = accept;
+    made->context = context;
+    made->tcp.data = made;
+    uv_tcp_init(net->loop, &made->tcp);
+    return made;
+}
+
+/* Bound, and never usable by others, not even for a moment. -1 with errno. */
+static int local_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0) return -1;
+    (void)unlink(path);
+    mode_t before = umask(0177);
+    int status = bind(descriptor, (const struct sockaddr *)&address, sizeof address);
+    int reason = errno;
+    umask(before);
+    if (status == 0) return descriptor;
+    close(descriptor);
+    errno = reason;
+    return -1;
 }
 
 /* Only at start: a resolver that blocks then blocks nobody. */

@@ -145,6 +145,8 @@ void net_address_name(const struct sockaddr *address, char *name, size_t size)
         const struct sockaddr_in6 *six = (const void *)address;
         uv_ip6_name(six, host, sizeof host);
         snprintf(name, size, "[%s]:%u", host, (unsigned)ntohs(six->sin6_port));
+    } else if (address->sa_family == AF_UNIX) {
+        snprintf(name, size, "a local socket");
     } else {
         const struct sockaddr_in *four = (const void *)address;
         uv_ip4_name(four, host, sizeof host);

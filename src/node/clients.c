@@ -6,6 +6,8 @@
  *   command/NAME, query/NAME   where both exist, or the name is one of ours
  *   status, members, health    about the node
  *   events                     what has happened to it: waits for news (README.md)
+ *   app                        the app's commands and queries, and what its source says of them
+ *   console/eval, console/cancel   Lua on this node: over its unix socket only (console.c)
  *   admin/ACTION               about the cluster: host/README.md lists the actions
  *   backup/open                a backup of this node's state (store/backup.h), one for a connection:
  *                              {"bytes", "checksum", "index"}; params [nil, options]
@@ -46,7 +48,9 @@ struct client {
     struct backup *backup; /* null: none is being made */
     uint64_t backup_id;    /* of the request about it that waits */
     bool backup_waits, backup_over;
+    struct looker *looker; /* null: it has run no Lua here */
     struct client *next, *previous;
+    bool local; /* it came by the unix socket */
     bool held;  /* stopped reading: too much waits */
     bool ended; /* sends no more */
 };
@@ -63,6 +67,7 @@ static bool call_backup(struct client *client, uint64_t id, const struct rpc_mes
 static void submit(struct client *client, uint64_t id, const struct request *request);
 static void poll_events(struct client *client, uint64_t id, struct slice params);
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method);
+static bool answer_about_app(struct client *client, uint64_t id, struct slice method);
 static bool resolve(struct client *client, uint64_t id, struct slice method,
                     struct request *request, struct slice *name);
 static bool resolve_session(struct slice method, enum session_action *action);
@@ -93,6 +98,13 @@ void client_begin(struct node *node, struct net_stream *stream)
     node->clients++;
     net_stream_bind(stream, &stream_events, client);
     pump(client);
+}
+
+void client_begin_local(struct node *node, struct net_stream *stream)
+{
+    struct client *before = node->rpc_clients;
+    client_begin(node, stream);
+    if (node->rpc_clients != before) node->rpc_clients->local = true;
 }
 
 void clients_close(struct node *node)
@@ -229,6 +241,12 @@ static void call_method(struct client *client, const struct rpc_message *message
     enum session_action action;
     if (answer_about_node(client, id, message->method)) return;
     if (call_backup(client, id, message)) return;
+    if (answer_about_app(client, id, message->method)) return;
+    if (client->local && local_call(node, client, &client->looker, id, message)) return;
+    if (slice_equal(message->method, slice_text("console/eval"))) {
+        fail(client, id, ERROR_UNAUTHORIZED, "Lua runs on a node only over the unix socket in its data folder");
+        return;
+    }
     if (slice_equal(message->method, slice_text("events"))) {
         poll_events(client, id, message->params);
         return;
@@ -403,6 +421,19 @@ static bool call_backup(struct client *client, uint64_t id, const struct rpc_mes
     return true;
 }
 
+/* For whoever types commands: what there are. */
+static bool answer_about_app(struct client *client, uint64_t id, struct slice method)
+{
+    struct node *node = client->node;
+    if (!slice_equal(method, slice_text("app"))) return false;
+    if (id == NO_ANSWER) return true;
+    struct buffer out = {0};
+    fsm_about(node->fsm, buffer_slice(&node->bundle), &out);
+    rpc_write_result(net_stream_output(client->stream), (uint32_t)id, buffer_slice(&out));
+    buffer_deinit(&out);
+    return true;
+}
+
 static bool answer_about_node(struct client *client, uint64_t id, struct slice method)
 {
     struct node *node = client->node;
@@ -529,6 +560,7 @@ static void client_drop(struct client *client)
     }
     node_forget_later(node, &client->later);
     backup_end(client->backup);
+    local_end(client->looker);
     if (client->previous != NULL) {
         client->previous->next = client->next;
     } else {

@@ -28,7 +28,10 @@ struct backup;
 struct client;
 struct events;
 struct policy_vm;
+struct local;
+struct looker;
 struct peers;
+struct rpc_message;
 struct door;
 struct web;
 
@@ -61,6 +64,7 @@ struct node {
     struct tickets *tickets;
     struct peers *peers;
     struct door *door;
+    struct local *local;
     struct web *web;
     struct events *events;
     struct metrics metrics;
@@ -133,6 +137,7 @@ enum error_code door_listen(struct node *node, const char *address, const char *
 /* ---- clients.c: msgpack-RPC ---- */
 /* Takes the stream; its first bytes wait in it. */
 void client_begin(struct node *node, struct net_stream *stream);
+void client_begin_local(struct node *node, struct net_stream *stream); /* of the unix socket: it may look at everything */
 void client_reply(void *client, uint64_t id, const struct reply *reply);
 void clients_close(struct node *node);
 
@@ -153,6 +158,15 @@ void backup_end(struct backup *backup); /* null is allowed */
 void backup_reply(void *backup, const struct reply *reply);
 bool backups_own(uint64_t token);
 void backups_read(struct node *node, const struct host_snapshot_report *report);
+
+/* ---- console.c: the unix socket in the data folder, and Lua that is run on this node over it ---- */
+/* Goes on without where it cannot be: the log says so. */
+void local_open(struct node *node);
+void local_close(struct node *node);
+/* "console/eval", "console/cancel". false: another method. *looker: the client's, made when first needed. */
+bool local_call(struct node *node, struct client *client, struct looker **looker, uint64_t id,
+                const struct rpc_message *message);
+void local_end(struct looker *looker); /* null is allowed */
 
 /* ---- peers.c ---- */
 void peers_open(struct node *node);

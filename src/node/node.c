@@ -152,6 +152,7 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     enum error_code code = door_open(node, &error);
     enum error_code web_code = web_open(node, code == ERROR_OK ? &error : NULL);
     if (code == ERROR_OK) code = web_code;
+    if (code == ERROR_OK) local_open(node);
     watch(node);
     if (code == ERROR_OK) {
         const struct node_options *options = node->options;
@@ -217,6 +218,7 @@ static void close_all(struct node *node)
 {
     web_close(node);
     clients_close(node);
+    local_close(node);
     door_close(node);
     app_close(node);
     peers_close(node);

@@ -9,6 +9,7 @@
 #include "base/settings.h"
 
 struct fsm;
+struct state;
 
 /* `log` receives what the script's log(...) writes; may be null. Settings used: command_steps_max,
  * command_memory_max, block_bytes_max. Heap-owned until fsm_free. */
@@ -23,6 +24,13 @@ bool fsm_has_command(const struct fsm *fsm, struct slice name);
 bool fsm_has_query(const struct fsm *fsm, struct slice name);
 /* Both as one msgpack map {"commands": [...], "queries": [...]}, sorted. */
 void fsm_names(const struct fsm *fsm, struct buffer *out);
+
+/* The same, and what the source in `bundle` says of them, as {"about": {"command": {NAME: its comment}, "query": ...},
+ * "arguments": {"command": {NAME: [the fields it looks at]}, "query": ...}, "commands": [...], "queries": [...]}.
+ * Runs nothing. */
+void fsm_about(struct fsm *fsm, struct slice bundle, struct buffer *out);
+/* What the scripts work on; another after a snapshot was installed. Read it between two calls of the machine only. */
+const struct state *fsm_state(const struct fsm *fsm);
 
 /* For tests: the system refuses the VM memory from its nth allocation on (1: the next; 0: not). */
 void fsm_fail_allocation(struct fsm *fsm, uint64_t nth);

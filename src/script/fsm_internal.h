@@ -4,6 +4,7 @@
  *   fsm.c            the machine: load, apply, query
  *   fsm_load.c       loading an app
  *   fsm_snapshot.c   the state as bytes, and the way back
+ *   fsm_about.c      what the source says about commands and queries
  *   fsm_stage.c      another app and state in place of these
  *   fsm_failure.c    what a failure says
  *   fsm_state.c      `state`: handles to tables of the tree

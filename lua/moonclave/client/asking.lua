@@ -28,21 +28,26 @@ local function await(client, line, request, first, last)
   if not done and line:take_back(request) then return "unsent", "it does not answer" end
   if not done and last > first then done = client.waiting:wait(request, last) end
   if done then return request.became, request.why end
-  line:forget(request)
   return "late", "it does not answer in time"
 end
+
+-- A request that nobody waits for any more, because its time is up, or the coroutine was closed, or a hook has raised.
+local abandoned = { __close = function(request)
+  if not request.done and not request.line:take_back(request) then request.line:forget(request) end
+end }
 
 -- Sends it once.
 local function attempt(client, call, address, deadline)
   local now = channel.clock()
   local slice = math.max(ATTEMPT_S_MIN, (deadline - call.began) / ATTEMPT_SHARE)
   local first = now + slice
-  if call.target or deadline - first < MARGIN_S then first = deadline end
+  if call.target or call.patient or deadline - first < MARGIN_S then first = deadline end
   local last = call.safe and first or deadline
   local line, why = client:line(address, first)
   if not line then return "unsent", why end
   client:refresh(line)
-  local request = { method = call.method, params = params_of(call, last - now) }
+  local request <close> = setmetatable({ method = call.method, params = params_of(call, last - now), line = line },
+    abandoned)
   line:submit(request)
   local became, reason = await(client, line, request, first, last)
   return became, reason, request
@@ -117,7 +122,8 @@ local function pause(client, round, deadline)
 end
 
 -- call: { name (for people), method, params (packed); or arguments (packed) and options (a table, to which the time
--- that is left is added); safe; effect = false: it has none; target: the address of the only node to ask }.
+-- that is left is added); safe; effect = false: it has none; target: the address of the only node to ask; patient: an
+-- answer may take all of the time }.
 -- The result; or nil, err.
 function M.ask(client, call, deadline)
   local tried, round = {}, 0

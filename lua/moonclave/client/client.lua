@@ -45,6 +45,17 @@ function client:line(address, deadline)
   return line, why
 end
 
+-- Who the members are. Idle connections to those who are none any more are closed.
+function client:learn(members)
+  self.book:learn(members)
+  for address, line in pairs(self.lines) do
+    if line.count == 0 and not line.settling and not self.book:at(address) then
+      line:close "it is no member any more"
+      self.lines[address] = nil
+    end
+  end
+end
+
 -- Sends a request that nobody waits for.
 local function aside(line, method, arguments, answered)
   local request = { method = method, params = arguments and "\x91" .. channel.pack(arguments) or NO_PARAMS }
@@ -60,7 +71,7 @@ function client:refresh(line)
   if age > (self.book.leader and REFRESH_S or REFRESH_S_LOST) and now - self.refreshed_at > REFRESH_S_LOST then
     self.refreshed_at = now
     aside(line, "members", nil, function(request)
-      if request.became == "answered" and type(request.result) == "table" then self.book:learn(request.result) end
+      if request.became == "answered" and type(request.result) == "table" then self:learn(request.result) end
     end)
   end
   local renewal = self.session:due()
@@ -100,14 +111,14 @@ end
 -- In the session: its place is kept through all attempts. A session that has expired meanwhile is opened anew only
 -- where the command has certainly not been done: no attempt before the refusal may have done it.
 local function in_session(self, name, arguments, deadline)
-  while true do
+  for round = 1, 2 do
     local entry, err = self.session:enter(deadline)
     if not entry then return nil, err end
     local _ <close> = entry -- leaves its place, also where the caller's coroutine is closed
     local result, problem = plain(self, name, arguments, deadline, entry)
     if not problem or problem.code ~= "session_expired" or problem.rejected ~= nil then return result, problem end
     self.session:expired(entry.session)
-    if channel.clock() >= deadline then return nil, problem end
+    if round == 2 then return nil, problem end
   end
 end
 
@@ -170,7 +181,8 @@ function client:call(method, params, options)
   if err then return nil, err end
   local harmless = HARMLESS[method] or method:sub(1, 6) == "query/"
   return asking.ask(self, { name = method, method = method, params = is_list and packed or "\x91" .. packed,
-    safe = harmless or options.again, effect = not harmless and nil, target = target }, deadline_of(self, options))
+    safe = harmless or options.again, effect = not harmless, target = target, patient = method == "events" },
+    deadline_of(self, options))
 end
 
 ---What a node says of itself: any, or options.node.
@@ -187,7 +199,7 @@ function client:members(options)
   check.open(self)
   options = check.options("members", options, check.CALL)
   local members, err = self:call("members", nil, options)
-  if members then self.book:learn(members) end
+  if members then self:learn(members) end
   return members, err
 end
 
@@ -273,7 +285,7 @@ function client:greet(addresses, deadline)
       target = address }
     local members, err = asking.ask(self, call, channel.clock() + math.max(share, 0.01))
     if members then
-      self.book:learn(members)
+      self:learn(members)
       return true
     end
     reasons[i] = address .. ": " .. (call.reasons[address] or tostring(err))

@@ -51,7 +51,7 @@ local function send(self, request)
   local state, why = self.channel:state()
   if state == "closed" then return finish(request, "unsent", why) end
   local id, mark = self.channel:send(request.method, request.params)
-  request.id, request.mark, request.line = id, mark, self
+  request.id, request.mark = id, mark
   self.waiting[id] = request
   self.last_id = id
   self.count = self.count + 1
@@ -69,7 +69,6 @@ end
 function line:submit(request)
   if self.state == "closed" then return finish(request, "unsent", self.why) end
   if self.state == "connecting" then
-    request.line = self
     self.held[#self.held + 1] = request
     return
   end

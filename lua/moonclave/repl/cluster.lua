@@ -1,0 +1,267 @@
+-- The cluster as functions of the REPL's environment. They raise what goes wrong: an error of the client library, a table
+-- with code and message.
+local channel = require "moonclave.channel"
+local errors = require "moonclave.client.errors"
+local help = require "moonclave.repl.help"
+local printer = require "moonclave.repl.printer"
+
+local M = {}
+
+local CHANGE_S = 30.0 -- for what waits for a server to catch up, or to take over
+local EVENTS_S = 10.0 -- one poll for events
+local SILENT_MS = 3000
+local MEMBER_COLUMNS = { "id", "address", "role", "state", "match", "lag", "contact" }
+local HEALTH_COLUMNS = { "id", "address", "role", "state", "ready", "term", "applied", "behind", "says" }
+
+local function raise(err) error(errors.of(err), 0) end
+local function fail(code, text, ...) raise { code = code, message = text:format(...) } end
+
+local function check_id(name, id)
+  if type(id) ~= "string" or id == "" then
+    fail("usage", '%s takes a server\'s id, as in %s "n4"', name, name)
+  end
+  return id
+end
+
+-- Rows for the table of members: contact as people read it.
+local function member_rows(list)
+  local rows = {}
+  for i, member in ipairs(list) do
+    local row = {}
+    for key, value in pairs(member) do row[key] = value end
+    row.contact = member.contact_ms and ("%d ms"):format(member.contact_ms) or nil
+    rows[i] = row
+  end
+  return rows
+end
+
+-- ---- what a change of voters means ----
+
+local NUMBERS = { [0] = "no failure can then be survived", "one failure can then be survived" }
+
+local function survives(voters)
+  local most = (voters - 1) // 2
+  return NUMBERS[most] or ("%d failures can then be survived"):format(most)
+end
+
+local function counted(voters) return ("%d voter%s"):format(voters, voters == 1 and "" or "s") end
+
+-- Would those who answer now be enough to decide anything? Only a leader's list says who answers.
+local function majority_lost(remaining)
+  local alive, leader = {}, false
+  for _, member in ipairs(remaining) do
+    leader = leader or member.state == "leader"
+    if member.state == "leader" or (member.contact_ms and member.contact_ms < SILENT_MS) then
+      alive[#alive + 1] = member.id
+    end
+  end
+  local needed = #remaining // 2 + 1
+  if not leader or #alive >= needed then return nil end
+  return ("of these only %s answer%s, and %d are needed: the cluster could then decide nothing at all"):format(
+    table.concat(alive, ", "), #alive == 1 and "s" or "", needed)
+end
+
+-- "removing n2 leaves 2 voters: no failure can then be survived"
+function M.consequence(doing, id, members)
+  local remaining, voters, member = {}, 0, nil
+  for _, one in ipairs(members) do
+    if one.id == id then member = one end
+    if one.role == "voter" then
+      voters = voters + 1
+      if one.id ~= id then remaining[#remaining + 1] = one end
+    end
+  end
+  if not member then return ("%s %s: it is not among the members"):format(doing, id) end
+  if member.role ~= "voter" then
+    return ("%s %s leaves %s, as there are now: it is a %s"):format(doing, id, counted(voters), member.role)
+  end
+  if voters == 1 then return ("%s %s leaves no voter: the cluster will refuse"):format(doing, id) end
+  local lost = majority_lost(remaining)
+  local leads = member.state == "leader" and "; it leads, and hands over first" or ""
+  return ("%s %s leaves %s: %s%s"):format(doing, id, counted(voters - 1), lost or survives(voters - 1), leads)
+end
+
+-- "05:20:55.717 n2  leader  { term = 3 }"
+local function event_line(session, event)
+  if session.look.format == "json" or session.look.format == "lua" then return session:render(event) end
+  local time = event.time_ms and ("%s.%03d"):format(os.date("%H:%M:%S", event.time_ms // 1000), event.time_ms % 1000) or "-"
+  return ("%s %-4s %-14s %s"):format(time, event.node or "-", event.type, printer.lua(event.data, {
+    colours = session.look.colours, width = math.huge,
+  }))
+end
+
+-- ---- the functions ----
+
+-- session: what session.lua documents. Fills `env`.
+function M.install(session, env)
+  local function members() return session:ask_leader "members" end
+
+  local function admin(action, arguments, seconds)
+    local result = session:ask(function(client, options)
+      options.timeout = seconds
+      return client:admin(action, arguments, options)
+    end)
+    return result
+  end
+
+  local function confirm(what) session:confirm(what) end
+
+  function env.status() return session:ask_leader "status" end
+
+  function env.members()
+    local list = members()
+    session:hint(list, { rows = member_rows, columns = MEMBER_COLUMNS })
+    return list
+  end
+
+  function env.leader()
+    for _, member in ipairs(members()) do
+      if member.state == "leader" then return member.id, member.address end
+    end
+  end
+
+  function env.health()
+    local list = session:call "members"
+    local rows, furthest = {}, 0
+    for i, member in ipairs(list) do
+      local row = { id = member.id, address = member.address, role = member.role, ready = false }
+      local status, err = session.client:call("status", nil, { address = member.address, timeout = 1.0 })
+      if status then
+        row.state, row.ready, row.term, row.applied = status.role, status.ready, status.term, status.applied_index
+        furthest = math.max(furthest, status.applied_index)
+        local says = {}
+        for _, flag in ipairs { "disk_full", "wiped", "stopping" } do
+          if status[flag] then says[#says + 1] = flag end
+        end
+        if type(status.app) == "table" and status.app.error then says[#says + 1] = tostring(status.app.error) end
+        row.says = says[1] and table.concat(says, ", ") or nil
+      else
+        row.state, row.says = "gone", err.message
+      end
+      rows[i] = row
+    end
+    for _, row in ipairs(rows) do row.behind = row.applied and furthest - row.applied end
+    session:hint(rows, { columns = HEALTH_COLUMNS })
+    return rows
+  end
+
+  function env.add(server)
+    if type(server) ~= "table" then
+      fail("usage", 'add takes a table, as in add{ id = "n4", address = "127.0.0.1:5004" }')
+    end
+    return admin("add", server, CHANGE_S)
+  end
+
+  function env.remove(id)
+    confirm(M.consequence("removing", check_id("remove", id), members()))
+    return admin("remove", { id = id }, CHANGE_S)
+  end
+
+  function env.promote(id) return admin("promote", { id = check_id("promote", id) }, CHANGE_S) end
+
+  function env.demote(id)
+    confirm(M.consequence("demoting", check_id("demote", id), members()))
+    return admin("demote", { id = id }, CHANGE_S)
+  end
+
+  function env.voters(ids)
+    if type(ids) ~= "table" or #ids == 0 then fail("usage", 'voters takes a list of ids, as in voters{ "n1", "n4" }') end
+    confirm(("from then on exactly %s vote: that is %s, and %s"):format(table.concat(ids, ", "), counted(#ids),
+      survives(#ids)))
+    return admin("set", { voters = ids }, CHANGE_S)
+  end
+
+  function env.transfer(id) return admin("transfer", id and { id = check_id("transfer", id) } or nil, CHANGE_S) end
+
+  function env.priority(id, number) return admin("priority", { id = check_id("priority", id), priority = number }) end
+
+  function env.snapshot() return admin("snapshot", nil, CHANGE_S) end
+
+  function env.config(changes)
+    if changes == nil then return session:call "config" end
+    if type(changes) ~= "table" then fail("usage", "config takes a table, as in config{ trailing_entries = 5000 }") end
+    confirm("settings of the whole cluster change: " .. printer.lua(changes))
+    return admin("config", changes, CHANGE_S)
+  end
+
+  function env.events(count)
+    local next_event = session.client:events { node = session.target }
+    for _ = 1, count or math.maxinteger do
+      local event, err = next_event()
+      if not event then session:explain_call(err, "events") end
+      session:print(event_line(session, event))
+    end
+  end
+
+  function env.deploy(app)
+    if type(app) ~= "string" then fail("usage", 'deploy takes the path of an app, as in deploy "examples/kv"') end
+    confirm("every node runs the app in " .. app .. " from then on")
+    session:program("deploy", app)
+  end
+
+  function env.backup(file)
+    if type(file) ~= "string" then fail("usage", 'backup takes the name of a file, as in backup "kv.backup"') end
+    session:program("backup", file)
+  end
+
+  function env.on(id, what)
+    check_id("on", id)
+    return session:on(id, what)
+  end
+
+  function env.all(what)
+    local results = {}
+    for _, member in ipairs(session:call "members") do
+      local ok, result = session:try(function() return session:on(member.id, what) end)
+      results[member.id] = ok and result or (not ok and { error = tostring(result) }) or nil
+    end
+    return results
+  end
+
+  function env.call(method, params) return session:call(method, params) end
+
+  function env.admin(action, arguments) return admin(action, arguments) end
+
+  function env.inside(text) return session:inside(text) end
+
+  function env.sleep(seconds)
+    local deadline, nothing = channel.clock() + seconds, channel.set()
+    while channel.clock() < deadline do nothing:wait(deadline - channel.clock()) end
+    nothing:close()
+  end
+
+  function env.json(value) return printer.json(value, session.look) end
+
+  function env.show(value) return session:render(value, { colours = false }) end
+
+  function env.help(name)
+    if name == nil then return session:print(help.overview(session:app())) end
+    local text = help.topic(tostring(name), session:app())
+    if not text then fail("not_found", 'there is no help about "%s": help() lists what there is', tostring(name)) end
+    session:print(text)
+  end
+end
+
+-- ---- the app's own ----
+
+-- One function for each command and query, in the tables `command` and `query` and, where the name is free, as a global.
+function M.install_app(session, env, app)
+  local taken = session.taken
+  for name in pairs(session.app_names or {}) do
+    if not taken[name] then env[name] = nil end
+  end
+  env.command, env.query, session.app_names = {}, {}, {}
+  for _, name in ipairs(app.queries) do
+    env.query[name] = function(arguments, options) return session:query(name, arguments, options) end
+    session.app_names[name] = true
+  end
+  for _, name in ipairs(app.commands) do
+    env.command[name] = function(arguments, options) return session:command(name, arguments, options) end
+    session.app_names[name] = true
+  end
+  for name in pairs(session.app_names) do
+    if not taken[name] then env[name] = env.command[name] or env.query[name] end
+  end
+end
+
+return M

@@ -1,0 +1,553 @@
+/*
+ * moonclave.editor: lines typed at a terminal, by libedit's own interface (histedit.h), and the terminal itself.
+ *
+ *   open(handlers) -> editor                  standard input and output are a terminal
+ *   editor:read() -> text                     nil, "end" (Ctrl-D) | "cancelled" (Ctrl-C) | "terminated" (SIGTERM, SIGHUP)
+ *   editor:add(text)                          to the history that arrows and Ctrl-R go through
+ *   editor:close()                            the terminal is as it was
+ *   guard(f, ...) -> like pcall               Ctrl-C raises the value `interrupted` in f
+ *   wait(seconds) -> whether a line was typed  Ctrl-C ends it early
+ *   append(path, text)                        to a file that only its owner may read
+ *   terminal(fd) -> boolean;  size() -> columns, rows;  clock() -> seconds, monotonic
+ *
+ * Handlers are functions: prompt() -> text, in which \1 stands around what takes no room; finished(text) -> whether Enter
+ * ends the input, or begins another line of it; complete(text, cursor) -> how many bytes before the cursor go, what comes
+ * instead, text to show below (or nil); idle() -> has the prompt changed?, seconds until it wants to be called again, and
+ * a descriptor that wakes it when it can be read.
+ *
+ * libedit asks for each key by get_key (EL_GETCFN), and that is where everything else happens: while no key comes, idle
+ * runs. A prompt that has changed is drawn by a key of our own, which is bound to a function that only says "refresh":
+ * EL_REFRESH would draw a second prompt beside the first. No key of ours is sent in between the bytes of one key.
+ * While a line is edited Ctrl-C is such a key too. The terminal is raw only within read.
+ */
+#include "module/editor.h"
+
+#include "base/buffer.h"
+#include "module/fields.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <histedit.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#define EDITOR          "moonclave.editor"
+#define HISTORY_MAX     2000
+#define PASTE_MAX       (1u << 20)
+#define PASTE_WAIT_MS   2000
+#define QUEUE_MAX       8
+
+/* Keys that nobody types, bound to functions of ours; and what libedit binds by itself. */
+#define KEY_REFRESH   0x1e
+#define KEY_OPEN_LINE 0x1d
+#define KEY_ABORT     0x07
+#define KEY_TO_END    0x05
+#define KEY_QUOTE     0x16
+#define KEY_ESCAPE    0x1b
+
+struct editor {
+    EditLine *line; /* null: closed */
+    History *history;
+    lua_State *L;   /* within read */
+    int handlers;   /* a reference */
+    bool failed;    /* a handler has raised: the error is on top of L's stack */
+    bool cancelled;
+    bool in_sequence; /* an escape or a quote was read, more belongs to it */
+    mbstate_t decoding;
+    wchar_t queue[QUEUE_MAX]; /* to be read before what is typed */
+    size_t queued, taken;
+    char *prompt;
+};
+
+static volatile sig_atomic_t interrupted, terminated, resized;
+static lua_State *guarded; /* what Ctrl-C raises in; null: nothing */
+static const char interrupted_mark;
+
+/* ---- signals ---- */
+
+static void raise_interrupted(lua_State *L, lua_Debug *where)
+{
+    (void)where;
+    lua_sethook(L, NULL, 0, 0);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&interrupted_mark);
+    lua_error(L);
+}
+
+static void note_signal(int number)
+{
+    if (number == SIGINT) interrupted = 1;
+    if (number == SIGWINCH) resized = 1;
+    if (number == SIGTERM || number == SIGHUP) terminated = 1;
+    if (number == SIGINT && guarded != NULL)
+        lua_sethook(guarded, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+/* Without SA_RESTART: a wait is to end. */
+static void catch_signal(int number, struct sigaction *before)
+{
+    struct sigaction action = {.sa_handler = note_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, before);
+}
+
+static int guard(lua_State *L)
+{
+    struct sigaction before;
+    lua_State *outer = guarded;
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    guarded = L;
+    interrupted = 0;
+    catch_signal(SIGINT, &before);
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    sigaction(SIGINT, &before, NULL);
+    guarded = outer;
+    lua_sethook(L, NULL, 0, 0);
+    interrupted = 0;
+    lua_pushboolean(L, status == LUA_OK);
+    lua_insert(L, 1);
+    return lua_gettop(L);
+}
+
+/* ---- handlers ---- */
+
+/* Calls one with what lies on the stack. false: it has raised, and reading is to end. */
+static bool call_handler(struct editor *editor, const char *name, int arguments, int results)
+{
+    lua_State *L = editor->L;
+    if (editor->failed) {
+        lua_pop(L, arguments);
+        return false;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, editor->handlers);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+    lua_insert(L, -arguments - 1);
+    editor->failed = lua_pcall(L, arguments, results, 0) != LUA_OK;
+    return !editor->failed;
+}
+
+static struct editor *editor_of(EditLine *line)
+{
+    void *editor = NULL;
+    el_get(line, EL_CLIENTDATA, &editor);
+    return editor;
+}
+
+static char *prompt(EditLine *line)
+{
+    struct editor *editor = editor_of(line);
+    if (call_handler(editor, "prompt", 0, 1)) {
+        free(editor->prompt);
+        editor->prompt = strdup(luaL_optstring(editor->L, -1, ""));
+        lua_pop(editor->L, 1);
+    }
+    return editor->prompt != NULL ? editor->prompt : (editor->prompt = strdup("> "));
+}
+
+/* ---- keys ---- */
+
+static void queue_key(struct editor *editor, wchar_t key)
+{
+    if (editor->queued < QUEUE_MAX) editor->queue[editor->queued++] = key;
+}
+
+/* Incremental search shows itself in the line. */
+static bool is_searching(EditLine *line)
+{
+    const LineInfo *info = el_line(line);
+    size_t size = (size_t)(info->lastchar - info->buffer);
+    return memmem(info->buffer, size, "\nbck", 4) != NULL || memmem(info->buffer, size, "\nfwd", 4) != NULL;
+}
+
+static void push_line(lua_State *L, EditLine *line)
+{
+    const LineInfo *info = el_line(line);
+    lua_pushlstring(L, info->buffer, (size_t)(info->lastchar - info->buffer));
+}
+
+static bool is_finished(struct editor *editor)
+{
+    push_line(editor->L, editor->line);
+    if (!call_handler(editor, "finished", 1, 1)) return true;
+    bool finished = lua_toboolean(editor->L, -1);
+    lua_pop(editor->L, 1);
+    return finished;
+}
+
+static void follow_sequence(struct editor *editor, wchar_t key)
+{
+    if (editor->in_sequence) {
+        editor->in_sequence = key == '[' || key == 'O' || key == ';' || (key >= '0' && key <= '9');
+    } else {
+        editor->in_sequence = key == KEY_ESCAPE || key == KEY_QUOTE;
+    }
+}
+
+static wchar_t translate(struct editor *editor, wchar_t key)
+{
+    bool plain = !editor->in_sequence;
+    follow_sequence(editor, key);
+    if (!plain || (key != '\r' && key != '\n') || is_searching(editor->line)) return key;
+    return is_finished(editor) ? '\n' : KEY_OPEN_LINE;
+}
+
+/* true: a key is in *key. false: these bytes are none yet, or it is the end (*ended). */
+static bool read_key(struct editor *editor, wchar_t *key, bool *ended)
+{
+    char byte;
+    ssize_t size = read(STDIN_FILENO, &byte, 1);
+    *ended = size == 0 || (size < 0 && errno != EINTR && errno != EAGAIN);
+    if (size != 1) return false;
+    size_t used = mbrtowc(key, &byte, 1, &editor->decoding);
+    if (used == (size_t)-2) return false;
+    if (used == (size_t)-1) {
+        memset(&editor->decoding, 0, sizeof editor->decoding);
+        return false;
+    }
+    if (used == 0) *key = 0;
+    return true;
+}
+
+/* Returns for how many milliseconds idle wants to wait, and for what; *changed: the prompt is another. */
+static int ask_idle(struct editor *editor, struct pollfd *also, bool *changed)
+{
+    lua_State *L = editor->L;
+    *changed = false;
+    if (!call_handler(editor, "idle", 0, 3)) return 0;
+    *changed = lua_toboolean(L, -3);
+    double seconds = luaL_optnumber(L, -2, 1);
+    *also = (struct pollfd){.fd = (int)luaL_optinteger(L, -1, -1), .events = POLLIN};
+    lua_pop(L, 3);
+    return seconds <= 0 ? 0 : seconds > 60 ? 60000 : (int)(seconds * 1000) + 1;
+}
+
+static bool key_waits(void)
+{
+    struct pollfd one = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&one, 1, 0) > 0;
+}
+
+/* Nothing is typed: signals, the prompt, and waiting. true: a key of ours is in *key. */
+static bool wait_for_key(struct editor *editor, wchar_t *key)
+{
+    struct pollfd polls[2] = {{.fd = STDIN_FILENO, .events = POLLIN}};
+    bool changed = false;
+    if (resized) {
+        resized = 0;
+        el_resize(editor->line);
+        changed = true;
+    }
+    if (interrupted) {
+        interrupted = 0;
+        editor->cancelled = true;
+        if (is_searching(editor->line)) queue_key(editor, KEY_ABORT);
+        queue_key(editor, KEY_TO_END);
+        queue_key(editor, '\n');
+        return false;
+    }
+    bool prompt_changed = false;
+    int timeout_ms = ask_idle(editor, &polls[1], &prompt_changed);
+    if ((changed || prompt_changed) && !editor->in_sequence && !is_searching(editor->line)) {
+        *key = KEY_REFRESH;
+        return true;
+    }
+    (void)poll(polls, 2, timeout_ms);
+    return false;
+}
+
+/* EL_GETCFN: 1 and a key, 0 at the end, -1 after an error. */
+static int get_key(EditLine *line, wchar_t *key)
+{
+    struct editor *editor = editor_of(line);
+    for (;;) {
+        if (editor->taken < editor->queued) {
+            *key = editor->queue[editor->taken++];
+            if (editor->taken == editor->queued) editor->taken = editor->queued = 0;
+            return 1;
+        }
+        if (editor->failed || terminated) return 0;
+        bool ended = false;
+        if (key_waits()) {
+            if (read_key(editor, key, &ended)) {
+                *key = translate(editor, *key);
+                return 1;
+            }
+            if (ended) return 0;
+        } else if (wait_for_key(editor, key)) {
+            return 1;
+        }
+    }
+}
+
+/* ---- functions that keys are bound to ---- */
+
+static unsigned char refresh(EditLine *line, int key)
+{
+    (void)line, (void)key;
+    return CC_REFRESH;
+}
+
+static unsigned char open_line(EditLine *line, int key)
+{
+    (void)key;
+    return el_insertstr(line, "\n") == 0 ? CC_REFRESH : CC_ERROR;
+}
+
+/* Within several lines the arrows go from line to line, else through the history. */
+static unsigned char up(EditLine *line, int key)
+{
+    (void)key;
+    const LineInfo *info = el_line(line);
+    bool within = memchr(info->buffer, '\n', (size_t)(info->cursor - info->buffer)) != NULL;
+    el_push(line, within ? "\x1c" : "\x10");
+    return CC_NORM;
+}
+
+static unsigned char down(EditLine *line, int key)
+{
+    (void)key;
+    const LineInfo *info = el_line(line);
+    bool within = memchr(info->cursor, '\n', (size_t)(info->lastchar - info->cursor)) != NULL;
+    el_push(line, within ? "\x1f" : "\x0e");
+    return CC_NORM;
+}
+
+/* What is pasted comes between two marks, and is text: its line ends run nothing, its tabs complete nothing. */
+static unsigned char paste(EditLine *line, int key)
+{
+    static const char end[] = "\033[201~";
+    struct buffer text = {0};
+    struct pollfd one = {.fd = STDIN_FILENO, .events = POLLIN};
+    char byte;
+    bool whole = false;
+    (void)key;
+    while (!whole && text.size < PASTE_MAX && poll(&one, 1, PASTE_WAIT_MS) > 0 && read(STDIN_FILENO, &byte, 1) == 1) {
+        if (byte == '\r') byte = '\n';
+        buffer_append(&text, &byte, 1);
+        whole = text.size >= sizeof end - 1 &&
+                memcmp(text.data + text.size - (sizeof end - 1), end, sizeof end - 1) == 0;
+    }
+    if (whole) text.size -= sizeof end - 1;
+    while (text.size > 0 && text.data[text.size - 1] == '\n') text.size--;
+    buffer_append(&text, "", 1);
+    int status = text.size > 1 ? el_insertstr(line, (const char *)text.data) : 0;
+    buffer_deinit(&text);
+    return status == 0 ? CC_REFRESH : CC_ERROR;
+}
+
+static unsigned char complete(EditLine *line, int key)
+{
+    struct editor *editor = editor_of(line);
+    lua_State *L = editor->L;
+    const LineInfo *info = el_line(line);
+    int top = lua_gettop(L);
+    (void)key;
+    push_line(L, line);
+    lua_pushinteger(L, info->cursor - info->buffer);
+    if (!call_handler(editor, "complete", 2, 3)) return CC_EOF;
+    lua_Integer gone = lua_tointeger(L, top + 1);
+    const char *instead = luaL_optstring(L, top + 2, "");
+    const char *below = lua_tostring(L, top + 3);
+    unsigned char answer = gone == 0 && instead[0] == '\0' ? CC_ERROR : CC_REFRESH;
+    if (below != NULL) { /* under the line, and under what more lines the input has */
+        printf("\r\n\033[J%s", below);
+        for (const char *at = info->buffer; at < info->lastchar; at++) {
+            if (*at == '\n') putchar('\n');
+        }
+        fflush(stdout);
+        answer = CC_REDISPLAY;
+    }
+    if (gone > 0) el_deletestr(line, (int)gone);
+    if (instead[0] != '\0') el_insertstr(line, instead);
+    lua_settop(L, top);
+    return answer;
+}
+
+/* ---- an editor ---- */
+
+static struct editor *to_editor(lua_State *L)
+{
+    struct editor *editor = luaL_checkudata(L, 1, EDITOR);
+    luaL_argcheck(L, editor->line != NULL, 1, "the editor is closed");
+    return editor;
+}
+
+static void bind_keys(EditLine *line)
+{
+    static const struct {
+        const char *name;
+        unsigned char (*run)(EditLine *line, int key);
+        const char *keys[3];
+    } rows[] = {
+        {"moonclave-refresh", refresh, {"^^"}},
+        {"moonclave-open-line", open_line, {"^]"}},
+        {"moonclave-complete", complete, {"^I"}},
+        {"moonclave-paste", paste, {"\\e[200~"}},
+        {"moonclave-up", up, {"\\e[A", "\\eOA"}},
+        {"moonclave-down", down, {"\\e[B", "\\eOB"}},
+    };
+    static const char *const own[][2] = {
+        {"^R", "em-inc-search-prev"}, {"^S", "em-inc-search-next"}, {"^\\", "ed-prev-line"}, {"^_", "ed-next-line"},
+        {"\\e[1~", "ed-move-to-beg"}, {"\\e[4~", "ed-move-to-end"}, {"\\e[3~", "ed-delete-next-char"},
+        {"\\e[H", "ed-move-to-beg"},  {"\\e[F", "ed-move-to-end"},  {"\\e[1;5C", "em-next-word"},
+        {"\\e[1;5D", "ed-prev-word"}, {"^W", "ed-delete-prev-word"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        el_set(line, EL_ADDFN, rows[i].name, rows[i].name, rows[i].run);
+        for (size_t k = 0; k < 3 && rows[i].keys[k] != NULL; k++)
+            el_set(line, EL_BIND, rows[i].keys[k], rows[i].name, NULL);
+    }
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) el_set(line, EL_BIND, own[i][0], own[i][1], NULL);
+}
+
+static int open_editor(lua_State *L)
+{
+    HistEvent event;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (setlocale(LC_CTYPE, "") == NULL || MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8");
+    struct editor *editor = lua_newuserdatauv(L, sizeof *editor, 0);
+    memset(editor, 0, sizeof *editor);
+    editor->handlers = LUA_NOREF;
+    luaL_setmetatable(L, EDITOR);
+    editor->line = el_init("moonclave", stdin, stdout, stderr);
+    if (editor->line == NULL) return luaL_error(L, "the terminal cannot be used (TERM=%s)", getenv("TERM"));
+    editor->history = history_init();
+    history(editor->history, &event, H_SETSIZE, HISTORY_MAX);
+    history(editor->history, &event, H_SETUNIQUE, 1);
+    el_set(editor->line, EL_CLIENTDATA, editor);
+    el_set(editor->line, EL_EDITOR, "emacs");
+    el_set(editor->line, EL_HIST, history, editor->history);
+    el_set(editor->line, EL_PROMPT_ESC, prompt, '\1');
+    el_set(editor->line, EL_GETCFN, get_key);
+    bind_keys(editor->line);
+    lua_pushvalue(L, 1);
+    editor->handlers = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 1;
+}
+
+static void say(const char *text)
+{
+    fputs(text, stdout);
+    fflush(stdout);
+}
+
+static int read_line(lua_State *L)
+{
+    static const int numbers[] = {SIGINT, SIGWINCH, SIGTERM, SIGHUP};
+    struct sigaction before[4];
+    struct editor *editor = to_editor(L);
+    int count = 0;
+    interrupted = terminated = 0;
+    editor->L = L;
+    editor->failed = editor->cancelled = editor->in_sequence = false;
+    editor->queued = editor->taken = 0;
+    for (size_t i = 0; i < 4; i++) catch_signal(numbers[i], &before[i]);
+    say("\033[?2004h");
+    const char *text = el_gets(editor->line, &count);
+    say("\033[?2004l");
+    for (size_t i = 0; i < 4; i++) sigaction(numbers[i], &before[i], NULL);
+    editor->L = NULL;
+    if (editor->failed) return lua_error(L);
+    if (editor->cancelled || text == NULL || count <= 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, terminated ? "terminated" : editor->cancelled ? "cancelled" : "end");
+        return 2;
+    }
+    if (text[count - 1] == '\n') count--;
+    lua_pushlstring(L, text, (size_t)count);
+    return 1;
+}
+
+static int add(lua_State *L)
+{
+    HistEvent event;
+    history(to_editor(L)->history, &event, H_ENTER, luaL_checkstring(L, 2));
+    return 0;
+}
+
+static int close_editor(lua_State *L)
+{
+    struct editor *editor = luaL_checkudata(L, 1, EDITOR);
+    if (editor->line == NULL) return 0;
+    el_end(editor->line);
+    history_end(editor->history);
+    free(editor->prompt);
+    luaL_unref(L, LUA_REGISTRYINDEX, editor->handlers);
+    editor->line = NULL;
+    return 0;
+}
+
+/* ---- the terminal ---- */
+
+static int terminal(lua_State *L)
+{
+    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+static int size(lua_State *L)
+{
+    struct winsize window = {0};
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 && window.ws_row > 0;
+    lua_pushinteger(L, known ? window.ws_col : 80);
+    lua_pushinteger(L, known ? window.ws_row : 24);
+    return 2;
+}
+
+/* In a cooked terminal a line comes whole. */
+static int wait_for(lua_State *L)
+{
+    struct pollfd one = {.fd = STDIN_FILENO, .events = POLLIN};
+    char line[256];
+    double seconds = luaL_checknumber(L, 1);
+    bool typed = poll(&one, 1, seconds > 86400 ? 86400000 : (int)(seconds * 1000)) > 0;
+    if (typed) typed = read(STDIN_FILENO, line, sizeof line) >= 0;
+    lua_pushboolean(L, typed);
+    return 1;
+}
+
+static int append(lua_State *L)
+{
+    struct slice text = check_slice(L, 2);
+    int file = open(luaL_checkstring(L, 1), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    bool written = file >= 0 && write(file, text.data, text.size) == (ssize_t)text.size;
+    if (file >= 0) close(file);
+    lua_pushboolean(L, written);
+    return 1;
+}
+
+static int monotonic(lua_State *L)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
+    return 1;
+}
+
+__attribute__((visibility("default"))) int luaopen_moonclave_editor(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"read", read_line}, {"add", add}, {"close", close_editor}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"open", open_editor}, {"guard", guard}, {"wait", wait_for},  {"terminal", terminal},
+        {"size", size},        {"clock", monotonic},  {"append", append},
+        {NULL, NULL},
+    };
+    luaL_newmetatable(L, EDITOR);
+    lua_pushcfunction(L, close_editor);
+    lua_setfield(L, -2, "__gc");
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    luaL_newlib(L, functions);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&interrupted_mark);
+    lua_setfield(L, -2, "interrupted");
+    return 1;
+}
