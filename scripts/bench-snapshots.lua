@@ -1,9 +1,9 @@
 -- What snapshots cost while clients write, and what they save at a start. Three local nodes with many keys.
 --   make bench-snapshots BENCH="[KEYS] [FLAGS]"
--- 1,000,000 keys by default; FLAGS go to every node. Prints, for the same load with no snapshot, with one at a time (the
--- nodes take turns) and with one after the other on every node: throughput, latencies and the longest turn of any node's
--- loop (from nothing handled to all that waited handled); then how long a node takes from its start until it is ready, from
--- a snapshot and from the log alone.
+-- 1,000,000 keys by default; FLAGS go to every node. Prints, for the same load with no snapshot, with one at a
+-- time (the nodes take turns) and with one after the other on every node: throughput, latencies and the longest turn
+-- of any node's loop (from nothing handled to all that waited handled); then how long a node takes from its start
+-- until it is ready, from a snapshot and from the log alone.
 local cluster = require "support.cluster"
 local uv = require "luv"
 

@@ -16,8 +16,8 @@
 #include <string.h>
 #include <uv.h>
 
-/* After each write of a snapshot of its own the thread leaves the disk alone for so many times as long as that took (its
- * sync, above all), so that the log, which everybody waits for, has most of it. */
+/* After each write of a snapshot of its own the thread leaves the disk alone for so many times as long as
+ * that took (its sync, above all), so that the log, which everybody waits for, has most of it. */
 #define REST_TIMES   4
 #define REST_MOST_NS 200000000u
 
