@@ -3,8 +3,8 @@
  *
  * This node's own change on this node, at once and until it is restarted. The cluster's are an entry of the log: the
  * leader looks whether they are sound and proposes them, and every node looks again as it applies the entry, because
- * another change may have come first. There only rules between replicated settings count, so that all decide alike; what
- * a node's own settings have to say about them is asked before: by the node that is asked, and by the leader.
+ * another change may have come first. There only rules between replicated settings count, so that all decide alike;
+ * what a node's own settings have to say about them is asked before: by the node that is asked, and by the leader.
  *
  * What is refused changes nothing. What is accepted counts from the next entry on: budgets, sessions and keys. Less of
  * something takes nothing away that is there: sessions above sessions_max stay open and replies above a limit of bytes
@@ -166,8 +166,8 @@ static enum error_code check_own(const struct host *host, const struct settings_
         char flag[64];
         snprintf(flag, sizeof flag, "%s", rows[i].name);
         for (char *at = flag; *at != 0; at++) *at = *at == '_' ? '-' : *at;
-        return error_set(error, ERROR_BAD_REQUEST, "%s needs a restart (%s): start with --%s=%" PRIu64, rows[i].name, why,
-                         flag, settings_get(&after, &rows[i]));
+        return error_set(error, ERROR_BAD_REQUEST, "%s needs a restart (%s): start with --%s=%" PRIu64, rows[i].name,
+                         why, flag, settings_get(&after, &rows[i]));
     }
     return settings_check_change(&host->settings, &after, false, error);
 }
