@@ -140,6 +140,8 @@ describe("the cluster's settings", function()
     assert.equal("ok", (set(w, "n2", { session_timeout_ms = 30000 })))
     w:advance(150)
     assert.equal(30000, value(w.n3, "session_timeout_ms"))
+    assert.equal(1, w.n3:logged "do not go with the cluster's: session_timeout_ms is 30000")
+    assert.equal(0, w.n2:logged "do not go with")
     refused(w, "n3", { request_timeout_ms = 60001 }, "session_timeout_ms is 30000") -- it can be mended
     assert.equal("ok", (set(w, "n3", { request_timeout_ms = 2000 })))
     everywhere_alike(w)
@@ -156,13 +158,13 @@ describe("the cluster's settings", function()
     assert.equal("bad_request", code)
     assert.matches("60000", text, 1, true)
     assert.equal(last, w.n1.host:status().last_index)
-    local own = w.n2:admin("config", { waiting_max = 5 })
-    w:settle()
-    assert.equal("ok", (w.n2:told(own)))
-    w.n2.host:submit(77, { kind = "admin", body = base.pack { "config", base.object { waiting_max = 9 } } })
-    w.n2.asked[77] = true
-    w:settle()
-    assert.equal(9, value(w.n2, "waiting_max"))
+    -- nobody changes another node's own settings through it
+    w.n1.host:forwarded(w.n2:identity(), 77, { kind = "admin", timeout_ms = 5000,
+      body = base.pack { "config", base.object { waiting_max = 9 } } })
+    w.n1:turn()
+    local reply = w:take(function(p) return p.kind == "forward_reply" and p.ticket == 77 end)[1]
+    assert.equal("bad_request", reply.code)
+    assert.matches("ask that node itself", base.unpack(reply.body).message, 1, true)
     assert.equal(100000, value(w.n1, "waiting_max"))
   end)
 

@@ -33,6 +33,7 @@ static void change_own(struct host *host, const struct settings_change *change);
 static void refuse(struct host *host, struct waiter *waiter, const struct error *error);
 static void tell(struct host *host, bool replicated);
 static void log_changes(struct host *host, const struct settings_change *change, raft_index index);
+static void warn_of_own(struct host *host, const struct error *error);
 static void write_setting(const struct host *host, const struct setting_row *row, struct buffer *out);
 static enum setting_source source_of(const struct host *host, const struct setting_row *row, raft_index index);
 
@@ -256,6 +257,7 @@ enum error_code settings_applied(struct host *host, const struct raft_entry *ent
         return ERROR_CONFLICT;
     }
     log_changes(host, &change, entry->index);
+    if (settings_check_change(&host->settings, &after, false, &error) != ERROR_OK) warn_of_own(host, &error);
     if (!FAULT(SETTINGS_NOT_KEPT)) system_apply_settings(&host->system, &change, entry->index);
     host->settings = after;
     tell(host, !FAULT(SETTINGS_NOT_TOLD));
@@ -288,7 +290,12 @@ void settings_compare(struct host *host)
                  rows[i].name, settings_format(&rows[i], given, own), settings_format(&rows[i], value, cluster));
     }
     if (settings_check(&host->started, NULL) == ERROR_OK && settings_check(&host->settings, &error) != ERROR_OK)
-        host_log(host, LOG_LEVEL_WARN, "this node's settings do not go with the cluster's: %s", error.text);
+        warn_of_own(host, &error);
+}
+
+static void warn_of_own(struct host *host, const struct error *error)
+{
+    host_log(host, LOG_LEVEL_WARN, "this node's settings do not go with the cluster's: %s", error->text);
 }
 
 /* ---- what a node says ---- */
