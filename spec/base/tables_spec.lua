@@ -128,7 +128,8 @@ describe("settings", function()
       local made, code, text = base.settings { [name] = 1 }
       assert.is_nil(made)
       assert.equal("usage", code)
-      assert.equal("there is no setting " .. name:sub(1, 64) .. (meant and ": did you mean " .. meant .. "?" or ""), text)
+      local hint = meant and ": did you mean " .. meant .. "?" or ""
+      assert.equal("there is no setting " .. name:sub(1, 64) .. hint, text)
     end
   end)
 
@@ -149,7 +150,8 @@ describe("settings", function()
       assert.equal(number, base.settings { follower_reads = text }.follower_reads, text)
     end
     -- what could be two things, or a unit of something else, is refused and says which there are
-    for name, texts in pairs { waiting_bytes_max = { "64MB", "64M", "64mib", "64 MiB", "64k", "1s", "on", "MiB", "0.5GiB" },
+    for name, texts in pairs {
+      waiting_bytes_max = { "64MB", "64M", "64mib", "64 MiB", "64k", "1s", "on", "MiB", "0.5GiB" },
       request_timeout_ms = { "5m", "5 s", "5S", "5sec", "1KiB", "true", "s", "1s1", "18446744073709551616",
         "18446744073709551615s", "Default" },
       waiting_max = { "5k", "5s", "5B", "true" }, follower_reads = { "yes", "True", "1s" } } do
@@ -188,7 +190,8 @@ describe("settings", function()
     { { uncommitted_bytes_max = 4096 }, "uncommitted_bytes_max is 4096", { uncommitted_bytes_max = 2097152 + 4096 } },
     { { waiting_bytes_max = 65536 }, "waiting_bytes_max is 65536", { waiting_bytes_max = 2097152 + 4096 } },
     { { command_memory_max = 1048576 }, "command_memory_max is 1048576", { command_memory_max = 16777216 } },
-    { { session_timeout_ms = 4999 }, "session_timeout_ms is 4999: it must be at least 5000", { session_timeout_ms = 5000 } },
+    { { session_timeout_ms = 4999 }, "session_timeout_ms is 4999: it must be at least 5000",
+      { session_timeout_ms = 5000 } },
     { { idempotency_timeout_ms = 9999 }, "idempotency_timeout_ms is 9999: it must be at least 10000",
       { idempotency_timeout_ms = 10000 } },
   }

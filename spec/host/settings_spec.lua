@@ -51,6 +51,8 @@ end
 describe("the cluster's settings", function()
   it("change by an entry of these bytes, at the same index everywhere", function()
     local w <close> = cluster()
+    local bytes = { n2 = "\x81\xAEsession_window\x07",
+      n1 = "\x82\xAFblock_bytes_max\xCE\x00\x10\x00\x00\xB1command_steps_max\xCE\x00\x01\xE2\x40" }
     for node, values in pairs { n1 = { command_steps_max = 123456, block_bytes_max = "1MiB" },
       n2 = { session_window = 7 } } do
       local code, index = set(w, node, values)
@@ -59,8 +61,7 @@ describe("the cluster's settings", function()
       for _, one in ipairs(w.nodes) do
         local entry = entry_at(one, index)
         assert.equal(6, entry.type)
-        assert.equal(node == "n1" and "\x82\xAFblock_bytes_max\xCE\x00\x10\x00\x00\xB1command_steps_max\xCE\x00\x01\xE2\x40"
-          or "\x81\xAEsession_window\x07", entry.payload)
+        assert.equal(bytes[node], entry.payload)
         for name, v in pairs(values) do
           local setting = one.host:config().settings[name]
           local wanted = v == "1MiB" and MIB or v
@@ -87,7 +88,7 @@ describe("the cluster's settings", function()
     local w <close> = cluster()
     for _, node in ipairs { "n1", "n3" } do
       refused(w, node, {}, "{name: value}")
-      refused(w, node, { comand_steps_max = 5 }, "there is no setting comand_steps_max: did you mean command_steps_max?")
+      refused(w, node, { comand_steps_max = 5 }, "no setting comand_steps_max: did you mean command_steps_max?")
       refused(w, node, { session_window = 0 }, "session_window is 0 replies: it must be from 1 to 4096")
       refused(w, node, { session_window = -1 }, 'session_window is "-1"')
       refused(w, node, { session_window = "5k" }, 'session_window is "5k"')
@@ -139,6 +140,8 @@ describe("the cluster's settings", function()
     assert.equal("ok", (set(w, "n2", { session_timeout_ms = 30000 })))
     w:advance(150)
     assert.equal(30000, value(w.n3, "session_timeout_ms"))
+    assert.equal(1, w.n3:logged "do not go with the cluster's: session_timeout_ms is 30000")
+    assert.equal(0, w.n2:logged "do not go with")
     refused(w, "n3", { request_timeout_ms = 60001 }, "session_timeout_ms is 30000") -- it can be mended
     assert.equal("ok", (set(w, "n3", { request_timeout_ms = 2000 })))
     everywhere_alike(w)
@@ -155,13 +158,13 @@ describe("the cluster's settings", function()
     assert.equal("bad_request", code)
     assert.matches("60000", text, 1, true)
     assert.equal(last, w.n1.host:status().last_index)
-    local own = w.n2:admin("config", { waiting_max = 5 })
-    w:settle()
-    assert.equal("ok", (w.n2:told(own)))
-    w.n2.host:submit(77, { kind = "admin", body = base.pack { "config", base.object { waiting_max = 9 } } })
-    w.n2.asked[77] = true
-    w:settle()
-    assert.equal(9, value(w.n2, "waiting_max"))
+    -- nobody changes another node's own settings through it
+    w.n1.host:forwarded(w.n2:identity(), 77, { kind = "admin", timeout_ms = 5000,
+      body = base.pack { "config", base.object { waiting_max = 9 } } })
+    w.n1:turn()
+    local reply = w:take(function(p) return p.kind == "forward_reply" and p.ticket == 77 end)[1]
+    assert.equal("bad_request", reply.code)
+    assert.matches("ask that node itself", base.unpack(reply.body).message, 1, true)
     assert.equal(100000, value(w.n1, "waiting_max"))
   end)
 
@@ -217,7 +220,8 @@ describe("the cluster's settings", function()
   it("by an entry that this program does not understand stop the node", function()
     for payload, code in pairs { ["\x81\xA3odd\x01"] = "version", ["\x81\xACheartbeat_ms\x05"] = "version",
       ["\x81\xAEsession_window\x00"] = "version", ["\xC0"] = "corrupt", [""] = "corrupt",
-      ["\x81\xAEsession_window\xC0"] = "corrupt", ["\x81\x01\x01"] = "corrupt", ["\x82\xAEsession_window\x05"] = "corrupt" } do
+      ["\x81\xAEsession_window\xC0"] = "corrupt", ["\x81\x01\x01"] = "corrupt",
+      ["\x82\xAEsession_window\x05"] = "corrupt" } do
       local w <close> = support.lone()
       w.n1:crash()
       append(w.n1, 6, payload)
@@ -330,7 +334,7 @@ describe("a node's own setting", function()
   it("that is unsafe with what is in force is refused", function()
     local w <close> = cluster()
     refused(w, "n1", { uncommitted_bytes_max = 4096 }, "uncommitted_bytes_max is 4096")
-    refused(w, "n1", { snapshot_chunk_bytes = "8MiB", peer_queue_bytes_max = "8MiB" }, "peer_queue_bytes_max is 8388608")
+    refused(w, "n1", { snapshot_chunk_bytes = "8MiB", peer_queue_bytes_max = "8MiB" }, "peer_queue_bytes_max is 838")
     refused(w, "n1", { request_timeout_ms = "10min", waiting_bytes_max = 65536 }, "waiting_bytes_max is 65536")
   end)
 

@@ -10,8 +10,8 @@
 /* Characters to change, to put in and to leave out, to make one of the other; `-` and `_` are alike. Both at most
  * GUESS_NAME_MAX long. */
 size_t guess_distance(const char *a, const char *b);
-/* Is `wrong` so near to `name` that it may be meant? *distance: for comparing with others; a beginning of the name is as
- * near as can be. */
+/* Is `wrong` so near to `name` that it may be meant? *distance: for comparing with others; a beginning of the name is
+ * as near as can be. */
 bool guess_is_near(const char *wrong, const char *name, size_t *distance);
 
 #endif

@@ -100,9 +100,9 @@ uint64_t settings_get(const struct settings *settings, const struct setting_row 
 /* USAGE: no such setting (and which one was meant), not within its limits. */
 enum error_code settings_set(struct settings *settings, const char *name, uint64_t value, struct error *error);
 
-/* As people write it, on the command line, in the config file and in requests: a whole number in the setting's own unit;
- * or with a unit behind it, B KiB MiB GiB TiB for bytes, ms s min h d for times; `default`; for 0 or 1 also true, false,
- * on, off. Nothing that could mean two things (KB, k, m). */
+/* As people write it, on the command line, in the config file and in requests: a whole number in the setting's own
+ * unit; or with a unit behind it, B KiB MiB GiB TiB for bytes, ms s min h d for times; `default`; for 0 or 1 also true,
+ * false, on, off. Nothing that could mean two things (KB, k, m). */
 enum error_code settings_set_text(struct settings *settings, const char *name, const char *text, struct error *error);
 /* And back, in the largest unit that is exact: "64MiB", "1500ms", "128". Returns out. */
 #define SETTING_TEXT_MAX 32
@@ -112,9 +112,9 @@ const char *settings_format(const struct setting_row *row, uint64_t value, char 
 
 /* The combinations that are unsafe, with the reason: a heartbeat too slow for the election timeout, and so on. */
 enum error_code settings_check(const struct settings *settings, struct error *error);
-/* May `before` become `after` while all is running? USAGE with the reason. Of the rules of settings_check only those are
- * looked at that concern what changes; `replicated`: only those that replicated settings alone decide, which is the same
- * on every node. What may only grow does not shrink. Whether a setting is live is not looked at. */
+/* May `before` become `after` while all is running? USAGE with the reason. Of the rules of settings_check only those
+ * are looked at that concern what changes; `replicated`: only those that replicated settings alone decide, which is the
+ * same on every node. What may only grow does not shrink. Whether a setting is live is not looked at. */
 enum error_code settings_check_change(const struct settings *before, const struct settings *after, bool replicated,
                                       struct error *error);
 /* Why it cannot change while running, for people; null: it can. */

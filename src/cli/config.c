@@ -114,8 +114,8 @@ static enum error_code run(struct job *job)
                          ? "name the settings: config get NAME ..., config set NAME=VALUE ..."
                          : "list takes no names: `config get NAME` shows one");
     }
-    return error_set(&job->error, ERROR_USAGE, "config: \"%.64s\" is none of list, get, set: see `moonclave help config`",
-                     name);
+    return error_set(&job->error, ERROR_USAGE,
+                     "config: \"%.64s\" is none of list, get, set: see `moonclave help config`", name);
 }
 
 /* ---- the three ---- */

@@ -3,8 +3,8 @@
  *
  * This node's own change on this node, at once and until it is restarted. The cluster's are an entry of the log: the
  * leader looks whether they are sound and proposes them, and every node looks again as it applies the entry, because
- * another change may have come first. There only rules between replicated settings count, so that all decide alike; what
- * a node's own settings have to say about them is asked before: by the node that is asked, and by the leader.
+ * another change may have come first. There only rules between replicated settings count, so that all decide alike;
+ * what a node's own settings have to say about them is asked before: by the node that is asked, and by the leader.
  *
  * What is refused changes nothing. What is accepted counts from the next entry on: budgets, sessions and keys. Less of
  * something takes nothing away that is there: sessions above sessions_max stay open and replies above a limit of bytes
@@ -33,6 +33,7 @@ static void change_own(struct host *host, const struct settings_change *change);
 static void refuse(struct host *host, struct waiter *waiter, const struct error *error);
 static void tell(struct host *host, bool replicated);
 static void log_changes(struct host *host, const struct settings_change *change, raft_index index);
+static void warn_of_own(struct host *host, const struct error *error);
 static void write_setting(const struct host *host, const struct setting_row *row, struct buffer *out);
 static enum setting_source source_of(const struct host *host, const struct setting_row *row, raft_index index);
 
@@ -166,8 +167,8 @@ static enum error_code check_own(const struct host *host, const struct settings_
         char flag[64];
         snprintf(flag, sizeof flag, "%s", rows[i].name);
         for (char *at = flag; *at != 0; at++) *at = *at == '_' ? '-' : *at;
-        return error_set(error, ERROR_BAD_REQUEST, "%s needs a restart (%s): start with --%s=%" PRIu64, rows[i].name, why,
-                         flag, settings_get(&after, &rows[i]));
+        return error_set(error, ERROR_BAD_REQUEST, "%s needs a restart (%s): start with --%s=%" PRIu64, rows[i].name,
+                         why, flag, settings_get(&after, &rows[i]));
     }
     return settings_check_change(&host->settings, &after, false, error);
 }
@@ -256,6 +257,7 @@ enum error_code settings_applied(struct host *host, const struct raft_entry *ent
         return ERROR_CONFLICT;
     }
     log_changes(host, &change, entry->index);
+    if (settings_check_change(&host->settings, &after, false, &error) != ERROR_OK) warn_of_own(host, &error);
     if (!FAULT(SETTINGS_NOT_KEPT)) system_apply_settings(&host->system, &change, entry->index);
     host->settings = after;
     tell(host, !FAULT(SETTINGS_NOT_TOLD));
@@ -288,7 +290,12 @@ void settings_compare(struct host *host)
                  rows[i].name, settings_format(&rows[i], given, own), settings_format(&rows[i], value, cluster));
     }
     if (settings_check(&host->started, NULL) == ERROR_OK && settings_check(&host->settings, &error) != ERROR_OK)
-        host_log(host, LOG_LEVEL_WARN, "this node's settings do not go with the cluster's: %s", error.text);
+        warn_of_own(host, &error);
+}
+
+static void warn_of_own(struct host *host, const struct error *error)
+{
+    host_log(host, LOG_LEVEL_WARN, "this node's settings do not go with the cluster's: %s", error->text);
 }
 
 /* ---- what a node says ---- */

@@ -264,7 +264,8 @@ static void check_values(lua_State *L, int at, struct settings *settings)
 {
     settings_init(settings);
     for (lua_pushnil(L); lua_next(L, at); lua_pop(L, 1)) {
-        enum error_code code = settings_set(settings, luaL_checkstring(L, -2), (uint64_t)luaL_checkinteger(L, -1), NULL);
+        uint64_t value = (uint64_t)luaL_checkinteger(L, -1);
+        enum error_code code = settings_set(settings, luaL_checkstring(L, -2), value, NULL);
         luaL_argcheck(L, code == ERROR_OK, at, "not a setting, or not within its limits");
     }
 }

@@ -238,8 +238,8 @@ struct raft_effects {
 /* `id` must be valid. Heap-owned by the caller until raft_free. */
 struct raft *raft_new(const char *id, const struct raft_settings *settings);
 void raft_free(struct raft *raft); /* drops every payload reference */
-/* Between two steps: limits and sizes count from the next one on. Timeouts, append_bytes_max, leases and their drift stay
- * as they began, and must be the same. */
+/* Between two steps: limits and sizes count from the next one on. Timeouts, append_bytes_max, leases and their drift
+ * stay as they began, and must be the same. */
 void raft_adjust(struct raft *raft, const struct raft_settings *settings);
 
 /*

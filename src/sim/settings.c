@@ -2,9 +2,9 @@
  * Settings that change while everything else happens. In a quarter of the seeds somebody changes some of them now and
  * then: the cluster's, or those of one node, through any node that is up, one order or two at the same moment.
  *
- * What must be in force is told a second time here, along the one history of applied entries: what a SETTINGS entry says,
- * unless the block is larger than the memory or keys are to be kept for a shorter time. Every node has just that at
- * every index, its machine goes by it, and a snapshot brings it.
+ * What must be in force is told a second time here, along the one history of applied entries: what a SETTINGS entry
+ * says, unless the block is larger than the memory or keys are to be kept for a shorter time. Every node has just that
+ * at every index, its machine goes by it, and a snapshot brings it.
  */
 #include "sim/internal.h"
 
