@@ -129,7 +129,8 @@ describe("moonclave log", function()
     for line in text:gmatch "[^\n]+" do lines[#lines + 1] = line end
     assert.are.equal("-- node n1, cluster 0000000000001267: entries 1 to 7", lines[1])
     assert.are.equal('2  t1  2023-11-14 22:13:20.002  command        put { key = "k1", value = "v001" }', lines[3])
-    assert.are.equal("4  t2  2023-11-14 22:13:20.004  configuration  n1 voter 127.0.0.1:1, n2 voter 127.0.0.1:2", lines[5])
+    assert.are.equal("4  t2  2023-11-14 22:13:20.004  configuration  n1 voter 127.0.0.1:1, n2 voter 127.0.0.1:2",
+      lines[5])
     assert.are.equal('5  t2  2023-11-14 22:13:20.005  session        { "open" }', lines[6])
     assert.are.equal([[6  t2  2023-11-14 22:13:20.006  command        odd { 1, 2.0, "a\n\"\x00", { ["end"] = "x", ]] ..
       [[["no name"] = true } }  (session 5 #3)]], lines[7])

@@ -108,8 +108,8 @@ describe("a majority that is lost for good", function()
       put(c, "n1", 31, 35)
       type_in(steps[2])
       for i, name in ipairs { "n2", "n3" } do
-        assert.is_truthy(steps[2 + i]:find("moonclave start --join 127.0.0.1:" .. c.nodes.n1.port .. " --id " .. name .. " ",
-          1, true), text)
+        local typed = ("moonclave start --join 127.0.0.1:%d --id %s "):format(c.nodes.n1.port, name)
+        assert.is_truthy(steps[2 + i]:find(typed, 1, true), text)
         c:join(name, "n1")
       end
       cluster.eventually("both vote", function() return voters(c, "n1") == 3 end)

@@ -37,7 +37,8 @@ static void refuse_all(struct host *host)
 {
     struct waiter_list *list = &host->waiters.lists[WAITER_COMMAND];
     while (list->first != NULL)
-        answer_later(host, list->first, ERROR_UNAVAILABLE, "this leader has halted before an entry that it died of twice");
+        answer_later(host, list->first, ERROR_UNAVAILABLE,
+                     "this leader has halted before an entry that it died of twice");
 }
 
 void propose_for(struct host *host, struct waiter *waiter, enum raft_entry_type type, struct slice payload)

@@ -151,7 +151,8 @@ static void look_at_wal(struct store_inspection *inspection)
     struct error *error = &inspection->wal;
     if (!inspection->has_wal) {
         if (store->mark.frames > 0)
-            error_set(error, ERROR_CORRUPT, "the WAL is missing or empty, and acknowledged data was in it: put it back");
+            error_set(error, ERROR_CORRUPT,
+                      "the WAL is missing or empty, and acknowledged data was in it: put it back");
         return;
     }
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL;
