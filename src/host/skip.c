@@ -125,6 +125,11 @@ bool skip_halted(const struct host *host)
     return host->skips.halted;
 }
 
+raft_index host_halted(const struct host *host)
+{
+    return host->skips.halted ? host->skips.deadly : 0;
+}
+
 /* It has been applied, one way or the other. */
 void skip_passed(struct host *host, raft_index index)
 {

@@ -13,6 +13,7 @@
 #include "host/host.h"
 #include "sim/once.h"
 #include "sim/operators.h"
+#include "sim/poison.h"
 #include "sim/record.h"
 #include "sim/snapshots.h"
 #include "sim/trace.h"
@@ -47,6 +48,7 @@ enum sim_event_kind {
     EVENT_HEAL,        /* a partition ends */
     EVENT_KILL,        /* a stop that takes too long */
     EVENT_PHASE,       /* the run asks itself whether a phase is over */
+    EVENT_POISON,      /* operators look for nodes that have halted */
 };
 
 struct sim_event {
@@ -68,6 +70,7 @@ enum sim_stream {
     STREAM_FAULTS,
     STREAM_SNAPSHOTS,
     STREAM_ONCE, /* regulars and what they need */
+    STREAM_POISON,
     STREAMS
 };
 
@@ -390,6 +393,8 @@ struct sim_node {
                                               lifetime; 0: none */
     uint64_t heard_cluster[SIM_NODES_MAX]; /* the cluster id that hello gave */
     struct sim_watch watch;
+    struct sim_page page;
+    bool poisoned; /* it dies of the poisoned command */
     uint64_t steps_of_former_lives;
 };
 
@@ -631,6 +636,7 @@ struct sim {
     struct sim_clients clients;
     struct sim_operators operators;
     struct sim_once once;
+    struct sim_poison poison;
     struct sim_regular regulars[SIM_CLIENTS_MAX];
     struct sim_ledger ledger;
     struct sim_recorder recorder;

@@ -159,6 +159,7 @@ static void sim_begin(struct sim *sim)
     if (options->manual) return;
     clients_begin(sim);
     faults_begin(sim);
+    poison_begin(sim);
     world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
 }
 
@@ -217,6 +218,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_HEAL] = {faults_on_heal, false},
         [EVENT_KILL] = {node_on_kill, false},
         [EVENT_PHASE] = {sim_on_phase, false},
+        [EVENT_POISON] = {poison_on_event, false},
     };
     const struct sim_node *node = &sim->nodes[event->node];
     bool dead = !node->host && event->kind != EVENT_START;
@@ -279,7 +281,7 @@ static void begin_majority(struct sim *sim)
 static void go_on_with_majority(struct sim *sim, bool late)
 {
     uint64_t now_us = sim->world.now_us;
-    if (sim->clients.ok_since_phase == 0) {
+    if (sim->clients.ok_since_phase == 0 || poison_pending(sim)) {
         if (late) {
             violate(sim, NULL, "progress",
                     "a healed majority has committed nothing new in %" PRIu64 " us",
