@@ -130,15 +130,11 @@ bool poison_is(const struct sim *sim, raft_index index)
     return sim->poison.number != 0 && sim->poison.index == index;
 }
 
-bool poison_pending(const struct sim *sim)
+bool poison_pending(struct sim *sim)
 {
+    const struct sim_node *leader = node_leading(sim);
     if (sim->poison.number == 0) return false;
-    for (unsigned n = 0; n < sim->plan.nodes; n++) {
-        const struct sim_node *node = &sim->nodes[n];
-        if (!sim->healthy[n]) continue;
-        if (!node_up(node) || host_applied(node->host).index < sim->poison.index) return true;
-    }
-    return false;
+    return !leader || host_applied(leader->host).index < sim->poison.index;
 }
 
 bool poison_judges(struct sim_node *node, uint64_t number, enum error_code code)

@@ -20,7 +20,6 @@ struct sim_poison {
     raft_index index; /* where it stands */
     uint64_t asked;   /* skips */
     uint64_t bogus;   /* the ticket of the newest that must be refused */
-    bool skipped;     /* a node has got past it */
 };
 
 /* The page of node/deaths.c. */
@@ -37,7 +36,7 @@ void poison_buried(struct sim_node *node); /* the process has ended: by itself, 
 /* It is about to apply the command of that number: true, and it dies. */
 bool poison_kills(struct sim_node *node, raft_index index, raft_term term, uint64_t number);
 bool poison_is(const struct sim *sim, raft_index index); /* no command to those who look along the log */
-bool poison_pending(const struct sim *sim); /* some healthy node has not got past it */
+bool poison_pending(struct sim *sim); /* whoever leads may yet die of it */
 /* What its client is told: true where it is judged here. */
 bool poison_judges(struct sim_node *node, uint64_t number, enum error_code code);
 void poison_reply(struct sim_node *node, uint64_t ticket, const struct reply *reply);
