@@ -29,6 +29,7 @@ local M = {}
 ---@field machine? "c"|"lua"  "lua": the app keeps to the contract of src/sim/machine.c, and is asked accordingly
 ---@field mutant? string      a guard to switch off: sim.mutants()
 ---@field outcome_only? boolean  check only what clients and disks could notice
+---@field poison? boolean      a command kills whoever applies it, until it is skipped (the built-in machine only)
 ---@field disk? "model"|"sqlite"  a model of the store (default, fast), or the store itself on the lossy VFS
 ---@field policy? "none"|"script"|"dice"  where operators are at work: no membership policy, the script's (an app's own,
 ---                            or the default one), or one that wants anything; drawn when absent
@@ -55,7 +56,7 @@ local M = {}
 ---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only trace record record_rows")
+for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only poison trace record record_rows")
   :gmatch "%S+" do
   known[name] = true
 end
@@ -114,7 +115,7 @@ function M.run(options)
     policy = options.policy,
     mutant = options.mutant,
     outcome_only = options.outcome_only,
-    disk = options.disk,
+    poison = options.poison,
     app = options.app,
     trace = not page and options.trace or nil,
     record = options.record or page and true,
@@ -135,7 +136,9 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for _, name in ipairs { "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "disk", "policy" } do
+  for _, name in ipairs {
+    "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "poison", "disk", "policy",
+  } do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'

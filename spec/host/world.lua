@@ -193,7 +193,8 @@ function Node:start(overrides)
   self.role, self.term, self.leader = nil, nil, nil
   local deadly, deaths = count_deaths(self.page)
   self.host = host.new {
-    id = self.id, deadly = o.deadly or deadly, deaths = o.deaths or deaths, incarnation = self.disk.incarnation, cluster = self.disk.cluster,
+    id = self.id, deadly = o.deadly or deadly, deaths = o.deaths or deaths,
+    incarnation = self.disk.incarnation, cluster = self.disk.cluster,
     first_configuration = self.disk.configuration,
     address = o.address, peers = not o.join and (o.peers or world.peers) or nil, join = o.join,
     labels = o.labels, bundle = o.bundle or "BUNDLE", config = o.config or "\xC0",

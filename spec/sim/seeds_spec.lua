@@ -7,7 +7,7 @@ local function complain(found, options)
   local lines = {}
   for i, violation in ipairs(found.violations) do
     if i > 5 then break end
-    local replay = { seed = violation.seed, machine = options.machine, app = options.app }
+    local replay = { seed = violation.seed, machine = options.machine, app = options.app, poison = options.poison }
     lines[#lines + 1] = violation.text .. "\n  replay: " .. sim.replay_command(replay)
   end
   return ("%d of the seeds failed:\n%s"):format(#found.violations, table.concat(lines, "\n"))
@@ -28,6 +28,7 @@ describe("simulated clusters", function()
     for name, met in pairs(sums) do
       local state = name:match "^state%.(.*)$"
       local elsewhere = name:find "^coverage%.store_" or name:find "^coverage%.fsm_" -- disk_spec.lua
+        or name:find "^coverage%.poison_" -- below
       if elsewhere then
         assert.are.equal(0, met, name .. " was met without what it belongs to")
       elseif state and not possible[state] then
@@ -36,6 +37,16 @@ describe("simulated clusters", function()
         assert.is_true(met > 0, name .. " was never met: the seeds do not reach it")
       end
     end
+  end)
+
+  it("get past a command that kills whoever applies it, once an operator has it skipped", function()
+    local count = math.max(1, search.budget() // 20)
+    local options = { first = 1, last = count, jobs = 2, poison = true }
+    local found = search.seeds(options)
+    assert.are.equal(0, #found.violations, complain(found, options))
+    assert.is_true(found.sums["coverage.poison_strikes"] > 0)
+    assert.is_true(found.sums["coverage.poison_deaths"] >= 2 * found.sums["coverage.poison_strikes"])
+    assert.is_true(found.sums["coverage.poison_skips"] > 0)
   end)
 
   it("do the same with the workload as a Lua state machine", function()

@@ -47,10 +47,10 @@ const struct cli_command doctor_command = {
     .name = "doctor",
     .summary = "checks a stopped node's data, says what to do",
     .usage = "DATA [--peers ADDR,...] [--json]",
-    .help = "DATA is the data folder of a node that does not run. Checks every checksum, how the log's entries are\n"
-            "chained, the WAL, who the node is and what it has promised, and the snapshot down to its trees' hashes. Of\n"
-            "what is damaged it says where, what that means, which other member has it whole (they are asked by RPC),\n"
-            "and which commands bring the node back. Changes nothing.\n"
+    .help = "DATA is the data folder of a node that does not run. Checks every checksum, how the log's entries\n"
+            "are chained, the WAL, who the node is and what it has promised, and the snapshot down to its trees'\n"
+            "hashes. Of what is damaged it says where, what that means, which other member has it whole (they are\n"
+            "asked by RPC), and which commands bring the node back. Changes nothing.\n"
             "\n"
             "Exit codes: 0 sound, 70 damaged, 1 it could not look, 2 wrong usage.\n",
     .flags = &flags,

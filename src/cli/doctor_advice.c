@@ -1,6 +1,6 @@
 /*
- * From findings to what they mean and what to do: doctor.h. The one rule behind all of it: a node that has lost a part of
- * what it promised may not vote with the rest. It is removed and joins again, blank; the others give it everything.
+ * From findings to what they mean and what to do: doctor.h. The one rule behind all of it: a node that has lost a part
+ * of what it promised may not vote with the rest. It is removed and joins again, blank; the others give it everything.
  */
 #include "cli/doctor.h"
 
@@ -41,7 +41,7 @@ void doctor_explain(const struct doctor *doctor, struct buffer *out)
         if (found) buffer_append_format(out, "%s\n", meanings[i].meaning);
     }
     if (doctor->newer)
-        buffer_append_text(out, "a later release wrote a part of it, or it is damaged there: this program cannot tell\n");
+        buffer_append_text(out, "a later release wrote a part of it, or it is damaged: this program cannot tell\n");
     if (!doctor->damaged) return;
     buffer_append_format(out, "%s may not vote any more: it does not start on this folder\n", own_id(doctor));
     explain_cluster(doctor, out);
@@ -60,11 +60,11 @@ static void explain_cluster(const struct doctor *doctor, struct buffer *out)
     } else if (survey_voters(&doctor->survey) == 1 && doctor->peer_count == 0) {
         buffer_append_text(out, "it is the only voter: what is lost here is lost, but for a backup\n");
     } else if (answered > 0) {
-        buffer_append_text(out, "nobody leads now: nothing that was acknowledged is lost once a majority of the members "
-                                "is up again without this one\n");
+        buffer_append_text(out, "nobody leads now: nothing that was acknowledged is lost once a majority of the "
+                                "members is up again without this one\n");
     } else {
-        buffer_append_text(out, "no other member has answered: nothing that was acknowledged is lost while a majority of "
-                                "the members is sound without this one\n");
+        buffer_append_text(out, "no other member has answered: nothing that was acknowledged is lost while a "
+                                "majority of the members is sound without this one\n");
     }
 }
 
@@ -87,8 +87,8 @@ void doctor_advise(struct doctor *doctor)
     step(doctor, "start the other members, until `moonclave status --addr %s` names a leader", address);
     step(doctor, "once there is one, run `moonclave doctor %s` again: it names the commands that bring this node back",
          doctor->survey.overview->folder);
-    step(doctor, "if so many are lost for good that nobody can lead: run `moonclave doctor` on each folder that is left, "
-                 "and `moonclave recover` on the sound one whose last entry has the highest (term, index)");
+    step(doctor, "if so many are lost for good that nobody can lead: run `moonclave doctor` on each folder that is "
+                 "left, and `moonclave recover` on the sound one whose last entry has the highest (term, index)");
 }
 
 static void rejoin(struct doctor *doctor, const char *address)
@@ -100,8 +100,8 @@ static void rejoin(struct doctor *doctor, const char *address)
     if (self != NULL) raft_server_address(self, "node", own);
     step(doctor, "moonclave remove %s --yes --addr %s", id, address);
     step(doctor, "mv %s %s.damaged", folder, folder);
-    step(doctor, "moonclave start --join %s --id %s --addr %s --data %s   (and its other flags, without --peers)", address,
-         id, own, folder);
+    step(doctor, "moonclave start --join %s --id %s --addr %s --data %s   (and its other flags, without --peers)",
+         address, id, own, folder);
     step(doctor, "moonclave members --addr %s   (until %s is a voter again)", address, id);
 }
 

@@ -63,8 +63,8 @@ const struct cli_command log_command = {
     .summary = "prints the log of a stopped node",
     .usage = "DATA [--last N] [--type command] [--term T] [--grep TEXT] [flags]",
     .help = "DATA is the data folder of a node that does not run. Prints an entry a line: index, term, the leader's\n"
-            "clock (UTC), type, and what it is about. Entries that a snapshot covers may be gone. Whether the newest are\n"
-            "committed, one node's folder does not tell. Nothing is changed.\n"
+            "clock (UTC), type, and what it is about. Entries that a snapshot covers may be gone. Whether the\n"
+            "newest are committed, one node's folder does not tell. Nothing is changed.\n"
             "\n"
             "  moonclave log data/n1 --last 20\n"
             "  moonclave log data/n1 --type command --grep '\"greeting\"' --json\n",
@@ -97,7 +97,8 @@ static enum error_code check_options(struct reading *reading, const char *folder
     const struct log_options *options = &reading->options;
     if (folder == NULL) return error_set(error, ERROR_USAGE, "log: DATA is missing: the folder of a stopped node");
     if (options->first > 0 && options->last > 0)
-        return error_set(error, ERROR_USAGE, "log: --first and --last exclude each other: --from and --to give a range");
+        return error_set(error, ERROR_USAGE,
+                         "log: --first and --last exclude each other: --from and --to give a range");
     for (int type = 0; options->type != NULL && type < RAFT_ENTRY_TYPES; type++) {
         if (strcmp(options->type, raft_entry_type_name((unsigned)type)) == 0) reading->type = type;
     }

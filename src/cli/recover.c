@@ -3,8 +3,8 @@
  * what it has. Says what that keeps and what it may lose, asks, keeps the files as they were, and only then writes
  * (recover_write.c).
  *
- * One survivor, not several: two of them need not have the same log, and whichever of them led would decide what is kept.
- * The others join again, blank, and get everything.
+ * One survivor, not several: two of them need not have the same log, and whichever of them led would decide what is
+ * kept. The others join again, blank, and get everything.
  */
 #include "cli/recover.h"
 
@@ -56,14 +56,14 @@ const struct cli_command recover_command = {
     .name = "recover",
     .summary = "goes on from one node after a majority is lost",
     .usage = "DATA [--compare OTHER_DATA,...] [--id ID] [--yes]",
-    .help = "Only where so many servers are lost for good that no majority is left. DATA is the folder of a survivor that\n"
-            "does not run: it becomes the only member of a cluster that goes on from what it has. All of its log counts\n"
-            "as committed from then on; what only the lost ones had acknowledged is gone. Where there are several\n"
-            "survivors, take the one whose last entry has the highest (term, index), as `moonclave doctor` tells it; the\n"
-            "others join again with an empty folder. The folder as it was is kept beside it.\n"
+    .help = "Only where so many servers are lost for good that no majority is left. DATA is the folder of a\n"
+            "survivor that does not run: it becomes the only member of a cluster that goes on from what it has. All\n"
+            "of its log counts as committed from then on; what only the lost ones had acknowledged is gone. Where\n"
+            "there are several survivors, take the one whose last entry has the highest (term, index), as `moonclave\n"
+            "doctor` tells it; the others join again with an empty folder. The folder as it was is kept beside it.\n"
             "\n"
-            "The lost servers must not come back: they are refused from then on, but those among them that are a majority\n"
-            "would go on as the cluster that was.\n"
+            "The lost servers must not come back: they are refused from then on, but as many of them as were a\n"
+            "majority would go on as the cluster that was.\n"
             "\n"
             "  moonclave recover data/n1 --compare /mnt/n4/data\n",
     .flags = &flags,
@@ -115,7 +115,7 @@ static enum error_code check_sound(struct recovery *recovery)
     store_inspect_check(survey->inspection, &inspector);
     if (damage == 0 && survey_check_trees(survey, &why) == ERROR_OK) return ERROR_OK;
     return error_set(&recovery->error, ERROR_CORRUPT,
-                     "%s: it is damaged: `moonclave doctor %s` says where. Recover another survivor, or restore a backup",
+                     "%s: it is damaged: `moonclave doctor %s` says where. Recover another survivor, or use a backup",
                      survey->overview->folder, survey->overview->folder);
 }
 
@@ -129,7 +129,7 @@ static enum error_code check_member(struct recovery *recovery)
         return error_set(error, ERROR_USAGE, "%s: this folder is of %s, not of %.64s", survey->overview->folder,
                          identity->id, recovery->options.id);
     if (identity->cluster == 0)
-        return error_set(error, ERROR_UNAVAILABLE, "%s: %s was never a member of a cluster: there is nothing to recover",
+        return error_set(error, ERROR_UNAVAILABLE, "%s: %s was never a member: there is nothing to recover",
                          survey->overview->folder, identity->id);
     if (self == NULL)
         return error_set(error, ERROR_UNAVAILABLE,
@@ -169,8 +169,8 @@ static enum error_code compare(struct recovery *recovery, const char *folder)
     bool ahead = other.last_term > own->last_term ||
                  (other.last_term == own->last_term && other.last_index > own->last_index);
     if (!its->has_identity || its->identity.cluster != own->overview->identity.cluster) {
-        code = error_set(&recovery->error, ERROR_FOREIGN, "%s: it is of another cluster, or damaged: it cannot be compared",
-                         its->folder);
+        code = error_set(&recovery->error, ERROR_FOREIGN,
+                         "%s: it is of another cluster, or damaged: it cannot be compared", its->folder);
     } else if (ahead) {
         code = error_set(&recovery->error, ERROR_CONFLICT,
                          "%s has more: its last entry is %" PRIu64 " of term %" PRIu64 ", here it is %" PRIu64
@@ -193,14 +193,15 @@ static void explain(const struct recovery *recovery)
     const char *id = survey->overview->identity.id;
     survey_print(survey);
     printf("\n%s becomes the only member of a cluster that goes on from this folder.\n", id);
-    printf("  kept  everything in its log, up to entry %" PRIu64 " of term %" PRIu64 "; all of it counts as committed then,\n"
-           "        also what no majority had and whose clients were never told\n", survey->last_index, survey->last_term);
+    printf("  kept  everything in its log, up to entry %" PRIu64 " of term %" PRIu64 "; all of it counts as committed\n"
+           "        then, also what no majority had and whose clients were never told\n",
+           survey->last_index, survey->last_term);
     printf("  lost  what only ");
     print_others(survey, " and ");
     printf(" had acknowledged; this folder cannot tell whether there is any\n");
     if (!recovery->compared)
-        printf("        Other survivors? `moonclave doctor` tells the last entry of each: take the one with the highest\n"
-               "        (term, index), or give their folders with --compare.\n");
+        printf("        Other survivors? `moonclave doctor` tells the last entry of each: take the one with the\n"
+               "        highest (term, index), or give their folders with --compare.\n");
     printf("  gone  ");
     print_others(survey, ", ");
     printf(": never start them on their folders again. They are refused from now on, but as many of\n"
@@ -274,7 +275,7 @@ static void print_end(const struct recover_plan *plan, const struct raft_configu
         const struct raft_server *server = &before->servers[i];
         if (raft_id_equal(&server->id, &self->id)) continue;
         if (!raft_server_address(server, "node", other)) continue;
-        printf("  %d. with an empty folder: moonclave start --join %s --id %s --addr %s --data DIR   (or a new server)\n",
+        printf("  %d. moonclave start --join %s --id %s --addr %s --data DIR   (an empty one; or a new server)\n",
                number++, address, server->id.text, other);
     }
     printf("To undo it, as long as %s was not started: rm -r %s && mv %s %s\n", plan->identity.id, plan->folder, backup,

@@ -5,8 +5,8 @@
  * leads commits everything before it. The rows are the term, and the cluster's name: it is the hash of the first
  * configuration (host/bootstrap.c), and gets a new one, which names this node and the cluster that was, with a random
  * number, so that two recoveries are never the same. What the lost servers say carries the old name: nothing of it
- * counts here ever again (host/members.c), however high their terms. The incarnation stays: former configurations in the
- * log mean this node by it, to those who will read that log.
+ * counts here ever again (host/members.c), however high their terms. The incarnation stays: former configurations in
+ * the log mean this node by it, to those who will read that log.
  */
 #include "cli/recover.h"
 

@@ -58,11 +58,11 @@ const struct cli_command skip_command = {
     .name = "skip",
     .summary = "skips an entry that every node dies of",
     .usage = "INDEX [--addr HOST:PORT] [--force] [flags]",
-    .help = "A node that has died twice in a row while it applied one entry runs on without applying: `moonclave status`\n"
-            "and its log name the entry. Where it lacks memory, give it more and restart it: it tries once again. Where\n"
-            "every node dies of that command, this skips it: wherever it is applied it is a refused command\n"
-            "(command_failed), and the state stays as it was. Only a leader that has halted there itself takes it, and\n"
-            "nothing is skipped if a member has applied it: hand leadership to that one.\n"
+    .help = "A node that has died twice in a row while it applied one entry runs on without applying: `moonclave\n"
+            "status` and its log name the entry. Where it lacks memory, give it more and restart it: it tries once\n"
+            "again. Where every node dies of that command, this skips it: wherever it is applied it is a refused\n"
+            "command (command_failed), and the state stays as it was. Only a leader that has halted there itself\n"
+            "takes it, and nothing is skipped if a member has applied it: hand leadership to that one.\n"
             "\n"
             "  moonclave skip 4711 --addr 127.0.0.1:5001\n",
     .flags = &flags,
@@ -94,7 +94,7 @@ static enum error_code read_index(struct order *order)
     order->index = strtoull(text, &end, 10);
     if (strspn(text, "0123456789") == strlen(text) && *end == 0 && order->index > 0 && order->index < INT64_MAX)
         return ERROR_OK;
-    return error_set(&order->error, ERROR_USAGE, "skip: %.64s: INDEX is the index of an entry: a number from 1 on", text);
+    return error_set(&order->error, ERROR_USAGE, "skip: %.64s: INDEX is an entry's index: a number from 1 on", text);
 }
 
 /* ---- has anybody applied it? ---- */
@@ -116,8 +116,8 @@ static enum error_code ask_members(struct order *order)
     buffer_deinit(&kept);
     if (code != ERROR_OK || order->unknown == 0 || order->options.force) return code;
     return error_set(&order->error, ERROR_UNAVAILABLE,
-                     "skip: not done: a member that has applied the entry would have to stop and be rebuilt, and %zu could "
-                     "not be asked: start them, or say --force", order->unknown);
+                     "skip: not done: a member that has applied the entry would have to stop, and %zu could not be "
+                     "asked: start them, or say --force", order->unknown);
 }
 
 static enum error_code ask_member(struct order *order, struct slice member)
@@ -135,8 +135,8 @@ static enum error_code ask_member(struct order *order, struct slice member)
         order->unknown++;
     } else if (strtoull(view_text(status, "applied_index", applied, sizeof applied), NULL, 10) >= order->index) {
         error_set(&order->error, ERROR_CONFLICT,
-                  "skip: not done: %s has applied entry %" PRIu64 ", so it is no death to every node: `moonclave transfer "
-                  "%s`, and give the nodes that died of it more memory", id, order->index, id);
+                  "skip: not done: %s has applied entry %" PRIu64 ", so it is no death to every node: `moonclave "
+                  "transfer %s`, and give the nodes that died of it more memory", id, order->index, id);
         rpc_client_close(client);
         return ERROR_CONFLICT;
     }

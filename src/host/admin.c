@@ -275,7 +275,7 @@ static void run_skip(struct task *task)
     if (given)
         skip_ask(task->host, task->waiter, index);
     else
-        answer_error(task->host, task->waiter, ERROR_BAD_REQUEST, "`index` is the index of the entry to skip: from 1 on");
+        answer_error(task->host, task->waiter, ERROR_BAD_REQUEST, "`index` is that of the entry to skip: from 1 on");
 }
 
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
@@ -560,8 +560,10 @@ static enum error_code take_labels(struct task *task)
         if (sound && !none) sound = read_text(&reader, value, sizeof value);
         if (!sound) break;
         if (strncmp(name, HOST_OWN_LABELS, strlen(HOST_OWN_LABELS)) == 0)
-            return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", HOST_OWN_LABELS);
-        enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, none ? NULL : value, &task->error);
+            return error_set(&task->error, ERROR_BAD_REQUEST,
+                             "labels that begin with " HOST_OWN_LABELS " are not yours");
+        enum error_code code =
+            raft_configuration_set_label(task->wanted, task->id, name, none ? NULL : value, &task->error);
         if (code != ERROR_OK) return code;
     }
     if (sound) return ERROR_OK;

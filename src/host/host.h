@@ -235,6 +235,8 @@ void host_stop(struct host *host);
  * be committed when all that became so. */
 bool host_ready(const struct host *host);
 bool host_is_leader(const struct host *host);
+/* The entry that this node's former lives died of, and that it does not apply (skip.c); 0: it applies. */
+raft_index host_halted(const struct host *host);
 /* Status as one msgpack map, Raft's names (README lists the keys); members as an array of maps. */
 void host_status(const struct host *host, struct buffer *out);
 void host_members(const struct host *host, struct buffer *out);

@@ -272,8 +272,8 @@ static enum error_code check_member(struct host *host, const struct hello *hello
     return member == NULL ? check_removed(host, hello, error) : ERROR_OK;
 }
 
-/* After `moonclave recover` there are two of one: the side that was lost must not speak to the one that goes on, and both
- * are to know why. Neither stops by itself: which of them is the wrong one, people decide. */
+/* After `moonclave recover` there are two of one: the side that was lost must not speak to the one that goes on, and
+ * both are to know why. Neither stops by itself: which of them is the wrong one, people decide. */
 static enum error_code refuse_cluster(const struct host *host, const struct hello *hello,
                                       struct error *error)
 {
@@ -289,8 +289,8 @@ static enum error_code refuse_cluster(const struct host *host, const struct hell
     const char *old = its_end ? it->id : host->identity.id, *new = its_end ? host->identity.id : it->id;
     return error_set(error, ERROR_FOREIGN,
                      "the cluster was recovered without %s, which still belongs to the one that was (%016" PRIx64
-                     "; %s is of %016" PRIx64 "): nothing that it says counts. Stop it, move its data folder away and let "
-                     "it join again",
+                     "; %s is of %016" PRIx64 "): nothing that it says counts. Stop it, move its data folder away and "
+                     "let it join again",
                      old, its_end ? it->cluster : host->identity.cluster, new,
                      its_end ? host->identity.cluster : it->cluster);
 }

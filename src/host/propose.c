@@ -38,7 +38,8 @@ static void refuse_all(struct host *host)
 {
     struct waiter_list *list = &host->waiters.lists[WAITER_COMMAND];
     while (list->first != NULL)
-        answer_later(host, list->first, ERROR_UNAVAILABLE, "this leader has halted before an entry that it died of twice");
+        answer_later(host, list->first, ERROR_UNAVAILABLE,
+                     "this leader has halted before an entry that it died of twice");
 }
 
 /* Once in a term. A leader without an app of its own hands over nothing and cannot serve: all nodes

@@ -11,13 +11,13 @@
  *
  *   who takes it    only a leader that has itself halted before that entry. Whatever it led to was never told to a
  *                   client by this leader; `moonclave skip` asks the other members whether one of them has applied it.
- *   who knows it    SKIP stands behind the entry that it is about, and must be known before that one is applied: whoever
- *                   has it in the log waits with the entry until it is decided whether SKIP counts (is committed) or is
- *                   taken back. It is found in what is persisted, and at a start in what is durable.
+ *   who knows it    SKIP stands behind the entry that it is about, and must be known before that one is applied:
+ *                   whoever has it in the log waits with the entry until it is decided whether SKIP counts (is
+ *                   committed) or is taken back. It is found in what is persisted, and at a start in what is durable.
  *
- * A node that meets SKIP and has applied the entry (it had more memory, or read the log in two pieces) has a state of its
- * own, and stops. If its snapshot is older than the entry, its next life has SKIP in its log, and skips. Which entries
- * were skipped is in the system tree: a snapshot between the two tells it.
+ * A node that meets SKIP and has applied the entry (it had more memory, or got the log in two pieces) has a state of
+ * its own, and stops. If its snapshot is older than the entry, its next life has SKIP in its log, and skips. Which
+ * entries were skipped is in the system tree: a snapshot between the two tells it.
  */
 #include "host/internal.h"
 
@@ -115,14 +115,19 @@ static void halt(struct host *host, const struct raft_entry *entry)
     skips->deadly_type = entry->type;
     host_log(host, LOG_LEVEL_ERROR,
              "entry %" PRIu64 ", a %s, was the death of this node while it was applied, %d times in a row: it goes on "
-             "without applying. Give it what it lacks (memory?) and restart it, which tries again; or, where every node "
-             "dies of it, `moonclave skip %" PRIu64 "`",
+             "without applying. Give it what it lacks (memory?) and restart it, which tries again; or, where every "
+             "node dies of it, `moonclave skip %" PRIu64 "`",
              entry->index, raft_entry_type_name(entry->type), DEATHS_MAX, entry->index);
 }
 
 bool skip_halted(const struct host *host)
 {
     return host->skips.halted;
+}
+
+raft_index host_halted(const struct host *host)
+{
+    return host->skips.halted ? host->skips.deadly : 0;
 }
 
 /* It has been applied, one way or the other. */
@@ -157,11 +162,12 @@ void skip_ask(struct host *host, struct waiter *waiter, raft_index index)
     }
     if (!skips->halted || skips->deadly != index) {
         snprintf(text, sizeof text,
-                 "only a leader that has halted before that entry can have it skipped: this one has applied up to %" PRIu64
-                 "%s", host->apply.applied, skips->halted ? ", and has halted there" : " and goes on");
+                 "only a leader that has halted before that entry can have it skipped: this one has applied up to "
+                 "%" PRIu64 "%s", host->apply.applied, skips->halted ? ", and has halted there" : " and goes on");
         answer_error(host, waiter, ERROR_CONFLICT, text);
     } else if (skips->deadly_type != RAFT_COMMAND) {
-        snprintf(text, sizeof text, "only commands can be skipped: it is a %s", raft_entry_type_name(skips->deadly_type));
+        snprintf(text, sizeof text, "only commands can be skipped: it is a %s",
+                 raft_entry_type_name(skips->deadly_type));
         answer_error(host, waiter, ERROR_CONFLICT, text);
     } else {
         struct buffer bytes = {0};
@@ -189,8 +195,8 @@ enum error_code apply_skip(struct host *host, const struct raft_entry *entry)
     raft_index index;
     struct error error;
     if (!read_payload(entry->payload.bytes, &index) || index >= entry->index) {
-        error_set(&error, ERROR_VERSION, "entry %" PRIu64 " is a skip that this program does not know: a newer one does",
-                  entry->index);
+        error_set(&error, ERROR_VERSION,
+                  "entry %" PRIu64 " is a skip that this program does not know: a newer one does", entry->index);
         host_fatal(host, &error);
         return error.code;
     }
@@ -206,8 +212,8 @@ static void diverged(struct host *host, const struct raft_entry *entry, raft_ind
     struct error error;
     bool covered = host->snapshots.index >= index;
     error_set(&error, ERROR_CORRUPT,
-              "the cluster skips entry %" PRIu64 " (entry %" PRIu64 " says so), and this node has applied it: its state "
-              "is not the others'. %s",
+              "the cluster skips entry %" PRIu64 " (entry %" PRIu64 " says so), and this node has applied it: its "
+              "state is not the others'. %s",
               index, entry->index,
               covered ? "Its snapshot holds it too: remove this node, move its data folder away and let it join again"
                       : "Start it again: it goes back to before that entry and skips it");

@@ -69,7 +69,7 @@ void host_status(const struct host *host, struct buffer *out)
     write_u64(out, "first_index", status.first_index);
     write_u64(out, "format_level", FORMAT_LEVEL);
     write_u64(out, "fsm_pending", host->apply.committed - host->apply.applied);
-    write_u64(out, "halted_at", skip_halted(host) ? host->skips.deadly : 0);
+    write_u64(out, "halted_at", host_halted(host));
     write_text(out, "id", host->identity.id);
     write_hex(out, "incarnation", host->identity.incarnation);
     stats_write_contact(host, out);

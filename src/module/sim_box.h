@@ -288,6 +288,7 @@ static inline void box_read_numbers(lua_State *L, struct sim_options *options)
     options->safety_us = field_u64(L, 2, "duration_us");
     options->steps_max = field_u64(L, 2, "steps");
     options->outcome_only = field_boolean(L, 2, "outcome_only");
+    options->poison = field_boolean(L, 2, "poison");
     options->manual = field_boolean(L, 2, "manual");
     options->trim.kinds = (uint32_t)field_u64(L, 2, "kinds");
     options->trim.calm = (uint32_t)field_u64(L, 2, "calm");

@@ -32,7 +32,8 @@ struct deaths *deaths_open(const char *folder, struct host_deaths *found, struct
     snprintf(path, room, "%s/applying", folder);
     int file = open_page(path, error);
     void *page = file >= 0 ? mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
-    if (file >= 0 && page == MAP_FAILED) error_set(error, ERROR_IO, "%s: it cannot be mapped: %s", path, strerror(errno));
+    if (file >= 0 && page == MAP_FAILED)
+        error_set(error, ERROR_IO, "%s: it cannot be mapped: %s", path, strerror(errno));
     if (file >= 0) close(file);
     memory_free(path);
     if (page == MAP_FAILED) return NULL;

@@ -2,8 +2,8 @@
  * What a process dies of: one page in the data folder that says which entry is being applied, kept in the page cache.
  *
  * A store into memory for each command, and no call of the system: a process that is killed, or kills itself, leaves it
- * for the next one. A power loss may leave an older page or none, which costs an attempt: whoever believes that an entry
- * was its death only halts before it, and a graceful stop takes half of that back.
+ * for the next one. A power loss may leave an older page or none, which costs an attempt: whoever believes that an
+ * entry was its death only halts before it, and a graceful stop takes half of that back.
  *
  * FOLDER/applying, little-endian, 4096 bytes:
  *

@@ -99,7 +99,8 @@ static enum exit_status open_and_run(struct node *node, struct slice bundle)
     if (code != ERROR_OK) {
         enum exit_status status = say(&error);
         if (code == ERROR_CORRUPT)
-            fprintf(stderr, "moonclave: `moonclave doctor %s` says what is damaged and what to do\n", node->options->data);
+            fprintf(stderr, "moonclave: `moonclave doctor %s` says what is damaged and what to do\n",
+                    node->options->data);
         return status;
     }
     enum exit_status status = run(node, bundle);
@@ -143,8 +144,8 @@ static enum exit_status serve(struct node *node, struct slice bundle)
     struct host_deaths deaths;
     node->deaths = deaths_open(node->options->data, &deaths, &error);
     if (node->deaths == NULL)
-        log_write(LOG_LEVEL_WARN, "node", "%s: should an entry be the death of this process, the next one will not know",
-                  error.text);
+        log_write(LOG_LEVEL_WARN, "node",
+                  "%s: should an entry be the death of this process, the next one will not know", error.text);
     tell_start(node);
     node->host = make_host(node, bundle, &deaths);
     node->disk = disk_start(node->store, &events, disk_wakes, node);

@@ -13,6 +13,7 @@
 #include "host/host.h"
 #include "sim/once.h"
 #include "sim/operators.h"
+#include "sim/poison.h"
 #include "sim/record.h"
 #include "sim/settings.h"
 #include "sim/snapshots.h"
@@ -51,6 +52,7 @@ enum sim_event_kind {
     EVENT_PHASE,       /* the run asks itself whether a phase is over */
     EVENT_SETTINGS,    /* somebody changes some */
     EVENT_POLICY,      /* a membership policy has decided about a view */
+    EVENT_POISON,      /* operators look for nodes that have halted */
 };
 
 struct sim_event {
@@ -74,6 +76,7 @@ enum sim_stream {
     STREAM_ONCE, /* regulars and what they need */
     STREAM_SETTINGS,
     STREAM_POLICY,
+    STREAM_POISON,
     STREAMS
 };
 
@@ -405,6 +408,8 @@ struct sim_node {
                                               lifetime; 0: none */
     uint64_t heard_cluster[SIM_NODES_MAX]; /* the cluster id that hello gave */
     struct sim_watch watch;
+    struct sim_page page;
+    bool poisoned; /* it dies of the poisoned command */
     uint64_t steps_of_former_lives;
 };
 
@@ -647,6 +652,7 @@ struct sim {
     struct sim_operators operators;
     struct sim_once once;
     struct sim_settings settings;
+    struct sim_poison poison;
     struct sim_regular regulars[SIM_CLIENTS_MAX];
     struct sim_ledger ledger;
     struct sim_recorder recorder;

@@ -451,7 +451,8 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
     for (raft_index index = node->machine.applied + 1; index <= entry->index; index++) {
         const struct sim_version *version =
             ledger_version(&sim->ledger, index, ledger_term_of(&sim->ledger, raft, index));
-        bool command = version && version->type == RAFT_COMMAND && !sim->ledger.records[index].skipped;
+        bool command = version && version->type == RAFT_COMMAND && !sim->ledger.records[index].skipped &&
+                       !poison_is(sim, index);
         if (!version || command != (index == entry->index)) {
             violate(sim, node, "apply_gapless",
                     "applies %" PRIu64 " behind %" PRIu64 "; index %" PRIu64 " is %sa command",

@@ -40,6 +40,7 @@ bool judge_by_machine(enum error_code code)
 enum sim_outcome judge_reply(struct sim_node *node, struct sim_op *op, uint64_t number,
                              const struct reply *reply, raft_index *shown)
 {
+    if (poison_judges(node, number, reply->code)) return OUTCOME_DEFINITE;
     if (!judge_by_machine(reply->code)) {
         judge_error(node, op, reply);
         return error_is_definite(reply->code) ? OUTCOME_DEFINITE : OUTCOME_UNKNOWN;

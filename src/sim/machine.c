@@ -59,6 +59,10 @@ static enum error_code watch_apply(void *context, const struct machine_entry *en
     if (!machine->loaded)
         violate(sim, machine->node, "init_first", "a command is applied before INIT");
     uint64_t number = take_envelope(&body);
+    if (sim->options.poison && poison_kills(machine->node, entry->index, entry->term, number)) {
+        machine->node->poisoned = true;
+        return ERROR_INTERNAL;
+    }
     enum error_code code = machine->inner.apply(machine->inner.context, entry, body, reply);
     if (machine->fsm && fsm_exhausted(machine->fsm)) return code; /* no result: the host must stop the node */
     struct slice told = slice_of(reply->data + before, reply->size - before);

@@ -91,6 +91,7 @@ void node_on_start(struct sim *sim, struct sim_event *event)
                                    : (struct slice){0},
         .lua_release = sim->options.lua_release ? sim->options.lua_release : "5.4.4",
         .seed = random_next(&sim->world.random[STREAM_NODES]),
+        .deaths = poison_deaths(node),
         .apply_slice_us = (size_t)sim->plan.apply_slice_us,
     };
     memcpy(options.identity.id, node->id.text, sizeof options.identity.id);
@@ -265,10 +266,11 @@ static void bury(struct sim_node *node)
     machine_end(&node->machine);
     node->host = NULL;
     node->watch = (struct sim_watch){0};
+    poison_buried(node);
     bool removed = node->stopped && !node->stopping;
     if (removed) operators_retire(node);
     node->dying = node->stopping = node->stopped = node->turn_scheduled = node->expects_fatal =
-        false;
+        node->poisoned = false;
     node->crash_after = 0;
     node->paused_until_us = 0;
     node->timer_generation++;
@@ -390,6 +392,12 @@ static void port_peers(void *context, const struct host_peer *peers, size_t coun
     if (node) network_peers(node, peers, count);
 }
 
+static void port_applying(void *context, raft_index index)
+{
+    struct sim_node *node = context;
+    if (!node->dying) poison_applying(node, index);
+}
+
 /* One microsecond more than the clock's rate asks for: rounding never makes it early. */
 static void port_timer(void *context, uint64_t at_us)
 {
@@ -414,7 +422,9 @@ static void port_reply(void *context, uint64_t ticket, const struct reply *reply
 {
     struct sim_node *node = port(context);
     if (!node) return;
-    if (ticket >= SIM_ORDERS)
+    if (ticket >= SIM_SKIPS)
+        poison_reply(node, ticket, reply);
+    else if (ticket >= SIM_ORDERS)
         order_reply(node, ticket, reply);
     else
         clients_reply(node, ticket, reply);
@@ -479,7 +489,7 @@ static void port_fatal(void *context, const struct error *error)
                        !node->disk.configuration;
     bool refused = error->code == ERROR_REFUSED && node->spare && !node->disk.configuration &&
                    node->sim->plan.policy != SIM_POLICY_NONE;
-    if (!node->expects_fatal && !exhausted && !turned_away && !refused)
+    if (!node->expects_fatal && !exhausted && !turned_away && !refused && !node->poisoned)
         violate(node->sim, node, "fatal", "%s: %s", error_name(error->code), error->text);
     node->dying = true;
 }
@@ -505,6 +515,7 @@ static void make_ports(struct sim_node *node, struct host_ports *ports)
         .forward = port_forward,
         .forward_reply = port_forward_reply,
         .peers = port_peers,
+        .applying = port_applying,
         .timer = port_timer,
         .reply = port_reply,
         .role = port_role,

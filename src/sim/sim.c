@@ -160,6 +160,7 @@ static void sim_begin(struct sim *sim)
     clients_begin(sim);
     faults_begin(sim);
     settings_begin_orders(sim);
+    poison_begin(sim);
     world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
 }
 
@@ -222,6 +223,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_PHASE] = {sim_on_phase, false},
         [EVENT_SETTINGS] = {settings_on_order, false},
         [EVENT_POLICY] = {policy_on_decided, true},
+        [EVENT_POISON] = {poison_on_event, false},
     };
     const struct sim_node *node = &sim->nodes[event->node];
     bool dead = !node->host && event->kind != EVENT_START;
@@ -285,7 +287,7 @@ static void begin_majority(struct sim *sim)
 static void go_on_with_majority(struct sim *sim, bool late)
 {
     uint64_t now_us = sim->world.now_us;
-    if (sim->clients.ok_since_phase == 0) {
+    if (sim->clients.ok_since_phase == 0 || poison_pending(sim)) {
         if (late) {
             violate(sim, NULL, "progress",
                     "a healed majority has committed nothing new in %" PRIu64 " us",

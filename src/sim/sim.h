@@ -136,6 +136,7 @@ struct sim_options {
     enum mutant mutant;  /* the guard that is off; only in a build with mutants */
     bool outcome_only;   /* check only what clients and disks could notice, none of the rules that
                             imply it: shows that a mutant does harm, not just that it breaks a rule */
+    bool poison;         /* a command kills whoever applies it, until it is skipped (poison.h); of the C machine only */
     struct slice bundle; /* an app that keeps to the contract of machine.c, run by the fsm VM;
                             empty: the C machine */
     const char *lua_release;
@@ -168,6 +169,7 @@ struct sim_options {
     X(snapshot_offers) X(chunks) X(chunks_lost) X(snapshots_resumed) /* some of it was there */ X(compactions) \
     X(lost_tails) X(rots) X(rots_read) /* noticed by a running node */ X(wrecks) /* nodes that stay down for it */ \
     X(clock_rates) \
+    X(poison_strikes) X(poison_deaths) X(poison_skips) /* with the option `poison` only */ \
     X(retries) X(retries_answered) X(retries_past_leader) /* who led at the first attempt has died */ \
     X(kept_replies)     /* answered without being done again */ \
     X(swallowed) X(told_expired) X(told_forgotten) X(told_reused) \

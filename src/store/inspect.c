@@ -15,7 +15,10 @@ static enum error_code take_lock(struct store *store, struct error *error);
 static enum error_code measure(struct store_inspection *inspection, const char *name, int type, bool *has,
                                struct error *error);
 static void look_at_wal(struct store_inspection *inspection);
-static void open_database(struct store_inspection *inspection);
+static void open_best(struct store_inspection *inspection);
+static void open_database(struct store_inspection *inspection, bool hide_wal);
+static void close_database(struct store_inspection *inspection);
+static bool meta_is_sound(const struct store_inspection *inspection);
 static void read_meta(struct store_inspection *inspection);
 static enum error_code decode_meta(struct store_inspection *inspection, int key, struct slice bytes,
                                    struct error *error);
@@ -85,10 +88,24 @@ static enum error_code open_parts(struct store_inspection *inspection, const cha
     if (!inspection->has_database && !inspection->has_wal && !snapshot && store->mark.frames == 0)
         return error_set(error, ERROR_NOT_FOUND, "%s: there is no node's data here", store->names.folder);
     look_at_wal(inspection);
-    open_database(inspection);
-    if (inspection->readable) read_meta(inspection);
+    open_best(inspection);
     if (inspection->readable) read_ends(inspection);
     return ERROR_OK;
+}
+
+/* Of a damaged WAL SQLite takes what is before the damage: right, where the database file is as old as the WAL's
+ * beginning. Where pages behind it have been copied there already (after a clean stop: all), the file alone is what was
+ * at the last checkpoint. */
+static void open_best(struct store_inspection *inspection)
+{
+    bool damaged = inspection->wal.code != ERROR_OK, stopped = inspection->store->mark.frames == 0;
+    open_database(inspection, damaged && stopped);
+    if (inspection->readable) read_meta(inspection);
+    bool good = inspection->readable && meta_is_sound(inspection) && inspection->overview.identity.cluster != 0;
+    if (good || !damaged || stopped) return;
+    close_database(inspection);
+    open_database(inspection, true);
+    if (inspection->readable) read_meta(inspection);
 }
 
 static enum error_code take_lock(struct store *store, struct error *error)
@@ -134,7 +151,8 @@ static void look_at_wal(struct store_inspection *inspection)
     struct error *error = &inspection->wal;
     if (!inspection->has_wal) {
         if (store->mark.frames > 0)
-            error_set(error, ERROR_CORRUPT, "the WAL is missing or empty, and acknowledged data was in it: put it back");
+            error_set(error, ERROR_CORRUPT,
+                      "the WAL is missing or empty, and acknowledged data was in it: put it back");
         return;
     }
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_WAL;
@@ -146,7 +164,7 @@ static void look_at_wal(struct store_inspection *inspection)
     store_file_close(&wal);
 }
 
-static void open_database(struct store_inspection *inspection)
+static void open_database(struct store_inspection *inspection, bool hide_wal)
 {
     struct store *store = inspection->store;
     const struct store_options options = {.folder = store->names.folder};
@@ -155,13 +173,41 @@ static void open_database(struct store_inspection *inspection)
         return;
     }
     struct error error = {0};
-    store_overlay_hide_wal(inspection->wal.code != ERROR_OK);
+    store_overlay_hide_wal(hide_wal);
     enum error_code code = store_schema_open(store, &options, &error);
     store->failure.code = ERROR_OK;
     inspection->readable = code == ERROR_OK;
     size_t name = strlen(store->names.database); /* which the finding says anyway */
     bool named = strncmp(error.text, store->names.database, name) == 0 && error.text[name] == ':';
     if (code) error_set(&inspection->database, code, "%s", error.text + (named ? name + 2 : 0));
+}
+
+static void close_database(struct store_inspection *inspection)
+{
+    struct store *store = inspection->store;
+    struct store_overview *overview = &inspection->overview;
+    for (int i = 0; i < STORE_STATEMENTS; i++) {
+        sqlite3_finalize(store->statements[i]);
+        store->statements[i] = NULL;
+    }
+    sqlite3_close(store->db);
+    store->db = NULL;
+    for (size_t i = 0; i < sizeof inspection->kept / sizeof *inspection->kept; i++) {
+        blob_drop(inspection->kept[i]);
+        inspection->kept[i] = NULL;
+    }
+    if (overview->has_snapshot) overview->bytes -= overview->snapshot.size;
+    *overview = (struct store_overview){.folder = overview->folder, .bytes = overview->bytes};
+    memset(inspection->meta, 0, sizeof inspection->meta);
+    inspection->database.code = ERROR_OK;
+}
+
+static bool meta_is_sound(const struct store_inspection *inspection)
+{
+    for (int key = STORE_META_IDENTITY; key <= STORE_META_FIRST; key++) {
+        if (inspection->meta[key].code) return false;
+    }
+    return true;
 }
 
 static void read_meta(struct store_inspection *inspection)
