@@ -186,10 +186,11 @@ static enum error_code watch_stage_take(void *context, const struct settings *se
         machine->inner.stage_take(machine->inner.context, settings, entry, bundle, last, hash, error);
     if (code != ERROR_OK) return code;
     machine->loaded = true;
-    TRACE(machine->node->sim, machine->node, "switches to a backup's state at %llu, state %016llx",
-          (unsigned long long)last->index, (unsigned long long)hash);
+    machine->applied = last->index;
+    machine->time_ms = last->time_ms;
     if (machine->inner.hash(machine->inner.context) != hash)
         violate(machine->node->sim, machine->node, "restored_whole", "restores another state than the backup's");
+    check_switched(machine->node, last, hash);
     return code;
 }
 

@@ -159,6 +159,7 @@ static void sim_begin(struct sim *sim)
     if (options->manual) return;
     clients_begin(sim);
     faults_begin(sim);
+    restores_begin(sim);
     world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
 }
 
@@ -176,6 +177,7 @@ static void sim_end(struct sim *sim)
     world_deinit(&sim->world);
     clients_deinit(sim);
     orders_end(sim);
+    restores_end(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
     /* Another cluster may be alive beside this one, and hold some of its own. */
@@ -216,6 +218,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_FAULT] = {faults_on_fault, false},
         [EVENT_HEAL] = {faults_on_heal, false},
         [EVENT_KILL] = {node_on_kill, false},
+        [EVENT_RESTORE] = {restores_on_event, false},
         [EVENT_PHASE] = {sim_on_phase, false},
     };
     const struct sim_node *node = &sim->nodes[event->node];
