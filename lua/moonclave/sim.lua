@@ -29,6 +29,7 @@ local M = {}
 ---@field machine? "c"|"lua"  "lua": the app keeps to the contract of src/sim/machine.c, and is asked accordingly
 ---@field mutant? string      a guard to switch off: sim.mutants()
 ---@field outcome_only? boolean  check only what clients and disks could notice
+---@field restores? boolean  operators restore backups through the log, too; not with an app without a machine
 ---@field disk? "model"|"sqlite"  a model of the store (default, fast), or the store itself on the lossy VFS
 ---@field trace? boolean|string  true: result.trace holds a line per event; a path: they go to that file; a path that
 ---                                ends in .html: a page that shows the run (moonclave.sim.page)
@@ -53,8 +54,8 @@ local M = {}
 ---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app replay disk mutant outcome_only trace record record_rows")
-  :gmatch "%S+" do
+for name in ("seed nodes duration steps machine app replay disk mutant outcome_only restores trace record " ..
+  "record_rows"):gmatch "%S+" do
   known[name] = true
 end
 
@@ -107,6 +108,7 @@ function M.run(options)
     disk = options.disk,
     mutant = options.mutant,
     outcome_only = options.outcome_only,
+    restores = options.restores,
     disk = options.disk,
     app = options.app,
     trace = not page and options.trace or nil,
@@ -128,7 +130,7 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for _, name in ipairs { "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "disk" } do
+  for _, name in ipairs { "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "disk", "restores" } do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'
