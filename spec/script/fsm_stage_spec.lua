@@ -50,6 +50,7 @@ describe("a state that is staged", function()
     assert.same({ "ok", 0 }, { "ok", select(2, machine:stage_feed "\1") }) -- what is behind it is not its own
     assert.equal("ok", (machine:stage_take(young, INIT, LAST, hash)))
     machine:stage_end()
+    assert.is_false(machine:stage_sweep()) -- what it had was little
     assert.equal(bytes, machine:encode())
     assert.equal(hash, machine:hash())
     assert.same({ false, true }, { machine:has "extra" })
@@ -86,6 +87,25 @@ describe("a state that is staged", function()
     assert.same(drawn, { machine:query "drawn" })
     assert.equal("ok", (machine:stage_begin(bundle, INIT)))
     machine:stage_feed(bytes) -- and is freed with the machine
+  end)
+
+  it("lets go of what it replaces a little at a time", function()
+    local bundle = app(1, "function fsm.commands.fill(state) for i = 1, 3000 do state['n' .. i] = { { i }, a = {} } end end")
+    local bytes, hash = written(machine_with(bundle, 2))
+    local machine = machine_with(bundle, 0)
+    assert.equal("ok", (machine:apply({ index = 9 }, "fill")))
+    machine:stage_begin(bundle, INIT)
+    machine:stage_feed(bytes)
+    assert.equal("ok", (machine:stage_take(bundle, INIT, LAST, hash)))
+    machine:stage_end()
+    local turns = 1
+    while machine:stage_sweep() do
+      turns = turns + 1
+      machine:apply({ index = 100 + turns }, "put", { key = "k" .. turns, value = turns })
+    end
+    assert.equal(12, turns) -- 3000 * (1 + 1 + 1 + 1) and 2 keys, 1024 at a time
+    assert.equal(turns, machine:state()["k" .. turns])
+    assert.is_false(machine:stage_sweep())
   end)
 
   it("may be the first that a machine ever has", function()

@@ -24,8 +24,7 @@
 #define CONNECT_MS 2000
 #define ATTEMPT_MS 10000 /* of one request: then it is sent again */
 #define PAUSE_MS 200
-#define PIECE_BYTES 524288 /* a multiple of a backup's block; halved where the nodes take less in one entry  \
-                            */
+#define PIECE_BYTES 131072 /* takes some milliseconds to apply; halved where nodes take less in one entry */
 #define PIECE_LEAST 512
 #define PLACES_MAX 16
 

@@ -200,6 +200,12 @@ static void watch_stage_end(void *context)
     machine->inner.stage_end(machine->inner.context);
 }
 
+static bool watch_stage_sweep(void *context)
+{
+    struct sim_machine *machine = context;
+    return machine->inner.stage_sweep && machine->inner.stage_sweep(machine->inner.context);
+}
+
 static uint64_t watch_hash(void *context)
 {
     struct sim_machine *machine = context;
@@ -240,6 +246,7 @@ void machine_begin(struct sim_machine *machine, struct sim_node *node, struct ma
         .stage_feed = watch_stage_feed,
         .stage_take = watch_stage_take,
         .stage_end = watch_stage_end,
+        .stage_sweep = watch_stage_sweep,
     };
 }
 
