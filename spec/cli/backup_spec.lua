@@ -61,7 +61,8 @@ end
 
 -- The parts of a backup, by the page (src/store/backup.h) and nothing else.
 local function by_the_page(file)
-  local magic, version, block, meta_size, cluster_id, time_ms, app, checksum = string.unpack("<c4I1xxxI4I4i8i8i8i8", file)
+  local magic, version, block, meta_size, cluster_id, time_ms, app, checksum =
+    string.unpack("<c4I1xxxI4I4i8i8i8i8", file)
   local meta = file:sub(49, 48 + meta_size)
   assert.equal("mcB1", magic)
   assert.equal(1, version)
@@ -108,7 +109,8 @@ describe("a backup's bytes", function()
   it("of a newer version say which program writes them", function()
     local code, text = verify(GOLDEN:sub(1, 4) .. "\2" .. GOLDEN:sub(6))
     assert.equal(1, code)
-    assert.matches("version 2 of a backup; this program %(moonclave [%d.]+%) knows version 1: a newer one wrote it", text)
+    assert.matches("version 2 of a backup; this program %(moonclave [%d.]+%) knows version 1: a newer one wrote it",
+      text)
   end)
 
   it("are damaged where a byte is another, wherever it is", function()
@@ -131,7 +133,8 @@ describe("a backup's bytes", function()
     for _, size in ipairs { 0, 1, 47, 48, 100, 300, #GOLDEN - 17, #GOLDEN - 1 } do
       local code, text = verify(GOLDEN:sub(1, size))
       assert.equal(70, code)
-      assert.matches(size == 0 and "damaged: it is empty" or "damaged: at byte " .. size .. ": it ends in the middle", text)
+      assert.matches(size == 0 and "damaged: it is empty" or "damaged: at byte " .. size .. ": it ends in the middle",
+        text)
     end
     local code, text = verify(GOLDEN .. "\0")
     assert.equal(70, code)
@@ -151,7 +154,8 @@ describe("a backup's bytes", function()
       local fixed = GOLDEN:sub(1, 40)
       local checksum = base.hash(bytes, base.hash(fixed))
       local sum = base.hash_pair(checksum, string.unpack("<i8", rest))
-      local code, text = verify(fixed .. string.pack("<i8", checksum) .. bytes .. rest:sub(1, -9) .. string.pack("<i8", sum))
+      local code, text =
+        verify(fixed .. string.pack("<i8", checksum) .. bytes .. rest:sub(1, -9) .. string.pack("<i8", sum))
       assert.equal(70, code)
       assert.matches("its hash is another", text)
       meta[change] = meta[change] ~ 1
@@ -330,7 +334,8 @@ describe("backup and restore", function()
       assert.equal(1, (moonclave("restore", "--abort", "--addr", address(c, "n1"))))
 
       -- The leader dies: whoever asked does not even notice.
-      process = cluster.process(cluster.program, { "restore", path, "--addr", address(c, follower_of(c, c:leader())), "--yes" })
+      local follower = follower_of(c, c:leader())
+      process = cluster.process(cluster.program, { "restore", path, "--addr", address(c, follower), "--yes" })
       begun()
       local leader = c:leader()
       c:kill(leader)
@@ -385,8 +390,8 @@ describe("backup and restore", function()
       for i = 1, 8 do put(c, "n1", "k" .. i, ("z"):rep(60000)) end
       local path = c.folder .. "/kv.backup"
       cluster.write_file(path, "the one of yesterday")
-      local code, text = cluster.execute("/bin/sh", { "-c", 'ulimit -f 100; exec "$0" "$@"', cluster.program, "backup", path,
-        "--addr", address(c, "n1") })
+      local code, text = cluster.execute("/bin/sh", { "-c", 'ulimit -f 100; exec "$0" "$@"', cluster.program, "backup",
+        path, "--addr", address(c, "n1") })
       assert.equal(1, code)
       assert.matches("kv.backup.partial cannot be written: .*: no half of it is left there", text)
       assert.is_nil(uv.fs_stat(path .. ".partial"))
@@ -398,8 +403,8 @@ describe("backup and restore", function()
       code, text = moonclave("backup", c.folder .. "/no/such/folder", "--addr", address(c, "n1"))
       assert.equal(74, code)
       assert.matches("No such file or directory", text)
-      assert.equal(0, (cluster.execute("/bin/sh", { "-c", '"$0" "$@" > ' .. path, cluster.program, "backup", "-", "--addr",
-        address(c, "n1") })))
+      assert.equal(0, (cluster.execute("/bin/sh", { "-c", '"$0" "$@" > ' .. path, cluster.program, "backup", "-",
+        "--addr", address(c, "n1") })))
       assert.equal(0, (moonclave("backup", "--verify", path)))
     end)
   end)

@@ -19,7 +19,9 @@ local LAST = { index = 90, term = 5, time = 9000, seed = 8 }
 local function machine_with(bundle, count)
   local machine = fsm.new()
   assert.equal("ok", (machine:load(bundle, {}, INIT)))
-  for i = 1, count do machine:apply({ index = 3 + i, time = 1000 + i, seed = i }, "put", { key = "k" .. i, value = i }) end
+  for i = 1, count do
+    machine:apply({ index = 3 + i, time = 1000 + i, seed = i }, "put", { key = "k" .. i, value = i })
+  end
   return machine
 end
 
@@ -90,7 +92,8 @@ describe("a state that is staged", function()
   end)
 
   it("lets go of what it replaces a little at a time", function()
-    local bundle = app(1, "function fsm.commands.fill(state) for i = 1, 3000 do state['n' .. i] = { { i }, a = {} } end end")
+    local bundle = app(1, [[
+function fsm.commands.fill(state) for i = 1, 3000 do state['n' .. i] = { { i }, a = {} } end end]])
     local bytes, hash = written(machine_with(bundle, 2))
     local machine = machine_with(bundle, 0)
     assert.equal("ok", (machine:apply({ index = 9 }, "fill")))

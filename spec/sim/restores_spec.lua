@@ -1,5 +1,5 @@
--- Backups restored through the log while everything goes wrong: whole or not at all, to one state at one index, and what
--- clients are told afterwards is true of what was restored.
+-- Backups restored through the log while everything goes wrong: whole or not at all, to one state at one index, and
+-- what clients are told afterwards is true of what was restored.
 local search = require "sim.search"
 local sim = require "moonclave.sim"
 
@@ -8,7 +8,8 @@ local SEEDS = math.max(10, search.budget() // 20)
 local function complain(found, options)
   local lines = {}
   for i, violation in ipairs(found.violations) do
-    local replay = { seed = violation.seed, restores = true, disk = options.disk, machine = options.machine, app = options.app }
+    local replay = { seed = violation.seed, restores = true, disk = options.disk, machine = options.machine,
+      app = options.app }
     if i <= 5 then lines[i] = violation.text .. "\n  replay: " .. sim.replay_command(replay) end
   end
   return table.concat(lines, "\n")

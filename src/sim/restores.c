@@ -3,10 +3,10 @@
  * has taken. Whoever restores it asks nodes for one step after the other, asks again where a step was not answered,
  * gives up somewhere, or goes away without a word; sometimes a byte of it is another.
  *
- * What must hold: a machine switches to what was asked for, whole and sound, at one index, and all machines to the same;
- * its state is then the backup's, and goes on from there (what clients are told is judged by that: workload.c); sessions
- * end (once.c); until then, and for good where it is given up, nothing is another than without it. That all agree after
- * every entry is checked where it always is (invariants.c).
+ * What must hold: a machine switches to what was asked for, whole and sound, at one index, and all machines to the
+ * same; its state is then the backup's, and goes on from there (what clients are told is judged by that: workload.c);
+ * sessions end (once.c); until then, and for good where it is given up, nothing is another than without it. That all
+ * agree after every entry is checked where it always is (invariants.c).
  */
 #include "sim/internal.h"
 
