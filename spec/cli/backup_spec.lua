@@ -356,7 +356,8 @@ describe("backup and restore", function()
       local c <close> = cluster.new { nodes = 1, flags = flags("--snapshot-log-bytes=1000", "--trailing-entries=0") }
       c:start()
       for i = 1, 14 do assert.is_true(put(c, "n1", "big" .. i, '"' .. ("y"):rep(900000) .. '"')) end
-      local socket = uv.new_tcp()
+      local socket = uv.new_tcp "inet"
+      uv.recv_buffer_size(socket, 65536) -- the system is not to take it all
       local chunks, size, ended = {}, 0, false
       cluster.await(function(resume) socket:connect("127.0.0.1", c.nodes.n1.http_port, resume) end)
       socket:write "GET /v1/backup HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -380,6 +381,18 @@ describe("backup and restore", function()
       socket:close()
       local body = table.concat(chunks):match "\r\n\r\n(.*)$"
       assert.equal(14, select(2, by_the_page(body).data:gsub("big%d+", "")))
+
+      -- What is read is let go of: five times thirteen megabytes do not stay.
+      local function resident() -- in kB
+        return tonumber(cluster.read_file("/proc/" .. c.nodes.n1.process.pid .. "/status"):match "VmRSS:%s+(%d+)")
+      end
+      chunks, body = nil, nil
+      local held = resident()
+      for _ = 1, 5 do
+        assert.equal(0, (cluster.execute("/bin/sh", { "-c", '"$0" "$@" >/dev/null', cluster.program, "backup", "-",
+          "--addr", address(c, "n1") })))
+      end
+      assert.is_true(resident() < held + 40000, resident() - held)
     end)
   end)
 
@@ -396,7 +409,7 @@ describe("backup and restore", function()
       assert.matches("kv.backup.partial cannot be written: .*: no half of it is left there", text)
       assert.is_nil(uv.fs_stat(path .. ".partial"))
       assert.equal("the one of yesterday", cluster.read_file(path))
-      code, text = cluster.execute("/bin/sh", { "-c", '"$0" "$@" > /dev/full', cluster.program, "backup", "-", "--addr",
+      code, text = cluster.execute("/bin/sh", { "-c", '"$0" "$@" > /dev/full', cluster.program, "backup", "-",
         address(c, "n1") })
       assert.equal(1, code)
       assert.matches("stdout cannot be written: No space left on device", text)
