@@ -30,6 +30,7 @@ local M = {}
 ---@field mutant? string      a guard to switch off: sim.mutants()
 ---@field outcome_only? boolean  check only what clients and disks could notice
 ---@field poison? boolean      a command kills whoever applies it, until it is skipped (the built-in machine only)
+---@field restores? boolean  operators restore backups through the log, too; not with an app without a machine
 ---@field disk? "model"|"sqlite"  a model of the store (default, fast), or the store itself on the lossy VFS
 ---@field policy? "none"|"script"|"dice"  where operators are at work: no membership policy, the script's (an app's own,
 ---                            or the default one), or one that wants anything; drawn when absent
@@ -56,8 +57,8 @@ local M = {}
 ---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only poison trace record record_rows")
-  :gmatch "%S+" do
+for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only poison restores trace " ..
+  "record record_rows"):gmatch "%S+" do
   known[name] = true
 end
 
@@ -116,6 +117,7 @@ function M.run(options)
     mutant = options.mutant,
     outcome_only = options.outcome_only,
     poison = options.poison,
+    restores = options.restores,
     app = options.app,
     trace = not page and options.trace or nil,
     record = options.record or page and true,
@@ -137,7 +139,8 @@ function M.states() return core.states() end
 function M.replay_command(options)
   local fields = {}
   for _, name in ipairs {
-    "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "poison", "disk", "policy",
+    "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "poison", "restores", "disk",
+    "policy",
   } do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end

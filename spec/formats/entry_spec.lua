@@ -58,8 +58,8 @@ describe("an entry's bytes", function()
   end
 
   it("every type has a name", function()
-    for number = 0, 7 do assert.equal(TYPES[number], formats.entry_type_name(number)) end
-    assert.equal("?", formats.entry_type_name(8))
+    for number = 0, 8 do assert.equal(TYPES[number], formats.entry_type_name(number)) end
+    assert.equal("?", formats.entry_type_name(9))
     assert.equal("?", formats.entry_type_name(255))
   end)
 

@@ -203,7 +203,8 @@ describe("a restore through the log", function()
     write(w, 1)
     for _, at in ipairs { 3, #sound.bytes // 2, #sound.bytes - 3 } do
       local byte = string.char(sound.bytes:byte(at) ~ 1)
-      local damaged = { meta = sound.meta, cluster = 1, bytes = sound.bytes:sub(1, at - 1) .. byte .. sound.bytes:sub(at + 1) }
+      local bytes = sound.bytes:sub(1, at - 1) .. byte .. sound.bytes:sub(at + 1)
+      local damaged = { meta = sound.meta, cluster = 1, bytes = bytes }
       local id = begin(w, damaged, nil, at)
       local code, body = send(w, damaged, id)
       if code == "ok" then code, body = step(w, w.n1, "commit", id) end

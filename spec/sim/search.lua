@@ -13,7 +13,9 @@ local function command(options, first, stride)
   local words = {}
   if options.cpath then words[#words + 1] = "LUA_CPATH=" .. quote(options.cpath) end
   for _, word in ipairs { "lua5.4", runner, first, options.last, stride } do words[#words + 1] = quote(word) end
-  for _, name in ipairs { "nodes", "machine", "app", "mutant", "outcome_only", "poison", "disk", "policy" } do
+  for _, name in ipairs {
+    "nodes", "machine", "app", "mutant", "outcome_only", "poison", "restores", "disk", "policy",
+  } do
     if options[name] then words[#words + 1] = quote(name .. "=" .. tostring(options[name])) end
   end
   if options.stop then words[#words + 1] = "stop=1" end

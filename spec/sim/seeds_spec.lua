@@ -29,6 +29,7 @@ describe("simulated clusters", function()
       local state = name:match "^state%.(.*)$"
       local elsewhere = name:find "^coverage%.store_" or name:find "^coverage%.fsm_" -- disk_spec.lua
         or name:find "^coverage%.poison_" -- below
+        or name:find "^coverage%.restores_" -- restores_spec.lua
       if elsewhere then
         assert.are.equal(0, met, name .. " was met without what it belongs to")
       elseif state and not possible[state] then

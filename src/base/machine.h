@@ -87,6 +87,8 @@ struct machine {
                                   struct slice bundle, const struct machine_entry *last, uint64_t hash,
                                   struct error *error);
     void (*stage_end)(void *context);
+    /* What taking has replaced may be large: a piece of it is freed by each call. true: there is more. May be null. */
+    bool (*stage_sweep)(void *context);
 };
 
 #endif

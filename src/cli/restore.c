@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,8 +25,7 @@
 #define CONNECT_MS 2000
 #define ATTEMPT_MS 10000 /* of one request: then it is sent again */
 #define PAUSE_MS 200
-#define PIECE_BYTES 524288 /* a multiple of a backup's block; halved where the nodes take less in one entry  \
-                            */
+#define PIECE_BYTES 131072 /* takes some milliseconds to apply; halved where nodes take less in one entry */
 #define PIECE_LEAST 512
 #define PLACES_MAX 16
 
@@ -223,8 +223,7 @@ static bool agreed(struct job *job)
     return false;
 }
 
-/* What the cluster holds, by the last snapshot of the node that is asked: its size is about that of a backup
- * of it. */
+/* What the cluster holds, by the last snapshot of the node that is asked: a backup of it is about as large. */
 static void tell_what_is_replaced(struct job *job, struct slice status)
 {
     char cluster[CELL_MAX], index[CELL_MAX], hash[CELL_MAX] = "", size[CELL_MAX] = "", bytes[16], mine[20];
@@ -234,13 +233,12 @@ static void tell_what_is_replaced(struct job *job, struct slice status)
     view_text(status, "applied_index", index, sizeof index);
     if (mp_map_get(status, "app", &part)) view_text(part, "hash", hash, sizeof hash);
     if (mp_map_get(status, "snapshot", &part)) view_text(part, "size", size, sizeof size);
+    uint64_t held = strtoull(size, NULL, 10);
+    bool no_app = strspn(hash, "0") == strlen(hash);
+    fprintf(stderr, "replaces: cluster %s at index %s, app %s%s%s\n", cluster, index, no_app ? "none" : hash,
+            held > 0 ? ", last snapshot " : "", held > 0 ? progress_bytes(held, bytes) : "");
     snprintf(mine, sizeof mine, "%016" PRIx64, job->archive.system.app_hash);
-    bool empty = strspn(hash, "0") == strlen(hash);
-    fprintf(stderr, "replaces: cluster %s at index %s, app %s%s%s\n", cluster, index, empty ? "none" : hash,
-            size[0] != 0 && strcmp(size, "0") != 0 ? ", last snapshot of bytes " : "",
-            size[0] != 0 && strcmp(size, "0") != 0 ? size : "");
-    fprintf(stderr,
-            "with:     cluster %016" PRIx64 " at index %" PRIu64 ", app %s%s, %" PRIu64 " items, %s\n",
+    fprintf(stderr, "with:     cluster %016" PRIx64 " at index %" PRIu64 ", app %s%s, %" PRIu64 " items, %s\n",
             head->cluster, head->meta.index, mine, strcmp(mine, hash) == 0 ? " (the same)" : "",
             job->archive.items, progress_bytes(head->meta.size, bytes));
 }

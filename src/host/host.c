@@ -119,6 +119,7 @@ bool host_turn(struct host *host)
     bool more = apply_run(host, until_us);
     more = reads_run(host, until_us) || more;
     more = snapshot_turn(host) || more;
+    more = restore_sweep(host) || more;
     members_leave(host);
     members_reintroduce(host);
     stop_turn(host);

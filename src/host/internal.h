@@ -335,6 +335,7 @@ struct host {
     struct restore restore;
     struct skips skips;
     struct staged staged;
+    bool sweeps; /* what a restore has replaced is being freed */
     struct stop stop;
     struct watch watch;
     struct policy policy;
@@ -452,6 +453,7 @@ bool restore_is_staged(const struct host *host); /* a backup is coming in: no sn
 void restore_propose(struct host *host, struct waiter *waiter, struct slice arguments);
 enum error_code restore_apply(struct host *host, const struct raft_entry *entry);
 void restore_expire(struct host *host);
+bool restore_sweep(struct host *host); /* true: more to do */
 void restore_drop(struct host *host); /* what has come of one; harmless where there is none */
 
 /* ---- members.c: who is who ---- */

@@ -382,6 +382,7 @@ static void take_over(struct host *host, const struct raft_entry *entry, const s
              "the state of index %" PRIu64 " of cluster %016" PRIx64 " is restored at index %" PRIu64,
              staged->index, staged->cluster, entry->index);
     restore_drop(host);
+    host->sweeps = host->machine.stage_sweep != NULL;
     apply->app_error.code = ERROR_OK;
     apply->app_loaded = true;
     host->route_again = true;
@@ -389,6 +390,13 @@ static void take_over(struct host *host, const struct raft_entry *entry, const s
 }
 
 /* ---- the end of one ---- */
+
+/* A piece of it a turn: freeing millions of items takes longer than a leader may be silent. */
+bool restore_sweep(struct host *host)
+{
+    if (host->sweeps) host->sweeps = host->machine.stage_sweep(host->machine.context);
+    return host->sweeps;
+}
 
 void restore_drop(struct host *host)
 {

@@ -442,6 +442,14 @@ static int machine_stage_take(lua_State *L)
                       &error);
 }
 
+/* machine:stage_sweep() -> more? */
+static int machine_stage_sweep(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    lua_pushboolean(L, box->machine.stage_sweep(box->fsm));
+    return 1;
+}
+
 static int machine_stage_end(lua_State *L)
 {
     struct box *box = to_box(L, 1);
@@ -484,6 +492,7 @@ int luaopen_moonclave_fsm(lua_State *L)
         {"stage_feed", machine_stage_feed},
         {"stage_take", machine_stage_take},
         {"stage_end", machine_stage_end},
+        {"stage_sweep", machine_stage_sweep},
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {

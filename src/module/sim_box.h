@@ -290,6 +290,7 @@ static inline void box_read_numbers(lua_State *L, struct sim_options *options)
     options->outcome_only = field_boolean(L, 2, "outcome_only");
     options->poison = field_boolean(L, 2, "poison");
     options->manual = field_boolean(L, 2, "manual");
+    options->restores = field_boolean(L, 2, "restores");
     options->trim.kinds = (uint32_t)field_u64(L, 2, "kinds");
     options->trim.calm = (uint32_t)field_u64(L, 2, "calm");
     options->disk = strcmp(field_text(L, 2, "disk"), "sqlite") == 0 ? SIM_DISK_SQLITE : SIM_DISK_MODEL;

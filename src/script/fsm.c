@@ -46,7 +46,7 @@ struct fsm *fsm_new(const struct settings *settings, void (*log)(void *context, 
 void fsm_free(struct fsm *fsm)
 {
     if (!fsm) return;
-    fsm_stage_abandon(fsm);
+    fsm_stage_deinit(fsm);
     close_fsm(fsm);
     buffer_deinit(&fsm->scratch);
     buffer_deinit(&fsm->traceback);

@@ -41,6 +41,7 @@ struct fsm {
     struct state_snapshot *snapshot; /* being written; null: none */
     struct state_restore *restore;   /* being read; null: none */
     struct state_restore *stage;     /* being read beside it; null: none */
+    struct state *replaced;          /* to be freed piece by piece; null: nothing */
     enum fsm_mode mode;
     bool loaded;
     bool restoring; /* while loading: without init */
@@ -86,6 +87,7 @@ void fsm_restore_abandon(struct fsm *fsm);
 /* ---- fsm_stage.c ---- */
 void fsm_machine_stage(struct machine *machine); /* its part of the table */
 void fsm_stage_abandon(struct fsm *fsm);
+void fsm_stage_deinit(struct fsm *fsm);
 void fsm_limit(struct fsm *fsm, const struct settings *settings); /* fsm.c: what a command may use from now on */
 
 /* ---- fsm_load.c ---- */

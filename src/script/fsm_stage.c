@@ -7,6 +7,10 @@
 
 #include <assert.h>
 
+#define SWEEP_KEYS 1024 /* of one call: under a millisecond */
+
+static bool sweep_key(struct state *state);
+
 static enum error_code stage_begin(void *context, const struct settings *settings,
                                    const struct machine_entry *entry, struct slice bundle,
                                    struct error *error)
@@ -39,6 +43,9 @@ static enum error_code stage_take(void *context, const struct settings *settings
         return code;
     }
     fsm_stage_abandon(fsm);
+    state_free(fsm->replaced);
+    fsm->replaced = fsm->state;
+    fsm->state = state_new();
     fsm_reset(fsm);
     fsm_limit(fsm, settings);
     fsm->restoring = true;
@@ -62,10 +69,51 @@ void fsm_stage_abandon(struct fsm *fsm)
     fsm->stage = NULL;
 }
 
+void fsm_stage_deinit(struct fsm *fsm)
+{
+    fsm_stage_abandon(fsm);
+    state_free(fsm->replaced);
+    fsm->replaced = NULL;
+}
+
+/* From the end, which costs least to cut off. */
+static bool stage_sweep(void *context)
+{
+    struct fsm *fsm = context;
+    if (fsm->replaced == NULL) return false;
+    unsigned left = SWEEP_KEYS;
+    state_begin(fsm->replaced);
+    while (left > 0 && sweep_key(fsm->replaced)) left--;
+    state_commit(fsm->replaced);
+    if (left == 0) return true;
+    state_free(fsm->replaced);
+    fsm->replaced = NULL;
+    return false;
+}
+
+/* The last key of the last table that has any; false: there is none. */
+static bool sweep_key(struct state *state)
+{
+    struct state_table *table = state_root(state);
+    for (;;) {
+        struct state_cursor cursor;
+        struct state_key key;
+        struct state_value value;
+        state_scan(&cursor, table, &(struct state_range){.reverse = true});
+        if (!state_scan_next(&cursor, &key, &value)) return false; /* only the root can be empty here */
+        if (value.type != STATE_TABLE || state_count(value.table) == 0) {
+            state_put(state, table, key, state_nil());
+            return true;
+        }
+        table = value.table;
+    }
+}
+
 void fsm_machine_stage(struct machine *machine)
 {
     machine->stage_begin = stage_begin;
     machine->stage_feed = stage_feed;
     machine->stage_take = stage_take;
     machine->stage_end = stage_end;
+    machine->stage_sweep = stage_sweep;
 }

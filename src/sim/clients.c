@@ -75,6 +75,9 @@ void clients_end(struct sim *sim)
 void clients_deinit(struct sim *sim)
 {
     for (unsigned key = 0; key < SIM_KEYS; key++) memory_free(sim->clients.history[key].items);
+    for (size_t i = 0; i < sim->clients.era_count * SIM_KEYS; i++)
+        memory_free(sim->clients.eras[i / SIM_KEYS].history[i % SIM_KEYS].items);
+    memory_free(sim->clients.eras);
     regulars_deinit(sim);
     once_deinit(sim);
     memory_free(sim->clients.ops);

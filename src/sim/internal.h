@@ -49,6 +49,7 @@ enum sim_event_kind {
     EVENT_FAULT,       /* the next fault strikes */
     EVENT_HEAL,        /* a partition ends */
     EVENT_KILL,        /* a stop that takes too long */
+    EVENT_RESTORE,     /* somebody restores a backup, or does the next step of that */
     EVENT_PHASE,       /* the run asks itself whether a phase is over */
     EVENT_SETTINGS,    /* somebody changes some */
     EVENT_POLICY,      /* a membership policy has decided about a view */
@@ -77,6 +78,7 @@ enum sim_stream {
     STREAM_SETTINGS,
     STREAM_POLICY,
     STREAM_POISON,
+    STREAM_RESTORES,
     STREAMS
 };
 
@@ -487,6 +489,12 @@ struct sim_clients {
         } * items;
         size_t count, capacity;
     } history[SIM_KEYS];
+    struct sim_era { /* what they were before a restore */
+        raft_index until;
+        struct sim_history history[SIM_KEYS];
+    } * eras;
+    size_t era_count;
+    raft_index shown_at; /* of the query being judged: what the node that answered had applied */
     struct buffer body, state;
 };
 
@@ -563,6 +571,7 @@ struct sim_record {           /* all that is known of one index */
     uint64_t host_state; /* ... and its hash of the state, where host_chain was seen */
     bool skipped; /* a command that was not run: its session or key has answered it */
     bool lawful;  /* one that was to be run */
+    bool restored; /* a backup has taken the state's place here */
 };
 
 struct sim_reign {   /* one term */
@@ -650,6 +659,7 @@ struct sim {
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_clients clients;
     struct sim_operators operators;
+    struct sim_restores restores;
     struct sim_once once;
     struct sim_settings settings;
     struct sim_poison poison;

@@ -94,6 +94,7 @@ static bool judge_query(struct sim_node *node, const struct sim_op *op, uint64_t
                 number);
         return false;
     }
+    sim->clients.shown_at = newest->version;
     *shown = op->consistency == CONSISTENCY_STALE ? 0 : newest->version;
     bool by_lease = op->consistency == CONSISTENCY_LEASE && sim->plan.settings.leases != 0;
     if (op->consistency != CONSISTENCY_STALE && !by_lease) check_read(node, op->invoked_us);

@@ -191,10 +191,11 @@ static enum error_code watch_stage_take(void *context, const struct settings *se
         machine->inner.stage_take(machine->inner.context, settings, entry, bundle, last, hash, error);
     if (code != ERROR_OK) return code;
     machine->loaded = true;
-    TRACE(machine->node->sim, machine->node, "switches to a backup's state at %llu, state %016llx",
-          (unsigned long long)last->index, (unsigned long long)hash);
+    machine->applied = last->index;
+    machine->time_ms = last->time_ms;
     if (machine->inner.hash(machine->inner.context) != hash)
         violate(machine->node->sim, machine->node, "restored_whole", "restores another state than the backup's");
+    check_switched(machine->node, last, hash);
     return code;
 }
 
@@ -202,6 +203,12 @@ static void watch_stage_end(void *context)
 {
     struct sim_machine *machine = context;
     machine->inner.stage_end(machine->inner.context);
+}
+
+static bool watch_stage_sweep(void *context)
+{
+    struct sim_machine *machine = context;
+    return machine->inner.stage_sweep && machine->inner.stage_sweep(machine->inner.context);
 }
 
 static uint64_t watch_hash(void *context)
@@ -244,6 +251,7 @@ void machine_begin(struct sim_machine *machine, struct sim_node *node, struct ma
         .stage_feed = watch_stage_feed,
         .stage_take = watch_stage_take,
         .stage_end = watch_stage_end,
+        .stage_sweep = watch_stage_sweep,
     };
 }
 

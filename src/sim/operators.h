@@ -12,6 +12,8 @@
 struct sim;
 struct sim_disk;
 struct sim_event;
+struct machine_entry;
+struct sim_history;
 struct sim_ledger;
 struct sim_node;
 
@@ -93,7 +95,8 @@ enum sim_action {
     ACTION_PRIORITY,
     ACTION_SNAPSHOT,
     ACTION_CONFIG,
-    ACTIONS
+    ACTIONS,
+    ACTION_RESTORE = ACTIONS /* beside the tables: restores.c */
 };
 const char *action_name(enum sim_action action);
 
@@ -115,6 +118,7 @@ struct sim_order { /* a REQUEST_ADMIN; its ticket is its place + 1 + SIM_ORDERS 
     enum error_code code; /* of the answer */
     uint64_t taken_index, taken_size; /* SNAPSHOT: what is said to be taken; CONFIG: from where on it is in force */
     struct sim_wish wish;             /* CONFIG */
+    uint64_t restore[3]; /* RESTORE: its step, and what that names */
     size_t told;         /* the place + 1 of the configuration that is said to have done it; 0: none */
 };
 #define SIM_ORDERS ((uint64_t)1 << 62)
@@ -129,6 +133,38 @@ struct sim_operators {
     uint64_t hush_until_us; /* until then clients only ask */
     bool deafens;          /* when it campaigns, its leader hears nobody any more */
 };
+
+/* ---- restores.c: backups restored through the log ---- */
+
+struct sim_restores {
+    bool active, damaged; /* one byte of it is another */
+    struct raft_snapshot_meta meta; /* of what is being restored; its configuration is owned */
+    struct buffer bytes;
+    uint64_t nonce, id;
+    uint64_t step;       /* of host/restore_log.c */
+    size_t offset, piece;
+    size_t leaves_at;    /* its operator goes away there, ... */
+    bool aborts;         /* ... or gives it up */
+    unsigned tries;
+    struct sim_asked_for { /* what anybody has begun to restore: nothing else may come */
+        raft_index index;
+        uint64_t state_hash;
+        bool damaged;
+    } *asked;
+    size_t asked_count, asked_capacity;
+};
+
+void restores_begin(struct sim *sim);
+void restores_end(struct sim *sim);
+void restores_on_event(struct sim *sim, struct sim_event *event);
+void restores_write(const struct sim *sim, const struct sim_order *order, struct buffer *out); /* its body */
+void restores_judge(struct sim_node *node, struct sim_order *order, const struct reply *reply);
+void restores_settled(struct sim *sim, const struct sim_order *order, enum sim_outcome outcome);
+/* A machine has switched: to what, and is it what the others did? */
+void check_switched(struct sim_node *node, const struct machine_entry *last, uint64_t hash);
+/* A key's commands as of what was applied at `index`. */
+const struct sim_history *workload_history(const struct sim *sim, raft_index index, uint64_t key);
+void workload_restored(struct sim *sim, raft_index index, raft_index backup); /* at index, as it was at backup */
 
 void strike_join(struct sim *sim);
 void strike_rejoin(struct sim *sim);

@@ -14,10 +14,11 @@
 
 static const struct {
     const char *name;
-} actions[ACTIONS] = {
+} actions[ACTIONS + 1] = {
     [ACTION_ADD] = {"add"},           [ACTION_REMOVE] = {"remove"}, [ACTION_PROMOTE] = {"promote"},
     [ACTION_DEMOTE] = {"demote"},     [ACTION_SET] = {"set"},       [ACTION_TRANSFER] = {"transfer"},
     [ACTION_PRIORITY] = {"priority"}, [ACTION_SNAPSHOT] = {"snapshot"}, [ACTION_CONFIG] = {"config"},
+    [ACTION_RESTORE] = {"restore"},
 };
 
 static struct sim_order *find(struct sim *sim, uint64_t ticket);
@@ -135,7 +136,10 @@ static void settle(struct sim *sim, struct sim_order *order, enum sim_outcome ou
 {
     order->outcome = outcome;
     sim->operators.pending--;
-    cover_order(sim, order);
+    if (order->action == ACTION_RESTORE)
+        restores_settled(sim, order, outcome);
+    else
+        cover_order(sim, order);
 }
 
 static struct sim_order *find(struct sim *sim, uint64_t ticket)
@@ -156,6 +160,10 @@ static void write_flag(struct buffer *out, const char *key)
 static void write_body(const struct sim *sim, const struct sim_order *order, struct buffer *out)
 {
     const struct sim_node *subject = order->subject == NOBODY ? NULL : &sim->nodes[order->subject];
+    if (order->action == ACTION_RESTORE) {
+        restores_write(sim, order, out);
+        return;
+    }
     bool adds = order->action == ACTION_ADD, sets = order->action == ACTION_SET;
     bool prefers = order->action == ACTION_PRIORITY;
     bool expects = order->expects && order->action != ACTION_SNAPSHOT;
@@ -199,6 +207,10 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
 {
     struct sim *sim = node->sim;
     struct slice found;
+    if (order->action == ACTION_RESTORE) {
+        restores_judge(node, order, reply);
+        return;
+    }
     if (reply->code != ERROR_OK) {
         judge_error(node, order, reply);
         return;
@@ -296,7 +308,7 @@ static bool done(const struct sim *sim, const struct sim_order *order,
     case ACTION_TRANSFER:
     case ACTION_SNAPSHOT:
     case ACTION_CONFIG:
-    case ACTIONS:
+    case ACTION_RESTORE:
         break;
     }
     return false;

@@ -259,6 +259,7 @@ static void draw_once(struct sim *sim)
     else
         plan->once.regulars = 0;
     if (!short_lived) plan->once.pauses = 0;
+    if (sim->options.restores) plan->once.by_key = 0; /* once.c does not know which keys a backup has */
 }
 
 static void draw_faults(struct sim *sim, bool operated)

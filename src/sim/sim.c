@@ -161,6 +161,7 @@ static void sim_begin(struct sim *sim)
     faults_begin(sim);
     settings_begin_orders(sim);
     poison_begin(sim);
+    restores_begin(sim);
     world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
 }
 
@@ -180,6 +181,7 @@ static void sim_end(struct sim *sim)
     orders_end(sim);
     settings_deinit(sim);
     policy_end(sim);
+    restores_end(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
     /* Another cluster may be alive beside this one, and hold some of its own. */
@@ -220,6 +222,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_FAULT] = {faults_on_fault, false},
         [EVENT_HEAL] = {faults_on_heal, false},
         [EVENT_KILL] = {node_on_kill, false},
+        [EVENT_RESTORE] = {restores_on_event, false},
         [EVENT_PHASE] = {sim_on_phase, false},
         [EVENT_SETTINGS] = {settings_on_order, false},
         [EVENT_POLICY] = {policy_on_decided, true},

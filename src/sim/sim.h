@@ -130,6 +130,7 @@ struct sim_options {
     /* A fault strikes, in words ("n2 for 0.250 s"); null: nobody wants to know. */
     void (*struck)(void *context, uint64_t number, const char *kind, uint64_t at_us, const char *what);
     void *struck_context;
+    bool restores; /* operators restore backups, too; only with the simulator's own workload, and without keys */
     bool manual; /* no faults, clients and phases of its own: everything comes from the calls below */
     uint64_t steps_max;  /* the run is cut, without a verdict on progress, after so many core steps;
                             0: never */
@@ -184,7 +185,10 @@ struct sim_options {
     X(store_checkpoints) X(store_power_cuts) \
     X(store_rots_refused) X(store_rots_harmless) X(store_rots_untold) \
     /* of the fsm VM only */ \
-    X(fsm_exhausted)
+    X(fsm_exhausted) \
+    /* of runs with restores only */ \
+    X(restores_begun) X(restores_done) X(restores_aborted) X(restores_left) X(restores_refused) /* damaged ones */ \
+    X(restores_retried) /* a step that was asked for again */ X(restores_lost) /* given up meanwhile, or another's */
 /* clang-format on */
 
 /* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers'

@@ -8,6 +8,7 @@
 #include "base/mp.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static void own_next(struct sim *sim, struct sim_ask *ask);
 static void own_ask(struct sim *sim, struct sim_ask *ask, bool query);
@@ -71,6 +72,32 @@ void workload_applied(struct sim *sim, raft_index index, uint64_t number, uint64
     history->items[history->count++] = (struct sim_applied_value){index, number};
 }
 
+const struct sim_history *workload_history(const struct sim *sim, raft_index index, uint64_t key)
+{
+    size_t era = 0;
+    while (era < sim->clients.era_count && sim->clients.eras[era].until <= index) era++;
+    return era < sim->clients.era_count ? &sim->clients.eras[era].history[key] : &sim->clients.history[key];
+}
+
+/* What was is kept, for answers that are told late. */
+void workload_restored(struct sim *sim, raft_index index, raft_index backup)
+{
+    struct sim_clients *clients = &sim->clients;
+    struct sim_history now[SIM_KEYS] = {0};
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        const struct sim_history *then = workload_history(sim, backup, key);
+        while (now[key].count < then->count && then->items[now[key].count].index <= backup) now[key].count++;
+        now[key].capacity = now[key].count + 1;
+        now[key].items = memory_zero(now[key].capacity, sizeof *now[key].items);
+        if (now[key].count > 0) memcpy(now[key].items, then->items, now[key].count * sizeof *now[key].items);
+    }
+    clients->eras = memory_resize(clients->eras, clients->era_count + 1, sizeof *clients->eras);
+    struct sim_era *era = &clients->eras[clients->era_count++];
+    era->until = index;
+    memcpy(era->history, clients->history, sizeof era->history);
+    memcpy(clients->history, now, sizeof now);
+}
+
 void workload_judge(struct sim_node *node, const struct sim_op *op, uint64_t number,
                     const struct reply *reply, raft_index shown)
 {
@@ -88,7 +115,7 @@ static void judge_append(struct sim_node *node, const struct sim_op *op, uint64_
                          struct slice body, raft_index shown)
 {
     uint64_t index = 0, count = 0;
-    const struct sim_history *history = &node->sim->clients.history[op->key];
+    const struct sim_history *history = workload_history(node->sim, shown, op->key);
     bool told = field(body, "index", &index) && field(body, "count", &count);
     if (!told || index != shown || count == 0 || count > history->count ||
         history->items[count - 1].value != number) {
@@ -108,7 +135,7 @@ static void judge_get(struct sim_node *node, const struct sim_op *op, struct sli
         violate(sim, node, "reply_true", "an answer to a query is malformed");
         return;
     }
-    const struct sim_history *history = &sim->clients.history[op->key];
+    const struct sim_history *history = workload_history(sim, sim->clients.shown_at, op->key);
     bool begins =
         count <= history->count && (count == 0 || (history->items[count - 1].index <= version &&
                                                    history->items[count - 1].value == last));
