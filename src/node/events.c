@@ -15,7 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-#define KEPT          1024 /* the newest events */
 #define READERS_MAX   1024
 #define HEARTBEAT_MS  15000 /* a stream that has nothing to say says so */
 #define WAIT_MS_MAX   60000
@@ -42,7 +41,8 @@ struct events {
     struct node *node;
     uint64_t life;
     uint64_t newest; /* number; 0: none yet */
-    struct kept ring[KEPT]; /* by number modulo */
+    struct kept *ring; /* the newest, by number modulo */
+    size_t ring_size;
     uint64_t counts[EVENT_TYPES];
     struct events_reader *readers;
     size_t reader_count;
@@ -79,6 +79,8 @@ void events_open(struct node *node)
     events->node = node;
     events->life = wall_ms();
     events->later.run = serve_later;
+    events->ring_size = node->options->settings.events_max;
+    events->ring = memory_zero(events->ring_size, sizeof *events->ring);
     uv_timer_init(&node->loop, &events->timer);
     events->timer.data = events;
     node->events = events;
@@ -89,7 +91,8 @@ void events_close(struct node *node)
     struct events *events = node->events;
     while (events->readers != NULL) remove_reader(events, events->readers);
     node_forget_later(node, &events->later);
-    for (size_t i = 0; i < KEPT; i++) buffer_deinit(&events->ring[i].data);
+    for (size_t i = 0; i < events->ring_size; i++) buffer_deinit(&events->ring[i].data);
+    memory_free(events->ring);
     node->events = NULL;
     uv_close((uv_handle_t *)&events->timer, timer_closed);
 }
@@ -103,7 +106,7 @@ void events_note(struct node *node, enum event_type type, struct slice data)
 {
     struct events *events = node->events;
     if (events == NULL) return;
-    struct kept *kept = &events->ring[++events->newest % KEPT];
+    struct kept *kept = &events->ring[++events->newest % events->ring_size];
     kept->time_ms = wall_ms();
     kept->type = type;
     buffer_clear(&kept->data);
@@ -293,13 +296,13 @@ static void serve_stream(struct events *events, struct events_reader *reader, ui
  * missed is counted whatever its type: nobody knows any more what that was. */
 static const struct kept *take_next(const struct events *events, struct events_reader *reader)
 {
-    uint64_t oldest = events->newest >= KEPT ? events->newest - KEPT + 1 : 1;
+    uint64_t oldest = events->newest > events->ring_size ? events->newest - events->ring_size + 1 : 1;
     if (reader->after + 1 < oldest) {
         reader->lost += oldest - 1 - reader->after;
         reader->after = oldest - 1;
     }
     while (reader->after < events->newest) {
-        const struct kept *kept = &events->ring[++reader->after % KEPT];
+        const struct kept *kept = &events->ring[++reader->after % events->ring_size];
         if (reader->types & UINT64_C(1) << kept->type) return kept;
     }
     return NULL;

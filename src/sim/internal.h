@@ -647,6 +647,7 @@ struct sim {
     bool was_calm;       /* the calm phase is behind it */
     unsigned calm_leader;
     raft_term calm_term;
+    bool calm_moving; /* it has handed over, for its disk did not answer: who is to stay is not settled */
     bool healthy[SIM_NODES_MAX]; /* the majority that must make progress */
     char waits_for[160];          /* what sim_agrees found missing */
     bool over;
