@@ -17,7 +17,8 @@
 
 #define BUFFER_METATABLE "moonclave.base.buffer"
 
-/* histogram(durations) -> { counts =, bounds =, sum =, max =, count =, median =, p999 = } in microseconds; no bound: -1 */
+/* histogram(durations) -> { counts =, bounds =, sum =, max =, count =, median =, p999 = }, in microseconds. No bound
+ * is -1. */
 static int histogram_of(lua_State *L)
 {
     struct histogram histogram = {0};

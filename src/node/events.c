@@ -33,7 +33,8 @@ struct events_reader {
     uint64_t lost;  /* missed, and not told yet */
     bool restarted; /* it had asked about another lifetime: not told yet */
     uint64_t due_ms; /* the end of its wait, or its next heartbeat */
-    uint64_t ticket;                   /* of a poll */
+    uint64_t ticket;                   /* of a poll, and whose it is */
+    const struct client *client;
     struct web_connection *connection; /* of a stream; null: a poll */
 };
 
@@ -128,16 +129,26 @@ uint64_t events_count(const struct node *node, enum event_type type)
 
 /* ---- who listens ---- */
 
-enum error_code events_poll(struct node *node, uint64_t ticket, const struct events_ask *ask,
-                            struct error *error)
+enum error_code events_poll(struct node *node, const struct client *client, uint64_t ticket,
+                            const struct events_ask *ask, struct error *error)
 {
     struct events *events = node->events;
     struct events_reader *reader = add(events, ask);
     if (reader == NULL) return error_set(error, ERROR_OVERLOADED, "%d listen to events already", READERS_MAX);
     reader->ticket = ticket;
+    reader->client = client;
     reader->due_ms = net_turn_ms(node->net) + ask->wait_ms;
     node_later(node, &events->later);
     return ERROR_OK;
+}
+
+void events_hurry(struct node *node, const struct client *client)
+{
+    struct events *events = node->events;
+    for (struct events_reader *reader = events->readers; reader != NULL; reader = reader->next) {
+        if (reader->client == client) reader->due_ms = 0;
+    }
+    if (events->readers != NULL) node_later(node, &events->later);
 }
 
 void events_forget(struct node *node, uint64_t ticket)

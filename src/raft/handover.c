@@ -17,7 +17,7 @@
 
 #include <assert.h>
 
-#define STALLED_TIMEOUTS         8  /* election timeouts after its disk has stalled in which a server does not take over */
+#define STALLED_TIMEOUTS         8  /* election timeouts after its disk has stalled: it does not take over */
 #define HANDOVER_FAILED_TIMEOUTS 16 /* election timeouts until leadership is offered again */
 
 static enum error_code choose(const struct raft *raft, const struct raft_id *wanted,
