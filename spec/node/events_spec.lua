@@ -226,6 +226,40 @@ describe("a node's events", function()
   end)
 end)
 
+describe("an app's api.on_event", function()
+  it("hears what happens once it is loaded; what it raises is logged, and nothing else comes of it", function()
+    cluster.run(function()
+      local c <close> = cluster.new { nodes = 1, app = false }
+      c.app = c.folder .. "/app"
+      assert(uv.fs_mkdir(c.app, 493))
+      cluster.write_file(c.app .. "/fsm.lua", "return { init = function() return { items = {} } end, commands = { put = " ..
+        "function(state, command) state.items[command.key] = command.value end } }")
+      cluster.write_file(c.app .. "/api.lua", [[
+        local cluster = require "moonclave.cluster"
+        local heard = {}
+        return {
+          routes = { ["GET /heard"] = function() return 200, heard end },
+          on_event = function(event)
+            heard[#heard + 1] = { type = event.type, id = event.id, index = event.data.index }
+            if event.type == "snapshot_taken" then cluster.propose("put", { key = "x", value = 1 }) end
+          end,
+        }
+      ]])
+      c:start()
+      assert.equal(200, c:http("n1", "POST", "/v1/command/put", '{"key":"s","value":1}').status)
+      assert.equal(200, c:http("n1", "POST", "/v1/snapshot").status)
+      local heard = cluster.eventually("it has heard", function()
+        local list = base.unpack(assert(http.json_to_value(c:http("n1", "GET", "/heard").body)))
+        return list[#list] and list[#list].type == "snapshot_taken" and list
+      end)
+      for i = 2, #heard do assert.equal(heard[i - 1].id + 1, heard[i].id) end
+      assert.is_true(heard[#heard].index > 0)
+      assert.matches("ERROR app +api.on_event%(%) failed: api.lua:%d+: .*propose", c:log "n1")
+      assert.equal(200, c:http("n1", "POST", "/v1/command/put", '{"key":"s","value":2}').status)
+    end)
+  end)
+end)
+
 describe("--log-json", function()
   it("makes each line of the log an object, with role and term, and events with their data", function()
     cluster.run(function()

@@ -47,6 +47,7 @@ struct events {
     uint64_t counts[EVENT_TYPES];
     struct events_reader *readers;
     size_t reader_count;
+    struct events_reader script; /* api.on_event's place: it hears what comes once it is loaded */
     struct later later;
     uv_timer_t timer;
 };
@@ -55,6 +56,7 @@ static struct events_reader *add(struct events *events, const struct events_ask 
 static void serve_later(struct later *later);
 static void serve_all(uv_timer_t *timer);
 static void serve(struct events *events);
+static void tell_script(struct events *events);
 static bool serve_poll(struct events *events, struct events_reader *reader, uint64_t now_ms);
 static void serve_stream(struct events *events, struct events_reader *reader, uint64_t now_ms);
 static const struct kept *take_next(const struct events *events, struct events_reader *reader);
@@ -79,6 +81,7 @@ void events_open(struct node *node)
     struct events *events = memory_zero(1, sizeof *events);
     events->node = node;
     events->life = wall_ms();
+    events->script.types = UINT64_MAX;
     events->later.run = serve_later;
     events->ring_size = node->options->settings.events_max;
     events->ring = memory_zero(events->ring_size, sizeof *events->ring);
@@ -119,7 +122,9 @@ void events_note(struct node *node, enum event_type type, struct slice data)
             log_write_event(event_name(type), (const char *)json.data, json.size);
         buffer_deinit(&json);
     }
-    if (events->readers != NULL) node_later(node, &events->later);
+    bool heard = node->control != NULL && control_hears_events(node->control);
+    if (!heard) events->script.after = events->newest;
+    if (heard || events->readers != NULL) node_later(node, &events->later);
 }
 
 uint64_t events_count(const struct node *node, enum event_type type)
@@ -227,6 +232,7 @@ static void serve(struct events *events)
 {
     uint64_t now_ms = net_turn_ms(events->node->net);
     struct events_reader *next;
+    tell_script(events);
     for (struct events_reader *reader = events->readers; reader != NULL; reader = next) {
         next = reader->next;
         if (reader->connection != NULL) {
@@ -236,6 +242,20 @@ static void serve(struct events *events)
         }
     }
     arm(events);
+}
+
+static void tell_script(struct events *events)
+{
+    struct control *control = events->node->control;
+    struct buffer value = {0};
+    const struct kept *kept;
+    while (control != NULL && control_hears_events(control) &&
+           (kept = take_next(events, &events->script)) != NULL) {
+        buffer_clear(&value);
+        write_event(events, kept, events->script.after, &value);
+        control_event(control, buffer_slice(&value));
+    }
+    buffer_deinit(&value);
 }
 
 /* {"events", "life", "lost", "next", "restarted"}. true: it has been answered. */
