@@ -232,8 +232,10 @@ describe("an app's api.on_event", function()
       local c <close> = cluster.new { nodes = 1, app = false }
       c.app = c.folder .. "/app"
       assert(uv.fs_mkdir(c.app, 493))
-      cluster.write_file(c.app .. "/fsm.lua", "return { init = function() return { items = {} } end, commands = { put = " ..
-        "function(state, command) state.items[command.key] = command.value end } }")
+      cluster.write_file(c.app .. "/fsm.lua", [[
+        return { init = function() return { items = {} } end, commands = {
+          put = function(state, command) state.items[command.key] = command.value end } }
+      ]])
       cluster.write_file(c.app .. "/api.lua", [[
         local cluster = require "moonclave.cluster"
         local heard = {}
