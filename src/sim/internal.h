@@ -213,7 +213,7 @@ struct sim_disk {
     struct sim_mark *intended;
     size_t intended_count, intended_capacity;
     /* faults */
-    uint64_t full_until_us, slow_until_us;
+    uint64_t full_until_us, slow_until_us, stands_until_us;
     bool fail_next;
     bool rotten;          /* something on it is damaged, and nobody has noticed yet */
     raft_index rot_index; /* of the model: the damaged entry; 0: the hard state */
