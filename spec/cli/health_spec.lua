@@ -100,6 +100,17 @@ describe("moonclave health", function()
 end)
 
 describe("moonclave events", function()
+  it("has every type in its help and in the README of src/node", function()
+    cluster.run(function()
+      local _, help = moonclave("help", "events")
+      local readme = cluster.read_file "src/node/README.md"
+      for _, kind in ipairs(base.event_types "") do
+        assert(help:find("%f[%l_]" .. kind .. "%f[^%l_]"), kind .. " is not in the help")
+        assert(readme:find("`" .. kind .. "`", 1, true), kind .. " is not in the README")
+      end
+    end)
+  end)
+
   it("prints what was and then what happens, and goes on when the node comes back", function()
     cluster.run(function()
       local c <close> = cluster.new()

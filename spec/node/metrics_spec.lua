@@ -128,6 +128,29 @@ describe("the parser", function()
 end)
 
 describe("the metrics", function()
+  it("are all in the README of src/node, and all that are there exist", function()
+    cluster.run(function()
+      local c <close> = cluster.new { nodes = 1 }
+      c:start()
+      local families, order = metrics(c, "n1")
+      local section = cluster.read_file("src/node/README.md"):match "\n## Metrics\n(.-)\n## "
+      local told = {}
+      for row in section:gmatch "\n(|[^\n]*)" do
+        for name in row:gmatch "`([%l_]+)[^`]*`" do told[name] = true end
+      end
+      for _, family in ipairs(order) do
+        local name = family.name:gsub("^moonclave_", "")
+        if family.type == "histogram" then name = name:gsub("_seconds$", "") end
+        assert(told[name], family.name .. " is not in the README")
+        told[name] = nil
+      end
+      for name in pairs(told) do
+        local known = name == "moonclave_" or name == "peer" or name:match "^app" or families["moonclave_" .. name]
+        assert(known, name .. " is in the README only")
+      end
+    end)
+  end)
+
   it("of leaders and followers are sound, count what was done, and grow only", function()
     cluster.run(function()
       local c <close> = cluster.new()
