@@ -173,6 +173,7 @@ local function ports_of(node)
     stopped = function() node.stopped = node.stopped + 1 end,
     fatal = function(code, text) node.fatal = { code = code, text = text } end,
     log = function(level, text) node.log[#node.log + 1] = level .. " " .. text end,
+    event = function(kind, data) node.events[#node.events + 1] = { type = kind, data = (base.unpack(data)) } end,
   }
 end
 
@@ -187,7 +188,7 @@ function Node:start(overrides)
   for k, v in pairs(o.settings or {}) do settings[k] = v end
   self.writes, self.log_reads, self.replies, self.asked, self.log, self.loaded = {}, {}, {}, {}, {}, {}
   self.jobs = files.open(self.disk)
-  self.reply_order = {}
+  self.reply_order, self.events = {}, {}
   self.heard, self.stopped, self.fatal, self.timer, self.views = {}, 0, nil, 0, {}
   self.peers, self.peers_told, self.says_hello_again = {}, 0, false
   self.role, self.term, self.leader = nil, nil, nil
@@ -359,6 +360,13 @@ end
 function Node:logged(pattern)
   local found = 0
   for _, line in ipairs(self.log) do if line:find(pattern) then found = found + 1 end end
+  return found
+end
+
+-- The events of one type, their data only.
+function Node:told_of(kind)
+  local found = {}
+  for _, event in ipairs(self.events) do if event.type == kind then found[#found + 1] = event.data end end
   return found
 end
 

@@ -154,7 +154,7 @@ describe("a full disk", function()
     assert.same({ "follower", 1, "", true }, { status.role, status.term, status.leader, status.disk_full })
     local told = c:take "b"
     assert.same({ 1, "timeout_now", 1 }, { #told, told[1].type, told[1].term })
-    assert.equal(0, #c:take "c") -- it has not answered in this term
+    assert.equal(0, #c:take("c", "timeout_now")) -- it has not answered in this term
     assert.equal("disk_full", (c.a:propose "y"))
     c.a:read(1)
     assert.equal("failed", c.a.reads[1])

@@ -6,8 +6,10 @@ local bugs = require "raft.bugs.all"
 local NUMBERS = 39
 local build = os.getenv "MOONCLAVE_MUTANTS_BUILD"
 
--- Those of exactly-once and of settings: mutant, file, how its story's title begins.
+-- Those of exactly-once, of settings and of disks that do not answer: mutant, file, how its story's title begins.
 local once = {
+  { "stalled_disk_leads", "host/watch", "hands leadership over after" },
+  { "stalled_disk_campaigns", "host/watch", "does not follow an order to campaign" },
   { "retry_run_again", "host/sessions", "runs a sequence once" },
   { "floor_not_kept", "host/sessions", "lets go of the replies" },
   { "renewal_forgets", "host/sessions", "lets go of the replies" },
@@ -69,7 +71,7 @@ describe("a guard that is off", function()
   local known, killed, noticed = known_mutants(), {}, {}
 
   it("is what makes the stories fail: with all of them on they pass in the same build", function()
-    for _, file in ipairs { "raft/bugs", "host/sessions", "host/retry", "host/settings" } do
+    for _, file in ipairs { "raft/bugs", "host/sessions", "host/retry", "host/settings", "host/watch" } do
       local passed, failed, said = tell(file)
       assert(passed and passed > (file == "raft/bugs" and #bugs.stories or 5) and failed == 0, said)
     end

@@ -144,6 +144,29 @@ describe("a cluster by hand", function()
     cluster:settle()
   end)
 
+  it("goes on when its leader's disk stands: leadership is handed over in an election timeout or two", function()
+    local cluster <close> = kv()
+    local old = cluster:leader()
+    cluster:propose("put", { key = "a", value = "1" })
+    cluster:settle()
+    cluster:disk_stall(old, 20)
+    local began = cluster:now()
+    local op = cluster:start_propose("put", { key = "a", value = "2" }, { node = old, timeout = 60 })
+    repeat cluster:run(0.05) until cluster:leader() and cluster:leader() ~= old or cluster:now() > began + 30
+    assert.is_true(cluster:now() - began <= 2 * 0.5 + 0.1, cluster:now() - began) -- its election timeout is 500 ms
+    for i = 1, 5 do
+      assert.is_truthy(cluster:propose("put", { key = "b", value = tostring(i) }, { node = cluster:leader() }))
+    end
+    assert.equal("follower", cluster:status(old).role)
+    assert.equal(1, cluster:status(old).counters.handovers)
+    assert.is_nil(op.outcome)
+    cluster:run(30)
+    cluster:settle()
+    assert.equal("ok", op.outcome) -- it was done by the others, and it can tell now
+    assert.equal("2", cluster:state(old).items.a.value)
+    assert.linearizable(cluster:history())
+  end)
+
   it("has slow, full and failing disks, pauses, losses and clocks that jump", function()
     local cluster <close> = kv()
     for _, what in ipairs { "disk_full", "disk_slow", "pause" } do

@@ -33,13 +33,15 @@ local RULE_ONLY = {
   settings_not_told = "the simulator's own machine has no budget to exceed",
 }
 
--- Those that the simulated hosts cannot show, and why. Each has its story in spec/raft, where raft/mutants_spec.lua has
--- it fail.
+-- Those that the simulated hosts cannot show, and why. Each has its story in spec/raft or spec/host, and
+-- raft/mutants_spec.lua has it fail.
 local unreached = {
   proposed_too_late = "a host looks at its role in the very turn in which it proposes",
   transfer_to_learner = "the transfer is given up in the same step: only the refusal differs",
   forgetting_believed = "a node whose disk has lost its end, and cannot tell, stays down here (src/sim/README.md)",
   older_snapshot_installed = "a leader whose snapshot is older does not send it: all of it would have to be late",
+  stalled_disk_leads = "no rule says who leads; and a simulated disk seldom stands for so long",
+  stalled_disk_campaigns = "it takes a transfer to one whose disk stands: an election more",
   word_dies_with_term = "a late answer has to tell a voter of a higher term that its leader does not hear of",
 }
 local OF_THE_STORE = { unsynced_snapshot = true } -- as those called store_...: disk_spec.lua

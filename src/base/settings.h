@@ -37,6 +37,7 @@
     X(disk_retry_ms,           500, 1, 60000, "ms", NODE, true, "how often a write refused by a full disk is tried again") \
     X(slow_disk_ms,            250, 1, 600000, "ms", NODE, true, "a write to disk that takes this long is told as an event") \
     X(slow_apply_ms,           100, 1, 600000, "ms", NODE, true, "the same of applying one entry") \
+    X(events_max,              1024, 16, 65536, "events", NODE, false, "the newest events kept for those who listen") \
     X(request_timeout_ms,      5000, 1, 600000, "ms", NODE, true, "how long a request waits before its outcome is said to be unknown") \
     X(stop_timeout_ms,         10000, 1, 600000, "ms", NODE, true, "how long a graceful stop may take") \
     X(entry_bytes_max,         2097152, 1024, 15728640, "bytes", NODE, false, "one command, encoded") \

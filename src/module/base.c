@@ -2,7 +2,9 @@
  * moonclave.base: the base layer, for the specs: values, limits, tables of errors and settings,
  * bytes, hashes, numbers. Functions that can fail answer nil, the error's code and its text.
  */
+#include "base/event.h"
 #include "base/hash.h"
+#include "base/histogram.h"
 #include "base/identity.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -14,6 +16,53 @@
 #include <string.h>
 
 #define BUFFER_METATABLE "moonclave.base.buffer"
+
+/* histogram(durations) -> { counts =, bounds =, sum =, max =, count =, median =, p999 = }, in microseconds. No bound
+ * is -1. */
+static int histogram_of(lua_State *L)
+{
+    struct histogram histogram = {0};
+    for (lua_Integer i = 1; lua_geti(L, 1, i) == LUA_TNUMBER; i++) {
+        histogram_observe(&histogram, (uint64_t)lua_tointeger(L, -1));
+        lua_pop(L, 1);
+    }
+    lua_newtable(L);
+    lua_newtable(L);
+    lua_newtable(L);
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        lua_pushinteger(L, (lua_Integer)histogram.counts[i]);
+        lua_seti(L, -3, (lua_Integer)i + 1);
+        lua_pushinteger(L, (lua_Integer)histogram_bound_us(i));
+        lua_seti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -3, "bounds");
+    lua_setfield(L, -2, "counts");
+    set_u64(L, "sum", histogram.sum_us);
+    set_u64(L, "max", histogram.max_us);
+    set_u64(L, "count", histogram_count(&histogram));
+    set_u64(L, "median", histogram_quantile_us(&histogram, 500));
+    set_u64(L, "p999", histogram_quantile_us(&histogram, 999));
+    return 1;
+}
+
+/* event_types(list) -> the names it selects, in order; or nil and the one that is wrong */
+static int event_types(lua_State *L)
+{
+    struct slice wrong;
+    uint64_t types;
+    if (!event_types_of(check_slice(L, 1), &types, &wrong)) {
+        lua_pushnil(L);
+        push_slice(L, wrong);
+        return 2;
+    }
+    lua_newtable(L);
+    for (int i = 0; i < EVENT_TYPES; i++) {
+        if (!(types & UINT64_C(1) << i)) continue;
+        lua_pushstring(L, event_name((enum event_type)i));
+        lua_seti(L, -2, luaL_len(L, -2) + 1);
+    }
+    return 1;
+}
 
 /* ---- values ---- */
 
@@ -511,6 +560,8 @@ static const luaL_Reg functions[] = {
     {"blob", blob_story},
     {"log", log_captured},
     {"log_line", log_line},
+    {"histogram", histogram_of},
+    {"event_types", event_types},
     {"memory_exhaust", memory_exhaust},
     {NULL, NULL},
 };

@@ -291,6 +291,14 @@ static inline void port_settings(void *context, const struct settings *settings)
     call(context, 1, 0);
 }
 
+static inline void port_event(void *context, enum event_type type, struct slice data)
+{
+    lua_State *L = begin(context, PORTS, "event");
+    lua_pushstring(L, event_name(type));
+    push_slice(L, data);
+    call(context, 2, 0);
+}
+
 /* ---- the machine ---- */
 
 static inline void push_stamps(lua_State *L, const struct machine_entry *entry)
@@ -507,6 +515,7 @@ static const struct host_ports world_ports = {
     .stopped = port_stopped,
     .fatal = port_fatal,
     .log = port_log,
+    .event = port_event,
 };
 
 static const struct machine world_machine = {

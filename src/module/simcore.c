@@ -224,7 +224,7 @@ static int box_snapshot_done(lua_State *L)
     return 3;
 }
 
-/* pause, disk_full, disk_slow (node, length) */
+/* pause, disk_full, disk_slow, disk_stall (node, length) */
 #define LENGTH_METHOD(name)                                            \
     static int box_##name(lua_State *L)                                \
     {                                                                  \
@@ -235,6 +235,7 @@ static int box_snapshot_done(lua_State *L)
 LENGTH_METHOD(pause)
 LENGTH_METHOD(disk_full)
 LENGTH_METHOD(disk_slow)
+LENGTH_METHOD(disk_stall)
 
 /* cut, mend (from, to): one way */
 #define PAIR_METHOD(name)                                                     \
@@ -428,7 +429,8 @@ __attribute__((visibility("default"))) int luaopen_moonclave_simcore(struct lua_
         {"so_far", box_so_far}, {"violated", box_violated}, {"ask", box_ask}, {"crash", box_crash},
         {"stop", box_stop}, {"start", box_start}, {"disk_fail", box_disk_fail}, {"pause", box_pause},
         {"snapshot", box_snapshot}, {"snapshot_done", box_snapshot_done},
-        {"disk_full", box_disk_full}, {"disk_slow", box_disk_slow}, {"cut", box_cut}, {"mend", box_mend},
+        {"disk_full", box_disk_full}, {"disk_slow", box_disk_slow},
+        {"disk_stall", box_disk_stall}, {"cut", box_cut}, {"mend", box_mend},
         {"mend_all", box_mend_all}, {"clock_jump", box_clock_jump}, {"loss", box_loss}, {"up", box_up},
         {"leader", box_leader}, {"settled", box_settled}, {"status", box_status}, {"state", box_state_of},
         {NULL, NULL},

@@ -161,6 +161,7 @@ static void ended(void *context)
 {
     struct client *client = context;
     client->ended = true;
+    events_hurry(client->node, client);
     pump(client);
 }
 
@@ -287,8 +288,9 @@ static void poll_events(struct client *client, uint64_t id, struct slice params)
     struct events_ask ask;
     struct error error;
     enum error_code code = events_read_params(params, &ask, &error);
+    if (client->ended) ask.wait_ms = 0;
     uint64_t ticket = tickets_add(node->tickets, TICKET_EVENTS, client, id, &client->tickets);
-    if (code == ERROR_OK) code = events_poll(node, ticket, &ask, &error);
+    if (code == ERROR_OK) code = events_poll(node, client, ticket, &ask, &error);
     struct ticket unused;
     if (code == ERROR_OK || !tickets_take(node->tickets, ticket, &unused)) return;
     fail(client, id, code, error.text);

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-#define KEPT          1024 /* the newest events */
 #define READERS_MAX   1024
 #define HEARTBEAT_MS  15000 /* a stream that has nothing to say says so */
 #define WAIT_MS_MAX   60000
@@ -34,7 +33,8 @@ struct events_reader {
     uint64_t lost;  /* missed, and not told yet */
     bool restarted; /* it had asked about another lifetime: not told yet */
     uint64_t due_ms; /* the end of its wait, or its next heartbeat */
-    uint64_t ticket;                   /* of a poll */
+    uint64_t ticket;                   /* of a poll, and whose it is */
+    const struct client *client;
     struct web_connection *connection; /* of a stream; null: a poll */
 };
 
@@ -42,10 +42,12 @@ struct events {
     struct node *node;
     uint64_t life;
     uint64_t newest; /* number; 0: none yet */
-    struct kept ring[KEPT]; /* by number modulo */
+    struct kept *ring; /* the newest, by number modulo */
+    size_t ring_size;
     uint64_t counts[EVENT_TYPES];
     struct events_reader *readers;
     size_t reader_count;
+    struct events_reader script; /* api.on_event's place: it hears what comes once it is loaded */
     struct later later;
     uv_timer_t timer;
 };
@@ -54,6 +56,7 @@ static struct events_reader *add(struct events *events, const struct events_ask 
 static void serve_later(struct later *later);
 static void serve_all(uv_timer_t *timer);
 static void serve(struct events *events);
+static void tell_script(struct events *events);
 static bool serve_poll(struct events *events, struct events_reader *reader, uint64_t now_ms);
 static void serve_stream(struct events *events, struct events_reader *reader, uint64_t now_ms);
 static const struct kept *take_next(const struct events *events, struct events_reader *reader);
@@ -78,7 +81,10 @@ void events_open(struct node *node)
     struct events *events = memory_zero(1, sizeof *events);
     events->node = node;
     events->life = wall_ms();
+    events->script.types = UINT64_MAX;
     events->later.run = serve_later;
+    events->ring_size = node->options->settings.events_max;
+    events->ring = memory_zero(events->ring_size, sizeof *events->ring);
     uv_timer_init(&node->loop, &events->timer);
     events->timer.data = events;
     node->events = events;
@@ -89,7 +95,8 @@ void events_close(struct node *node)
     struct events *events = node->events;
     while (events->readers != NULL) remove_reader(events, events->readers);
     node_forget_later(node, &events->later);
-    for (size_t i = 0; i < KEPT; i++) buffer_deinit(&events->ring[i].data);
+    for (size_t i = 0; i < events->ring_size; i++) buffer_deinit(&events->ring[i].data);
+    memory_free(events->ring);
     node->events = NULL;
     uv_close((uv_handle_t *)&events->timer, timer_closed);
 }
@@ -103,7 +110,7 @@ void events_note(struct node *node, enum event_type type, struct slice data)
 {
     struct events *events = node->events;
     if (events == NULL) return;
-    struct kept *kept = &events->ring[++events->newest % KEPT];
+    struct kept *kept = &events->ring[++events->newest % events->ring_size];
     kept->time_ms = wall_ms();
     kept->type = type;
     buffer_clear(&kept->data);
@@ -115,7 +122,9 @@ void events_note(struct node *node, enum event_type type, struct slice data)
             log_write_event(event_name(type), (const char *)json.data, json.size);
         buffer_deinit(&json);
     }
-    if (events->readers != NULL) node_later(node, &events->later);
+    bool heard = node->control != NULL && control_hears_events(node->control);
+    if (!heard) events->script.after = events->newest;
+    if (heard || events->readers != NULL) node_later(node, &events->later);
 }
 
 uint64_t events_count(const struct node *node, enum event_type type)
@@ -125,16 +134,26 @@ uint64_t events_count(const struct node *node, enum event_type type)
 
 /* ---- who listens ---- */
 
-enum error_code events_poll(struct node *node, uint64_t ticket, const struct events_ask *ask,
-                            struct error *error)
+enum error_code events_poll(struct node *node, const struct client *client, uint64_t ticket,
+                            const struct events_ask *ask, struct error *error)
 {
     struct events *events = node->events;
     struct events_reader *reader = add(events, ask);
     if (reader == NULL) return error_set(error, ERROR_OVERLOADED, "%d listen to events already", READERS_MAX);
     reader->ticket = ticket;
+    reader->client = client;
     reader->due_ms = net_turn_ms(node->net) + ask->wait_ms;
     node_later(node, &events->later);
     return ERROR_OK;
+}
+
+void events_hurry(struct node *node, const struct client *client)
+{
+    struct events *events = node->events;
+    for (struct events_reader *reader = events->readers; reader != NULL; reader = reader->next) {
+        if (reader->client == client) reader->due_ms = 0;
+    }
+    if (events->readers != NULL) node_later(node, &events->later);
 }
 
 void events_forget(struct node *node, uint64_t ticket)
@@ -213,6 +232,7 @@ static void serve(struct events *events)
 {
     uint64_t now_ms = net_turn_ms(events->node->net);
     struct events_reader *next;
+    tell_script(events);
     for (struct events_reader *reader = events->readers; reader != NULL; reader = next) {
         next = reader->next;
         if (reader->connection != NULL) {
@@ -222,6 +242,20 @@ static void serve(struct events *events)
         }
     }
     arm(events);
+}
+
+static void tell_script(struct events *events)
+{
+    struct control *control = events->node->control;
+    struct buffer value = {0};
+    const struct kept *kept;
+    while (control != NULL && control_hears_events(control) &&
+           (kept = take_next(events, &events->script)) != NULL) {
+        buffer_clear(&value);
+        write_event(events, kept, events->script.after, &value);
+        control_event(control, buffer_slice(&value));
+    }
+    buffer_deinit(&value);
 }
 
 /* {"events", "life", "lost", "next", "restarted"}. true: it has been answered. */
@@ -293,13 +327,13 @@ static void serve_stream(struct events *events, struct events_reader *reader, ui
  * missed is counted whatever its type: nobody knows any more what that was. */
 static const struct kept *take_next(const struct events *events, struct events_reader *reader)
 {
-    uint64_t oldest = events->newest >= KEPT ? events->newest - KEPT + 1 : 1;
+    uint64_t oldest = events->newest > events->ring_size ? events->newest - events->ring_size + 1 : 1;
     if (reader->after + 1 < oldest) {
         reader->lost += oldest - 1 - reader->after;
         reader->after = oldest - 1;
     }
     while (reader->after < events->newest) {
-        const struct kept *kept = &events->ring[++reader->after % KEPT];
+        const struct kept *kept = &events->ring[++reader->after % events->ring_size];
         if (reader->types & UINT64_C(1) << kept->type) return kept;
     }
     return NULL;

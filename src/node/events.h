@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/event.h"
 
+struct client;
 struct node;
 struct web_connection;
 struct events_reader;
@@ -35,8 +36,9 @@ uint64_t events_count(const struct node *node, enum event_type type);
 /* RPC: params are [] or [{"after", "life", "types", "wait_ms", "max"}]. BAD_REQUEST with a text. */
 enum error_code events_read_params(struct slice params, struct events_ask *ask, struct error *error);
 /* ... answered once through client_reply, never from within. OVERLOADED: too many listen. */
-enum error_code events_poll(struct node *node, uint64_t ticket, const struct events_ask *ask,
-                            struct error *error);
+enum error_code events_poll(struct node *node, const struct client *client, uint64_t ticket,
+                            const struct events_ask *ask, struct error *error);
+void events_hurry(struct node *node, const struct client *client); /* it sends no more: its waits end now */
 void events_forget(struct node *node, uint64_t ticket); /* its client has gone */
 
 /* HTTP: the query string and the value of Last-Event-ID. BAD_REQUEST with a text. */

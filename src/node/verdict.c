@@ -108,14 +108,15 @@ static void judge_text(struct verdict *verdict)
     }
 }
 
-/* What takes a server away goes first, then what else degrades, then notes. */
+/* What takes a server away goes first, and its reason before its silence; then what else degrades, then notes. */
 static const struct verdict_problem *first_reason(const struct verdict *verdict)
 {
     const struct verdict_problem *first = NULL;
     int rank = 0;
     for (size_t i = 0; i < verdict->problem_count; i++) {
         const struct verdict_problem *problem = &verdict->problems[i];
-        int its = problem->disables ? 3 : problem->notes ? 1 : 2;
+        bool silence = strcmp(problem->code, "silent") == 0;
+        int its = problem->disables ? (silence ? 3 : 4) : problem->notes ? 1 : 2;
         if (its > rank) first = problem;
         if (its > rank) rank = its;
     }

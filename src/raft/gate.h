@@ -47,6 +47,7 @@ struct raft_gate {
     struct raft_write *writes; /* a ring: outstanding ones, oldest at write_first */
     size_t write_first, write_count, write_capacity;
     uint64_t waiting_us;          /* while there are any: nothing has been reported since then */
+    uint64_t stalled_us;          /* the disk has last stalled until then; 0: never */
     uint64_t sequence;            /* last given out */
     uint64_t persisted;           /* last reported */
     uint64_t hard_state_sequence; /* of the write that holds the present hard state */

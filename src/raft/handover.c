@@ -17,6 +17,7 @@
 
 #include <assert.h>
 
+#define STALLED_TIMEOUTS         8  /* election timeouts after its disk has stalled: it does not take over */
 #define HANDOVER_FAILED_TIMEOUTS 16 /* election timeouts until leadership is offered again */
 
 static enum error_code choose(const struct raft *raft, const struct raft_id *wanted,
@@ -25,6 +26,7 @@ static const struct raft_peer *best_of(const struct raft *raft, raft_index match
 static bool better(const struct raft *raft, const struct raft_peer *a, const struct raft_peer *b);
 static bool reachable(const struct raft *raft, const struct raft_peer *peer);
 static uint32_t priority_of(const struct raft *raft, const struct raft_id *id);
+static bool stalls(const struct raft *raft);
 static void begin(struct raft *raft, const struct raft_id *target);
 static void abandon(struct raft *raft);
 static void offer(struct raft *raft);
@@ -93,7 +95,8 @@ uint64_t raft_handover_deadline(const struct raft *raft)
 
 /* One of an older term says nothing any more. What the sender knew of us may be out of date: we
  * campaign only if we still may. Where our disk does not answer we do not: the request would wait
- * for it, and then, heeded by all, depose whoever leads by that time. (A campaign of one's own may
+ * for it, and then, heeded by all, depose whoever leads by that time. Nor soon after: leadership
+ * that comes back to a preferred server with such a disk would go to and fro. (A campaign of one's own may
  * begin meanwhile: its requests wait, too, and nobody heeds them who hears a leader.) */
 enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_message *message,
                                          struct error *error)
@@ -102,7 +105,7 @@ enum error_code raft_receive_timeout_now(struct raft *raft, const struct raft_me
     if (!GUARD(OLD_TIMEOUT_NOW, message->term == raft->hard_state.term)) return ERROR_OK;
     bool stranger = !raft_id_none(&raft->leader) && !raft_id_equal(&raft->leader, &message->from);
     if (raft->role != RAFT_FOLLOWER || stranger || !raft_may_campaign(raft)) return ERROR_OK;
-    if (!GUARD(STALLED_DISK_CAMPAIGNS, !raft_gate_stalled(raft))) return ERROR_OK;
+    if (!GUARD(STALLED_DISK_CAMPAIGNS, !stalls(raft))) return ERROR_OK;
     raft_campaign_at_once(raft);
     return ERROR_OK;
 }
@@ -162,6 +165,14 @@ static bool reachable(const struct raft *raft, const struct raft_peer *peer)
     }
     return peer->contact_us != 0 &&
            raft->now_us - peer->contact_us < raft->settings.election_timeout_us;
+}
+
+/* Now, or not long ago. */
+static bool stalls(const struct raft *raft)
+{
+    uint64_t since_us = raft->gate.stalled_us;
+    uint64_t until_us = since_us + STALLED_TIMEOUTS * raft->settings.election_timeout_us;
+    return raft_gate_stalled(raft) || (since_us != 0 && raft->now_us < until_us);
 }
 
 static uint32_t priority_of(const struct raft *raft, const struct raft_id *id)

@@ -132,6 +132,7 @@ static enum error_code on_persisted(struct raft *raft, const struct raft_event *
     (void)error;
     assert(event->persisted <= raft->gate.sequence);
     bool was_refused = raft->gate.refused;
+    if (raft_gate_stalled(raft)) raft->gate.stalled_us = raft->now_us;
     if (!raft_gate_persisted(&raft->gate, event->persisted, raft->now_us)) return ERROR_OK;
     if (was_refused && !raft->gate.refused) raft_restart_election_timeout(raft);
     if (raft->role == RAFT_CANDIDATE && !raft->own_vote && raft_gate_hard_state_durable(raft)) {

@@ -109,6 +109,17 @@ void control_cancel(struct control *control, uint64_t id)
     leave(vm);
 }
 
+bool control_hears_events(const struct control *control)
+{
+    return control->vm != NULL && control->vm->on_event != LUA_NOREF;
+}
+
+void control_event(struct control *control, struct slice event)
+{
+    assert(!control->running);
+    if (control_hears_events(control)) vm_event(control->vm, event);
+}
+
 void control_log(struct control *control, enum log_level level, const char *text)
 {
     control->ports.log(control->ports.context, level, text);

@@ -54,4 +54,9 @@ void control_reply(struct control *control, uint64_t ticket, const struct reply 
 /* The client has gone: no respond any more. */
 void control_cancel(struct control *control, uint64_t exchange);
 
+/* Calls api.on_event(event), one msgpack value, where the app has one. It has a handler's budget and cannot wait; what
+ * it raises is logged. */
+bool control_hears_events(const struct control *control);
+void control_event(struct control *control, struct slice event);
+
 #endif

@@ -42,6 +42,7 @@ struct vm {
     struct routes routes; /* a route's handler is a reference in the registry */
     struct buffer bundle; /* where require looks first */
     int stop;             /* a reference to api.stop, or LUA_NOREF */
+    int on_event;         /* the same of api.on_event */
     size_t exchanges;     /* handlers under way */
     bool retired;         /* a newer one serves: to be freed after the last handler */
     struct thread idle[IDLE_THREADS_MAX];
@@ -104,6 +105,7 @@ void exchanges_deinit(struct exchanges *exchanges);
 struct vm *vm_new(struct control *control, struct slice bundle, struct slice config,
                   struct error *error);
 void vm_stop(struct vm *vm); /* calls api.stop(); what it raises is logged */
+void vm_event(struct vm *vm, struct slice event); /* the same of api.on_event(event) */
 void vm_free(struct vm *vm);
 struct vm *vm_of(lua_State *L);
 void vm_enter(struct vm *vm, unsigned budget_ms); /* before scripts run */

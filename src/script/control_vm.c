@@ -32,6 +32,7 @@ static void open_libraries(lua_State *L);
 static void look_at_clock(lua_State *L, lua_Debug *where);
 static int load_app(lua_State *L);
 static int to_text(lua_State *L);
+static int give_event(lua_State *L);
 
 struct load {
     struct slice config;
@@ -42,7 +43,7 @@ struct vm *vm_new(struct control *control, struct slice bundle, struct slice con
 {
     struct vm *vm = memory_zero(1, sizeof *vm);
     vm->control = control;
-    vm->stop = LUA_NOREF;
+    vm->stop = vm->on_event = LUA_NOREF;
     buffer_append_slice(&vm->bundle, bundle);
     vm->L = lua_newstate(allocate, vm);
     *(struct vm **)lua_getextraspace(vm->L) = vm;
@@ -80,6 +81,32 @@ void vm_stop(struct vm *vm)
                     lua_pushfstring(L, "api.stop() failed: %s", lua_tostring(L, -1)));
     }
     lua_settop(L, 0);
+}
+
+void vm_event(struct vm *vm, struct slice event)
+{
+    lua_State *L = vm->L;
+    lua_pushcfunction(L, to_text);
+    lua_pushcfunction(L, give_event);
+    lua_pushlightuserdata(L, &event);
+    vm_enter(vm, CONTROL_BUDGET_MS);
+    int status = lua_pcall(L, 1, 0, -3);
+    vm_leave(vm);
+    if (status != LUA_OK) {
+        control_log(vm->control, LOG_LEVEL_ERROR,
+                    lua_pushfstring(L, "api.on_event() failed: %s", lua_tostring(L, -1)));
+    }
+    lua_settop(L, 0);
+}
+
+/* In protected mode, with the bytes. */
+static int give_event(lua_State *L)
+{
+    struct mp_reader reader = mp_reader_of(*(const struct slice *)lua_touserdata(L, 1));
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->on_event);
+    if (!value_push(L, &reader)) lua_pushnil(L);
+    lua_call(L, 1, 0);
+    return 0;
 }
 
 void vm_free(struct vm *vm)
@@ -245,6 +272,11 @@ static int load_app(lua_State *L)
         vm->stop = luaL_ref(L, LUA_REGISTRYINDEX);
     } else if (!lua_isnil(L, -1)) {
         return luaL_error(L, "api.stop is not a function");
+    }
+    if (lua_getfield(L, 2, "on_event") == LUA_TFUNCTION) {
+        vm->on_event = luaL_ref(L, LUA_REGISTRYINDEX);
+    } else if (!lua_isnil(L, -1)) {
+        return luaL_error(L, "api.on_event is not a function");
     }
     lua_settop(L, 2);
     if (lua_getfield(L, 2, "start") == LUA_TNIL) return 0;

@@ -104,7 +104,7 @@ bool disk_has_stalled(const struct sim_node *node)
 void disk_heal(struct sim_node *node)
 {
     node->disk.full_until_us = 0;
-    node->disk.slow_until_us = 0;
+    node->disk.slow_until_us = node->disk.stands_until_us = 0;
     node->disk.fail_next = false;
     if (node->disk.real) real_heal(node);
 }
@@ -366,6 +366,7 @@ static void kick(struct sim_node *node)
         delay += draw(sim, STREAM_DISK, sim->plan.election_us);
     if (sim->world.now_us < disk->slow_until_us)
         delay += draw(sim, STREAM_DISK, sim->plan.election_us / 2);
+    if (sim->world.now_us < disk->stands_until_us) delay += disk->stands_until_us - sim->world.now_us;
     world_push(&sim->world, delay, EVENT_DISK_DONE, node->number)->lifetime = node->lifetime;
 }
 

@@ -226,7 +226,7 @@ struct sim_disk {
     struct sim_mark *intended;
     size_t intended_count, intended_capacity;
     /* faults */
-    uint64_t full_until_us, slow_until_us;
+    uint64_t full_until_us, slow_until_us, stands_until_us;
     bool fail_next;
     bool rotten;          /* something on it is damaged, and nobody has noticed yet */
     raft_index rot_index; /* of the model: the damaged entry; 0: the hard state */
@@ -676,6 +676,7 @@ struct sim {
     bool was_calm;       /* the calm phase is behind it */
     unsigned calm_leader;
     raft_term calm_term;
+    bool calm_moving; /* it has handed over, for its disk did not answer: who is to stay is not settled */
     bool healthy[SIM_NODES_MAX]; /* the majority that must make progress */
     char waits_for[160];          /* what sim_agrees found missing */
     bool over;

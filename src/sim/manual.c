@@ -113,6 +113,11 @@ void sim_disk_slow(struct sim *sim, unsigned node, uint64_t length_us)
     node_at(sim, node)->disk.slow_until_us = sim->world.now_us + length_us;
 }
 
+void sim_disk_stall(struct sim *sim, unsigned node, uint64_t length_us)
+{
+    node_at(sim, node)->disk.stands_until_us = sim->world.now_us + length_us;
+}
+
 void sim_disk_fail(struct sim *sim, unsigned node)
 {
     node_at(sim, node)->disk.fail_next = true;

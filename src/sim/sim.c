@@ -381,8 +381,12 @@ static void check_calm(struct sim *sim)
     const struct sim_node *leader = node_leading(sim);
     if (leader && leader->number == sim->calm_leader && leader->watch.term == sim->calm_term)
         return;
-    if (disk_has_stalled(&sim->nodes[sim->calm_leader])) { /* slow writes are part of some calms */
-        if (leader) note_leader(sim, leader);
+    /* Slow writes are part of some calms. Whoever is preferred takes over again before that is settled. */
+    if (disk_has_stalled(&sim->nodes[sim->calm_leader])) sim->calm_moving = true;
+    if (sim->calm_moving) {
+        if (!leader || !agreement_preferred(sim, leader, sim->phase == PHASE_MAJORITY)) return;
+        note_leader(sim, leader);
+        sim->calm_moving = false;
         return;
     }
     violate(sim, leader, "leader_stays",

@@ -259,6 +259,7 @@ void sim_mend(struct sim *sim, unsigned from, unsigned to);
 void sim_mend_all(struct sim *sim);
 void sim_disk_full(struct sim *sim, unsigned node, uint64_t length_us);
 void sim_disk_slow(struct sim *sim, unsigned node, uint64_t length_us);
+void sim_disk_stall(struct sim *sim, unsigned node, uint64_t length_us); /* what begins meanwhile ends after it */
 void sim_disk_fail(struct sim *sim, unsigned node); /* its next write or read */
 void sim_clock_jump(struct sim *sim, unsigned node, int64_t wall_ms);
 void sim_loss(struct sim *sim, unsigned permille); /* messages lost, between any two nodes */

@@ -8,10 +8,19 @@
 ---@field routes? table<string, moonclave.handler>
 ---@field start? fun(config: table)  called once when loaded, before it serves
 ---@field stop? fun()                called when a newer version serves, or the node stops
+---@field on_event? fun(event: moonclave.event)  called for what happens to this node, once it is loaded. It cannot wait
 
 ---Handles one request, as a coroutine of its own. Between two waits (propose, query) it may compute for 50 ms. What it
 ---raises is answered 500 and logged.
 ---@alias moonclave.handler fun(request: moonclave.request): integer, any, table<string, string|number|string[]>?
+
+---What has happened to this node: `moonclave help events` lists the types, src/node/README.md what their data has.
+---@class moonclave.event
+---@field id integer       ascends by one in a node's lifetime
+---@field type string      "leader", "configuration", "disk_full" ...
+---@field node string      this node's id
+---@field time_ms integer  by its wall clock
+---@field data table
 
 ---@class moonclave.request
 ---@field method string                  "GET"; "HEAD" where a GET route serves one

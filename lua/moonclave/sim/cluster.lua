@@ -352,6 +352,13 @@ function cluster:disk_slow(node, seconds)
   self.box:disk_slow(node_number(self, node), length_us(seconds, "disk_slow", 1))
 end
 
+---It completes nothing until then: a leader hands over.
+---@param node string
+---@param seconds? number  default 1
+function cluster:disk_stall(node, seconds)
+  self.box:disk_stall(node_number(self, node), length_us(seconds, "disk_stall", 1))
+end
+
 ---Its next write or read fails: it stops by itself, and is started again.
 ---@param node string
 function cluster:disk_fail(node) self.box:disk_fail(node_number(self, node)) end

@@ -1,0 +1,43 @@
+-- Durations in exponential buckets, and the names of events.
+local base = require "moonclave.base"
+
+describe("a histogram", function()
+  it("counts each duration in the first bucket that holds it, its bound included", function()
+    local bounds = base.histogram({}).bounds
+    assert.equal(22, #bounds)
+    assert.same({ 64, 128, -1 }, { bounds[1], bounds[2], bounds[22] })
+    for i = 2, 21 do assert.equal(2 * bounds[i - 1], bounds[i]) end
+    for i = 1, 21 do
+      local h = base.histogram { bounds[i], bounds[i] + 1, bounds[i] - 1 }
+      assert.equal(i == 1 and 2 or 2, h.counts[i], "at " .. bounds[i])
+      assert.equal(1, h.counts[i + 1])
+      assert.same({ 3, 3 * bounds[i], bounds[i] + 1 }, { h.count, h.sum, h.max })
+    end
+    local ends = base.histogram { 0, 1, 1 << 62 }
+    assert.same({ 2, 1 }, { ends.counts[1], ends.counts[22] })
+  end)
+
+  it("bounds its quantiles from above, and by the longest", function()
+    local list = {}
+    for i = 1, 1000 do list[i] = i end
+    local h = base.histogram(list)
+    assert.same({ 512, 1000 }, { h.median, h.p999 })
+    assert.same({ 0, 0 }, { base.histogram({}).median, base.histogram({}).max })
+    assert.equal(7, base.histogram({ 7 }).median)
+  end)
+end)
+
+describe("the types of events", function()
+  it("are selected by a list of names; none selects all", function()
+    local all = base.event_types ""
+    assert.is_true(#all >= 17)
+    assert.same({ "ready", "disk_full" }, base.event_types "disk_full,ready")
+    assert.same({ "ready" }, base.event_types "ready,")
+    for _, list in ipairs { "nothing", "ready,,leader", ",", "Ready", "ready " } do
+      local found, wrong = base.event_types(list)
+      assert.is_nil(found, list)
+      assert.is_string(wrong)
+    end
+    assert.equal("nothing", select(2, base.event_types "ready,nothing,leader"))
+  end)
+end)
