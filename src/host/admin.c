@@ -531,7 +531,8 @@ static enum error_code take_labels(struct task *task)
         if (!sound) break;
         if (strncmp(name, OWN_LABELS, strlen(OWN_LABELS)) == 0)
             return error_set(&task->error, ERROR_BAD_REQUEST, "labels that begin with %s are not yours", OWN_LABELS);
-        enum error_code code = raft_configuration_set_label(task->wanted, task->id, name, none ? NULL : value, &task->error);
+        enum error_code code =
+            raft_configuration_set_label(task->wanted, task->id, name, none ? NULL : value, &task->error);
         if (code != ERROR_OK) return code;
     }
     if (sound) return ERROR_OK;
