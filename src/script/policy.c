@@ -460,7 +460,7 @@ static void decide_admission(lua_State *L, int view, struct policy_call *call)
 {
     static const char *const what = "\"learner\", \"voter\", or nil and a reason";
     int server = lua_gettop(L);
-    size_t size;
+    size_t size = 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[ADMIT]);
     lua_pushvalue(L, server);
     lua_pushvalue(L, view);
