@@ -138,10 +138,7 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for _, name in ipairs {
-    "seed", "nodes", "duration", "steps", "machine", "app", "mutant", "outcome_only", "poison", "restores", "disk",
-    "policy",
-  } do
+  for name in ("seed nodes duration steps machine app mutant outcome_only poison restores disk policy"):gmatch "%S+" do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'

@@ -8,7 +8,7 @@ local POLICY = [[
 local policy = {}
 
 function policy.admit(server, view)
-  if server.id:sub(1, 1) == "x" then return nil, "names that begin with x are not for the cluster of " .. view.leader end
+  if server.id:match "^x" then return nil, "names that begin with x are not for the cluster of " .. view.leader end
   return server.zone == "b" and server.labels.rack == "7" and "learner" or nil, "its zone is not b"
 end
 
@@ -121,7 +121,8 @@ describe("a cluster with a policy of its own", function()
 
   it("is told when the policy fails, and changes nothing", function()
     cluster.run(function()
-      local own <close> = app 'return { admit = function() while true do end end, evict = function() return "all of them" end }'
+      local own <close> = app [[return { admit = function() while true do end end,
+        evict = function() return "all of them" end }]]
       local c <close> = cluster.new { nodes = 1, app = own.path, flags = FLAGS }
       c:start()
       local failed = "the membership policy has failed, and nothing is changed: policy.lua:1: "
@@ -142,7 +143,8 @@ describe("a cluster with a policy of its own", function()
       assert.are.equal(200, answer.status, answer.body)
       wait_for(c, "n1", "n1 voter, n2 voter")
       cluster.eventually("its other word is nonsense, too", function()
-        return c:log("n1"):find(failed .. "evict must return true or false; it returned \"all of them\"", 1, true)
+        local text = "policy.lua:2: evict must return true or false; it returned \"all of them\""
+        return c:log("n1"):find(text, 1, true)
       end)
     end)
   end)

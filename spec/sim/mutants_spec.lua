@@ -29,6 +29,7 @@ local RULE_ONLY = {
   sent_snapshot_forgotten = "the transfer begins anew, with a newer one",
   full_disk_campaigns = "its vote requests wait for the disk",
   removed_leads_on = "it counts the others only, and those let it",
+  policy_believed = "what nobody can commit is undone by the next leader, or those who were not heard come back",
   full_disk_leads = "it can acknowledge nothing of its own",
   settings_not_told = "the simulator's own machine has no budget to exceed",
 }

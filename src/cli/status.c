@@ -199,6 +199,9 @@ static void print_warnings(struct slice status)
     }
     if (strcmp(view_text(status, "halted_at", text, sizeof text), "0") != 0 && text[0] != 0)
         printf("%s applies nothing: it died twice of entry %s (`moonclave help skip`)\n", id, text);
+    if (view_text(value_of(status, "policy"), "problem", text, sizeof text)[0] != 0) {
+        printf("%s: the membership policy fails, and nothing is changed: %s\n", id, text);
+    }
     if (flag_of(status, "disk_full")) printf("%s has a full disk: make room, it goes on by itself\n", id);
     if (flag_of(status, "wiped")) printf("%s has lost its data: remove it and let it join again\n", id);
     if (flag_of(status, "stopping")) printf("%s is stopping\n", id);

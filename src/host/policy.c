@@ -29,7 +29,7 @@ static void hear_review(struct host *host, struct slice actions, const struct er
 static void hear_case(struct host *host, struct policy_case *one, struct slice actions,
                       const struct error *problem);
 static struct policy_case *case_of(struct policy *policy, uint64_t hash);
-static struct policy_case *place_for(struct policy *policy);
+static void drop_old_cases(struct host *host);
 static void drop_case(struct policy *policy, struct policy_case *one);
 static uint64_t hash_of(const struct raft_server *server);
 static bool is_sound(struct slice actions, uint32_t *count);
@@ -126,20 +126,15 @@ enum error_code policy_admit(struct host *host, const struct raft_server *server
 {
     struct policy *policy = &host->policy;
     uint64_t hash = hash_of(server);
+    if (policy->leads) drop_old_cases(host);
     struct policy_case *one = policy->leads ? case_of(policy, hash) : NULL;
-    bool waits = one != NULL && one->verdict == POLICY_ASKED;
-    if (waits && host->now_us >= one->asked_us + timeouts_us(host, PATIENCE_TIMEOUTS)) {
-        drop_case(policy, one);
-        one = NULL;
+    if (one == NULL && policy->leads && policy->case_count < POLICY_CASES && can_ask(host)) {
+        one = &policy->cases[policy->case_count++];
+        *one = (struct policy_case){.hash = hash, .ticket = ++policy->tickets, .asked_us = host->now_us};
+        ask(host, one->ticket, server);
     }
-    if (one == NULL || one->verdict == POLICY_ASKED) {
-        if (one == NULL && policy->leads && can_ask(host)) {
-            one = place_for(policy);
-            *one = (struct policy_case){.hash = hash, .ticket = ++policy->tickets, .asked_us = host->now_us};
-            ask(host, one->ticket, server);
-        }
+    if (one == NULL || one->verdict == POLICY_ASKED)
         return error_set(error, ERROR_UNAVAILABLE, "the membership policy has not answered yet");
-    }
     struct policy_case heard = *one;
     drop_case(policy, one);
     *votes = heard.verdict == POLICY_VOTER;
@@ -161,11 +156,14 @@ static struct policy_case *case_of(struct policy *policy, uint64_t hash)
     return NULL;
 }
 
-/* Where all places are taken, whoever was asked about first is asked about again. */
-static struct policy_case *place_for(struct policy *policy)
+/* Not answered, or answered when nobody waited any more: out of date. */
+static void drop_old_cases(struct host *host)
 {
-    if (policy->case_count == POLICY_CASES) drop_case(policy, &policy->cases[0]);
-    return &policy->cases[policy->case_count++];
+    struct policy *policy = &host->policy;
+    uint64_t patience_us = timeouts_us(host, PATIENCE_TIMEOUTS);
+    for (size_t i = policy->case_count; i-- > 0;) {
+        if (host->now_us >= policy->cases[i].asked_us + patience_us) drop_case(policy, &policy->cases[i]);
+    }
 }
 
 static void drop_case(struct policy *policy, struct policy_case *one)

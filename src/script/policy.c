@@ -8,9 +8,8 @@
 #include "base/memory.h"
 #include "base/mp.h"
 #include "script/bundle.h"
-#include "script/fsm_internal.h"
 #include "script/library.h"
-#include "script/values.h"
+#include "script/policy_internal.h"
 
 #include <assert.h>
 #include <lauxlib.h>
@@ -23,29 +22,9 @@
 #define BLOCK_MAX      ((uint64_t)16 << 20)
 #define DEFAULT_MODULE "moonclave.policy"
 #define OWN_FILE       "policy.lua"
+#define NAMES_TEXT     "admit, promote, demote, evict and prefer_leader"
 
-enum { ADMIT, PROMOTE, DEMOTE, EVICT, PREFER_LEADER, FUNCTIONS };
-static const char *const names[FUNCTIONS] = {"admit", "promote", "demote", "evict", "prefer_leader"};
-#define NAMES_TEXT "admit, promote, demote, evict and prefer_leader"
-
-struct policy_vm {
-    struct budget budget; /* first: budget_of */
-    lua_State *L;
-    struct buffer bundle;  /* where require looks */
-    struct buffer scratch; /* actions, while they are gathered */
-    int modules;           /* places in the registry */
-    int functions[FUNCTIONS];
-    bool own[FUNCTIONS]; /* it is the app's */
-    struct error problem; /* why it did not load; code OK: it did */
-    void (*log)(void *context, const char *text);
-    void *log_context;
-};
-
-/* What one protected call is to do. */
-struct policy_call {
-    struct slice view;
-    uint32_t count; /* of actions in the VM's scratch */
-};
+const char *const policy_functions[FUNCTIONS] = {"admit", "promote", "demote", "evict", "prefer_leader"};
 
 static bool begin_vm(struct policy_vm *vm);
 static void end_vm(struct policy_vm *vm);
@@ -55,19 +34,8 @@ static int open_vm(lua_State *L);
 static int load_policy(lua_State *L);
 static void load_default(lua_State *L, struct policy_vm *vm);
 static void check_fields(lua_State *L, int module, struct slice source);
-static int decide(lua_State *L);
-static void open_view(lua_State *L, int view);
-static void decide_admission(lua_State *L, int view, struct policy_call *call);
-static void decide_servers(lua_State *L, int view, const char *list, int function, const char *verb,
-                           struct policy_call *call);
-static void decide_leader(lua_State *L, int view, struct policy_call *call);
 static int base_log(lua_State *L);
 static int base_require(lua_State *L);
-
-static struct policy_vm *vm_of(lua_State *L)
-{
-    return *(struct policy_vm **)lua_getextraspace(L);
-}
 
 /* ---- life ---- */
 
@@ -118,7 +86,7 @@ enum error_code policy_vm_decide(struct policy_vm *vm, struct slice view, struct
     struct policy_call call = {.view = view};
     if (vm->problem.code != ERROR_OK) return error_set(error, ERROR_SCRIPT, "%s", vm->problem.text);
     buffer_clear(&vm->scratch);
-    enum error_code code = run(vm, decide, &call, error);
+    enum error_code code = run(vm, policy_decide, &call, error);
     if (code != ERROR_OK) return code;
     mp_write_array(actions, call.count);
     buffer_append_slice(actions, buffer_slice(&vm->scratch));
@@ -207,13 +175,13 @@ static int open_vm(lua_State *L)
     lua_pushnil(L);
     lua_setfield(L, -2, "dump");
     lua_newtable(L);
-    vm_of(L)->modules = luaL_ref(L, LUA_REGISTRYINDEX);
+    policy_vm_of(L)->modules = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
 static int base_log(lua_State *L)
 {
-    struct policy_vm *vm = vm_of(L);
+    struct policy_vm *vm = policy_vm_of(L);
     luaL_Buffer text;
     int count = lua_gettop(L);
     luaL_buffinit(L, &text);
@@ -235,7 +203,7 @@ static bool find_module(lua_State *L, const char *name, struct slice *source)
     const char *path = luaL_gsub(L, name, ".", "/");
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         lua_pushfstring(L, "%s%s", path, endings[i]);
-        if (bundle_file(buffer_slice(&vm_of(L)->bundle), lua_tostring(L, -1), source)) return true;
+        if (bundle_file(buffer_slice(&policy_vm_of(L)->bundle), lua_tostring(L, -1), source)) return true;
         lua_pop(L, 1);
     }
     return false;
@@ -244,7 +212,7 @@ static bool find_module(lua_State *L, const char *name, struct slice *source)
 /* The app's own modules, and the default policy. */
 static int base_require(lua_State *L)
 {
-    struct policy_vm *vm = vm_of(L);
+    struct policy_vm *vm = policy_vm_of(L);
     const char *name = luaL_checkstring(L, 1);
     struct slice source;
     lua_settop(L, 1);
@@ -272,7 +240,7 @@ static int base_require(lua_State *L)
 
 static int load_policy(lua_State *L)
 {
-    struct policy_vm *vm = vm_of(L);
+    struct policy_vm *vm = policy_vm_of(L);
     struct slice source = {0};
     load_default(L, vm);
     int standard = lua_gettop(L);
@@ -286,10 +254,9 @@ static int load_policy(lua_State *L)
     }
     int module = lua_gettop(L);
     for (int i = 0; i < FUNCTIONS; i++) {
-        vm->own[i] = lua_getfield(L, module, names[i]) == LUA_TFUNCTION && own;
-        if (!lua_isfunction(L, -1)) {
+        if (lua_getfield(L, module, policy_functions[i]) != LUA_TFUNCTION) {
             lua_pop(L, 1);
-            lua_getfield(L, standard, names[i]);
+            lua_getfield(L, standard, policy_functions[i]);
         }
         assert(lua_isfunction(L, -1)); /* the default has all */
         vm->functions[i] = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -330,8 +297,8 @@ static void load_default(lua_State *L, struct policy_vm *vm)
     lua_remove(L, -2);
     if (!lua_istable(L, -1)) luaL_error(L, "moonclave/policy.lua must return a table");
     for (int i = 0; i < FUNCTIONS; i++) {
-        if (lua_getfield(L, -1, names[i]) != LUA_TFUNCTION)
-            luaL_error(L, "moonclave/policy.lua has no function %s", names[i]);
+        if (lua_getfield(L, -1, policy_functions[i]) != LUA_TFUNCTION)
+            luaL_error(L, "moonclave/policy.lua has no function %s", policy_functions[i]);
         lua_pop(L, 1);
     }
 }
@@ -362,7 +329,7 @@ static void check_fields(lua_State *L, int module, struct slice source)
         if (lua_isnil(L, step + 1)) break;
         bool known = false;
         for (int i = 0; i < FUNCTIONS && lua_type(L, step + 1) == LUA_TSTRING; i++)
-            known = known || strcmp(lua_tostring(L, step + 1), names[i]) == 0;
+            known = known || strcmp(lua_tostring(L, step + 1), policy_functions[i]) == 0;
         const char *name = luaL_tolstring(L, step + 1, NULL);
         bool function = lua_isfunction(L, step + 2);
         lua_Debug where = {.linedefined = line_of(source, name), .short_src = OWN_FILE};
@@ -378,146 +345,4 @@ static void check_fields(lua_State *L, int module, struct slice source)
                        luaL_typename(L, step + 2));
     }
     lua_settop(L, module);
-}
-
-/* ---- deciding ---- */
-
-static int decide(lua_State *L)
-{
-    struct policy_call *call = lua_touserdata(L, 1);
-    struct mp_reader reader = mp_reader_of(call->view);
-    if (!value_push(L, &reader) || !lua_istable(L, -1)) return luaL_error(L, "the view is no table");
-    int view = lua_gettop(L);
-    open_view(L, view);
-    if (lua_getfield(L, view, "server") != LUA_TNIL) {
-        decide_admission(L, view, call);
-        return 0;
-    }
-    lua_settop(L, view);
-    decide_servers(L, view, "learners", PROMOTE, "promote", call);
-    decide_servers(L, view, "voters", EVICT, "evict", call);
-    decide_servers(L, view, "learners", EVICT, "evict", call);
-    decide_servers(L, view, "voters", DEMOTE, "demote", call);
-    decide_leader(L, view, call);
-    return 0;
-}
-
-/* server.zone is its label of that name. */
-static void add_zone(lua_State *L, int server)
-{
-    if (lua_getfield(L, server, "labels") == LUA_TTABLE) {
-        lua_getfield(L, -1, "zone");
-        lua_setfield(L, server, "zone");
-    }
-    lua_pop(L, 1);
-}
-
-/* view.voters and view.learners: the same servers again, by their role. */
-static void open_view(lua_State *L, int view)
-{
-    lua_Integer counts[2] = {0, 0};
-    lua_newtable(L);
-    lua_newtable(L);
-    if (lua_getfield(L, view, "servers") != LUA_TTABLE) luaL_error(L, "the view has no servers");
-    for (lua_Integer i = 1; lua_geti(L, view + 3, i) == LUA_TTABLE; i++) {
-        add_zone(L, view + 4);
-        lua_getfield(L, view + 4, "role");
-        bool learner = strcmp(luaL_optstring(L, -1, ""), "learner") == 0;
-        lua_pop(L, 1);
-        lua_seti(L, view + 1 + learner, ++counts[learner]);
-    }
-    lua_settop(L, view + 2);
-    lua_setfield(L, view, "learners");
-    lua_setfield(L, view, "voters");
-    if (lua_getfield(L, view, "server") == LUA_TTABLE) add_zone(L, view + 1);
-    lua_settop(L, view);
-}
-
-static void write_action(lua_State *L, struct policy_call *call, const char *verb, struct slice text)
-{
-    struct buffer *out = &vm_of(L)->scratch;
-    mp_write_array(out, 2);
-    mp_write_text(out, verb);
-    mp_write_string(out, text);
-    call->count++;
-}
-
-/* What it returned is at `at`: raises where that function is defined. */
-static int nonsense(lua_State *L, int function, const char *what, int at)
-{
-    lua_Debug where;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[function]);
-    lua_getinfo(L, ">S", &where);
-    const char *got = lua_type(L, at) == LUA_TSTRING
-                          ? lua_pushfstring(L, "\"%s\"", lua_tostring(L, at))
-                          : lua_pushfstring(L, "%s%s", lua_isnil(L, at) ? "" : "a ", luaL_typename(L, at));
-    return luaL_error(L, "%s:%d: %s must return %s; it returned %s", where.short_src, where.linedefined,
-                      names[function], what, got);
-}
-
-/* admit(server, view) -> "learner", "voter", or nil and why not */
-static void decide_admission(lua_State *L, int view, struct policy_call *call)
-{
-    static const char *const what = "\"learner\", \"voter\", or nil and a reason";
-    int server = lua_gettop(L);
-    size_t size;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[ADMIT]);
-    lua_pushvalue(L, server);
-    lua_pushvalue(L, view);
-    lua_call(L, 2, 2);
-    int verdict = server + 1;
-    if (!lua_toboolean(L, verdict)) {
-        if (lua_type(L, verdict + 1) != LUA_TSTRING) nonsense(L, ADMIT, what, verdict + 1);
-        const char *reason = lua_tolstring(L, verdict + 1, &size);
-        write_action(L, call, "refuse", slice_of(reason, size));
-        return;
-    }
-    const char *role = lua_type(L, verdict) == LUA_TSTRING ? lua_tolstring(L, verdict, &size) : "";
-    if (strcmp(role, "learner") != 0 && strcmp(role, "voter") != 0) nonsense(L, ADMIT, what, verdict);
-    write_action(L, call, "admit", slice_of(role, size));
-}
-
-/* function(server, view) -> is it to be done? Of every server in that list of the view, but for the leader: it is what
- * runs this. And of learners only those are promoted that came by the policy. */
-static void decide_servers(lua_State *L, int view, const char *list, int function, const char *verb,
-                           struct policy_call *call)
-{
-    lua_getfield(L, view, list);
-    for (lua_Integer i = 1; lua_geti(L, view + 1, i) == LUA_TTABLE; i++) {
-        int server = view + 2;
-        lua_getfield(L, server, "leader");
-        lua_getfield(L, server, "promotable");
-        bool asked = !lua_toboolean(L, -2) && (function != PROMOTE || lua_toboolean(L, -1));
-        if (asked) {
-            lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[function]);
-            lua_pushvalue(L, server);
-            lua_pushvalue(L, view);
-            lua_call(L, 2, 1);
-            if (!lua_isnoneornil(L, -1) && !lua_isboolean(L, -1))
-                nonsense(L, function, "true or false", lua_gettop(L));
-            if (lua_toboolean(L, -1)) {
-                size_t size = 0;
-                lua_getfield(L, server, "id");
-                const char *id = luaL_checklstring(L, -1, &size);
-                write_action(L, call, verb, slice_of(id, size));
-            }
-        }
-        lua_settop(L, view + 1);
-    }
-    lua_settop(L, view);
-}
-
-/* prefer_leader(view) -> a server's id, or nil */
-static void decide_leader(lua_State *L, int view, struct policy_call *call)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->functions[PREFER_LEADER]);
-    lua_pushvalue(L, view);
-    lua_call(L, 1, 1);
-    if (lua_toboolean(L, -1)) {
-        size_t size;
-        if (lua_type(L, -1) != LUA_TSTRING) nonsense(L, PREFER_LEADER, "a server's id or nil", lua_gettop(L));
-        const char *id = lua_tolstring(L, -1, &size);
-        write_action(L, call, "leader", slice_of(id, size));
-    }
-    lua_settop(L, view);
 }

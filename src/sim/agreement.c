@@ -41,7 +41,7 @@ bool sim_agrees(struct sim *sim, bool all)
         }
         if (!all && !node_up(node)) continue;
         if (!has_all(node, last)) return missing(sim, node, "has not applied everything");
-        if (all && server->role == RAFT_LEARNER && server->label_count > 0)
+        if (all && server->role == RAFT_LEARNER && server->label_count > 0 && !policy_is_own(sim))
             return missing(sim, node, "is to be a voter, and is none");
     }
     return true;
@@ -72,7 +72,7 @@ static bool stays_out(const struct sim_node *node, const struct raft_configurati
     struct sim *sim = node->sim;
     struct raft_status status;
     if (node->wiped || node->idle) return true;
-    if (!node->disk.configuration) return raft_configuration_find(now, &node->id) != NULL;
+    if (!node->disk.configuration) return policy_is_own(sim) || raft_configuration_find(now, &node->id) != NULL;
     if (!node_up(node) || !host_raft(node->host)) return false;
     raft_status(host_raft(node->host), &status);
     if (!configuration_names(status.configuration, node)) return true;

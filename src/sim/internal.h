@@ -698,6 +698,7 @@ void sim_on_phase(struct sim *sim, struct sim_event *event);
 /* ---- policy.c ---- */
 
 void policy_draw(struct sim *sim, bool operated);
+bool policy_is_own(const struct sim *sim); /* the app's: it may keep servers out, and from voting */
 void policy_end(struct sim *sim);
 void policy_note(struct sim_node *node, uint64_t ticket, struct slice view); /* copies */
 void policy_on_decided(struct sim *sim, struct sim_event *event);

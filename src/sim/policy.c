@@ -6,13 +6,15 @@
  * Whatever it says, what the host makes of it is judged here: one server at a time, never the leader, never past a
  * majority that is heard, and nothing at all when it has failed. While a healed majority has to make progress it does
  * not answer: with whom it would go on is drawn from the configurations that there were. Where policies are at work no
- * disk is lost: who must keep one depends on what a policy may want.
+ * disk is lost: who must keep one depends on what a policy may want. In the end the default one and the dice let
+ * everybody in and vote; an app's own may refuse them, and says nothing of members any more, so that they come to rest.
  */
 #include "sim/internal.h"
 
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/mp.h"
+#include "script/bundle.h"
 #include "script/policy.h"
 
 #include <inttypes.h>
@@ -38,7 +40,8 @@ struct before {
     struct raft_id target;
 };
 
-static bool decide(struct sim_node *node, const struct sim_view *view, struct buffer *actions, struct error *problem);
+static bool decide(struct sim_node *node, const struct sim_view *view, bool admission, struct buffer *actions,
+                   struct error *problem);
 static bool throw_dice(struct sim *sim, bool admission, struct buffer *actions, struct error *problem);
 static void be_sensible(struct slice view, bool admission, struct buffer *actions);
 static void write_action(struct buffer *out, const char *verb, const char *text);
@@ -71,6 +74,12 @@ void policy_draw(struct sim *sim, bool operated)
         plan->weights -= plan->weight[loses_disks[i]];
         plan->weight[loses_disks[i]] = 0;
     }
+}
+
+bool policy_is_own(const struct sim *sim)
+{
+    struct slice text;
+    return sim->plan.policy == SIM_POLICY_SCRIPT && bundle_file(buffer_slice(&sim->bundle), "policy.lua", &text);
 }
 
 void policy_end(struct sim *sim)
@@ -107,11 +116,15 @@ void policy_on_decided(struct sim *sim, struct sim_event *event)
     struct buffer actions = {0};
     struct error problem = {.code = ERROR_OK};
     struct before before = {0};
-    if (sim->phase == PHASE_MAJORITY || !host_raft(node->host)) {
+    struct slice server;
+    bool admission = mp_map_get(slice_of(view->bytes, view->size), "server", &server);
+    bool sleeps = sim->phase == PHASE_MAJORITY ||
+                  (policy_is_own(sim) && sim->phase != PHASE_SAFETY && !admission);
+    if (sleeps || !host_raft(node->host)) {
         memory_free(view);
         return;
     }
-    bool sound = decide(node, view, &actions, &problem);
+    bool sound = decide(node, view, admission, &actions, &problem);
     trace_event(sim, TRACE_POLICY, node->number, view->ticket, hash_bytes(actions.data, actions.size));
     look_before(node, &before);
     node_enter(node);
@@ -124,11 +137,11 @@ void policy_on_decided(struct sim *sim, struct sim_event *event)
 }
 
 /* false: what it says is nonsense, or it has failed. */
-static bool decide(struct sim_node *node, const struct sim_view *view, struct buffer *actions, struct error *problem)
+static bool decide(struct sim_node *node, const struct sim_view *view, bool admission, struct buffer *actions,
+                   struct error *problem)
 {
     struct sim *sim = node->sim;
-    struct slice bytes = slice_of(view->bytes, view->size), server;
-    bool admission = mp_map_get(bytes, "server", &server);
+    struct slice bytes = slice_of(view->bytes, view->size);
     if (sim->plan.policy == SIM_POLICY_DICE && sim->phase == PHASE_SAFETY)
         return throw_dice(sim, admission, actions, problem);
     if (sim->plan.policy == SIM_POLICY_DICE) {

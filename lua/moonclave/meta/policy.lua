@@ -1,0 +1,62 @@
+---@meta
+-- luacheck: ignore 111 112 113 131 212 241
+-- What policy.lua returns, and what it is shown. For editors (LuaLS): never loaded.
+
+---What policy.lua returns: who may be a member, and who votes. It runs on the leader, every policy_interval_ms and for
+---each server that wants to be let in. What it does not define is done as by the default policy, which it can call:
+---require "moonclave.policy". Any other field is refused when the app is started.
+---
+---It is told everything by the view and has no files, clock, network or chance; tables are walked in order. A view may
+---cost it 2,000,000 steps. Where it raises, spends them, or returns what is not named here, nothing is changed, and the
+---log and GET /v1/status (policy.problem) say so. The host judges each answer again: see src/host/README.md for what it
+---refuses whatever a policy says. One change is made at a time; the next view shows it.
+---@class moonclave.policy
+---@field admit? fun(server: moonclave.policy.server, view: moonclave.policy.view): "learner"|"voter"|nil, string?
+---       may this server come in, as what; or nil and the reason, which it is told. "voter": it votes as soon as it has
+---       caught up. Of a server that an operator adds only whether
+---@field promote? fun(server: moonclave.policy.server, view: moonclave.policy.view): boolean?
+---       is this learner to vote? Asked of those that are promotable
+---@field demote? fun(server: moonclave.policy.server, view: moonclave.policy.view): boolean?
+---       is this voter to be a learner? It may be promoted again
+---@field evict? fun(server: moonclave.policy.server, view: moonclave.policy.view): boolean?
+---       is this server, voter or learner, to be removed? It comes back with --join and an empty data folder only
+---@field prefer_leader? fun(view: moonclave.policy.view): string?  the id of who should lead; nil: nobody else
+
+---A server as the leader sees it.
+---@class moonclave.policy.server
+---@field id string
+---@field address string              host:port of the other nodes
+---@field role "voter"|"learner"
+---@field leader boolean              it leads, and runs this
+---@field healthy boolean             it answers, has caught up and gets on
+---@field stable_for number           seconds it has been healthy without a break, as far as this leader knows; else 0
+---@field silent_for number           seconds since it last answered this leader; since that leads, or since it came,
+---                                   where it has not yet
+---@field lag integer                 entries it lacks
+---@field promotable boolean          a learner that waits for the policy's word: none that an operator wants as it is
+---@field priority integer            higher is preferred as the leader (`priority` of an operator)
+---@field labels table<string, string>
+---@field zone? string                labels.zone
+
+---The cluster as the leader sees it.
+---@class moonclave.policy.view
+---@field servers moonclave.policy.server[]   by id
+---@field voters moonclave.policy.server[]    of these
+---@field learners moonclave.policy.server[]
+---@field server? moonclave.policy.server     to admit: who wants to be let in; it is not among the others
+---@field leader string                       its id
+---@field term integer
+---@field quorum integer                      voters that decide
+---@field tolerance integer                   voters that may fail yet; below 0: there is no quorum
+---@field time number                         seconds since 1970, the leader's clock
+---@field settings moonclave.policy.settings  for the default policy
+
+---@class moonclave.policy.settings
+---@field stable_for number    policy_stable_ms in seconds
+---@field dead_after number    policy_dead_ms in seconds
+---@field lag_max integer      policy_lag_max
+---@field voters_min integer   policy_voters_min: with fewer voters left the host refuses to take a vote away
+
+---Writes to the node's log.
+---@param ... any
+function log(...) end
