@@ -114,7 +114,7 @@ describe("a request that never left whole", function()
       client:members { node = "n1" }
       nodes[1].deaf = true
       client.lines[nodes[1].address]:close "for the spec"
-      local big = ("x"):rep(24 * 1024 * 1024)
+      local big = ("x"):rep(8 * 1024 * 1024)
       cluster.spawn(function()
         cluster.eventually("a deaf connection", function() return next(nodes[1].connections) end)
         cluster.sleep(50)
@@ -254,7 +254,7 @@ end)
 describe("large answers", function()
   it("come whole", function()
     with(1, { timeout = 30 }, function(client, nodes)
-      local text, list = ("0123456789abcdef"):rep(2 * 1024 * 1024), {}
+      local text, list = ("0123456789abcdef"):rep(768 * 1024), {}
       for i = 1, 300000 do list[i] = i end
       local served = nodes.machine.serve
       nodes.machine.serve = function(self, method, params)

@@ -8,7 +8,7 @@ local wire = require "moonclave.wire"
 
 local M = {}
 
-local FULL_CHUNK = 65536 -- luv reads no more at a time; the requests of the specs do not end there
+local LARGE, QUIET_MS = 256 * 1024, 20 -- a large request is looked at when nothing more comes
 
 -- A stock interpreter, for cluster.process: program, arguments. Where the modules were built with a sanitizer it needs
 -- the sanitizer's runtime first.
@@ -137,22 +137,36 @@ local function serve(self, connection, request)
   end
 end
 
+local function take(self, connection, input)
+  local found, left = wire.rpc_parse(input, #input, 64 * 1024 * 1024)
+  for _, request in ipairs(found) do
+    if self.connections[connection] == true then cluster.spawn(function() serve(self, connection, request) end) end
+  end
+  return left > 0 and input:sub(-left) or ""
+end
+
 local function accept(self)
-  local connection, input, parts = uv.new_tcp(), "", {}
+  local connection, parts, size, timer = uv.new_tcp(), {}, 0, nil
   self.server:accept(connection)
   self.connections[connection] = true
   connection:nodelay(true)
   if self.deaf then return end
+  local function look()
+    parts = { take(self, connection, table.concat(parts)) }
+    size = #parts[1]
+  end
   connection:read_start(function(problem, chunk)
+    if timer then timer:close() end
+    timer = nil
     if problem or not chunk then return drop(self, connection) end
-    parts[#parts + 1] = chunk
-    if #chunk == FULL_CHUNK then return end -- more of a large request follows
-    input, parts = input .. table.concat(parts), {}
-    local found, left = wire.rpc_parse(input, #input, 64 * 1024 * 1024)
-    input = left > 0 and input:sub(-left) or ""
-    for _, request in ipairs(found) do
-      if self.connections[connection] == true then cluster.spawn(function() serve(self, connection, request) end) end
-    end
+    parts[#parts + 1], size = chunk, size + #chunk
+    if size < LARGE then return look() end
+    timer = uv.new_timer()
+    timer:start(QUIET_MS, 0, function()
+      timer:close()
+      timer = nil
+      look()
+    end)
   end)
 end
 
