@@ -427,6 +427,67 @@ describe("a session", function()
   end)
 end)
 
+describe("events", function()
+  -- Reads so many events: "n1/2" for the second of n1, "lost 3" ...
+  local function read(next_event, count)
+    local list = {}
+    for i = 1, count do
+      local event, err = next_event()
+      if not event then
+        list[i] = err.code
+      elseif event.type == "lost" then
+        local data = event.data
+        list[i] = data.moved and "moved" or "lost " .. data.lost .. (data.restarted and " restarted" or "")
+      else
+        list[i] = event.node .. "/" .. event.id
+      end
+    end
+    return list
+  end
+
+  it("come one after the other, with what is missed, restarts, and another node in place of a dead one", function()
+    with(2, {}, function(client, nodes)
+      local one, two = nodes[1], nodes[2]
+      local next_event = client:events { timeout = 5 }
+      local got = {}
+      cluster.spawn(function() got = read(next_event, 2) end)
+      cluster.eventually("it listens", function() return one.seen[#one.seen] == "events" end)
+      one.happened = 2
+      cluster.eventually("two events", function() return #got == 2 end)
+      assert.are.same({ "n1/1", "n1/2" }, got)
+      one.happened = 12
+      assert.are.same({ "lost 6", "n1/9", "n1/10", "n1/11", "n1/12" }, read(next_event, 5))
+      one.life, one.happened = 77, 1
+      assert.are.same({ "lost 0 restarted", "n1/1" }, read(next_event, 2))
+      one:close()
+      cluster.spawn(function()
+        cluster.eventually("it listens to the other", function() return two.seen[#two.seen] == "events" end)
+        two.happened = 1
+      end)
+      assert.are.same({ "moved", "n2/1" }, read(next_event, 2))
+    end)
+  end)
+
+  it("of one node only, from a number on, and for a time", function()
+    with(2, {}, function(client, nodes)
+      nodes[2].happened = 3
+      local next_event = client:events { node = "n2", after = 1, life = 2, types = { "role" }, timeout = 0.1 }
+      assert.are.same({ "n2/2", "n2/3", "timeout", "timeout" }, read(next_event, 4))
+      nodes[2].happened = 4
+      assert.are.same({ "n2/4" }, read(next_event, 1))
+      assert.are.same({ "not_found" }, read(client:events { node = "n3" }, 1))
+      nodes[2].fault = function() return { err = "bad_request" } end
+      assert.are.same({ "bad_request" }, read(next_event, 1))
+      local for_ever = client:events { node = "n1" }
+      local got
+      cluster.spawn(function() got = read(for_ever, 1) end)
+      cluster.eventually("it listens", function() return nodes[1].seen[#nodes[1].seen] == "events" end)
+      client:close()
+      assert.are.same({ "unavailable" }, got)
+    end)
+  end)
+end)
+
 describe("closing", function()
   it("ends what is under way with an error, and what comes later raises", function()
     with(1, {}, function(client, nodes)

@@ -234,26 +234,46 @@ describe("a client of three nodes", function()
       local _, err = client:call("events", { { wait_ms = 0 } })
       if err and err.code == "no_such_command" then pending "these nodes have no RPC method `events`" end
       assert.is_nil(err)
-      local next_event = client:events { timeout = 20 }
-      local types = {}
+      local told = {}
       cluster.spawn(function()
-        while true do
-          local event = next_event()
-          if not event then break end
-          types[event.type] = (types[event.type] or 0) + 1
-        end
+        for event in client:events { timeout = 20, types = { "role", "leader", "term" } } do told[#told + 1] = event end
       end)
+      local leader = c:leader()
       cluster.sleep(100)
-      c:kill(c:leader())
-      cluster.eventually("a change of the leader is told", function()
-        return (types.leader or types.role or types.term) and true
+      c:kill(leader)
+      cluster.eventually("another leader is told of", function()
+        for _, event in ipairs(told) do
+          local data = event.data or {}
+          if data.leader ~= leader and data.leader ~= "" and data.leader then return true end
+          assert.is_truthy(({ role = 1, leader = 1, term = 1, lost = 1 })[event.type], event.type)
+        end
       end)
     end)
   end)
 end)
 
+-- Many coroutines on luv's loop, some of them on a client that nobody closes.
+local COROUTINES = [[
+local moonclave, uv = require "moonclave", require "luv"
+local client = assert(moonclave.connect { addresses = { table.unpack(arg) }, loop = "luv" })
+local other = moonclave.luv(assert(moonclave.connect { addresses = { table.unpack(arg) } }))
+local done = 0
+for i = 1, 100 do
+  coroutine.wrap(function()
+    local one = i % 10 == 0 and other or client
+    assert(one:propose("append", { key = "log", value = "." }))
+    assert(#assert(one:query("get", { key = "log" })).value > 0)
+    done = done + 1
+  end)()
+end
+uv.run()
+assert(#client:query("get", { key = "log" }).value == 100) -- blocks
+client:close()
+print(done)
+]]
+
 describe("a stock lua5.4", function()
-  it("runs examples/client.lua, and is told when nobody is there", function()
+  it("runs examples/client.lua, coroutines on luv's loop, and is told when nobody is there", function()
     cluster.run(function()
       local c <close> = cluster.new { flags = FLAGS }
       c:start()
@@ -269,6 +289,9 @@ describe("a stock lua5.4", function()
       local lines = lines_of(text)
       assert.are.equal(#expected, #lines, text)
       for i, pattern in ipairs(expected) do assert.is_truthy(lines[i]:match(pattern), lines[i]) end
+      cluster.write_file(c.folder .. "/coroutines.lua", COROUTINES)
+      code, text = cluster.execute(lua { c.folder .. "/coroutines.lua", table.unpack(addresses) })
+      assert.are.same({ 0, "100\n" }, { code, text })
       c:kill(table.unpack(c.names))
       code, text = cluster.execute(program, arguments)
       assert.are.equal(1, code)

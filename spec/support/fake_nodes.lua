@@ -89,6 +89,7 @@ end
 local function answer_bytes(self, request)
   local params = base.unpack(request.params)
   if request.method == "members" then return wire.rpc_result(request.id, base.pack(members_of(self.nodes))) end
+  if request.method == "events" then return wire.rpc_result(request.id, base.pack(self:events(params[1] or {}))) end
   local result, err = self.machine:serve(request.method, params)
   if err then return wire.rpc_error(request.id, base.pack(err)) end
   return wire.rpc_result(request.id, base.pack(result))
@@ -170,6 +171,20 @@ local function accept(self)
   end)
 end
 
+-- A node of its own life that keeps the newest four events. Waits as it is asked, within a coroutine.
+function node:events(ask)
+  local restarted = ask.life ~= nil and ask.life ~= self.life
+  local after = restarted and 0 or ask.after or self.happened
+  local lost = math.max(0, self.happened - 4 - after)
+  local until_ms = uv.now() + ask.wait_ms
+  while self.happened <= after and not restarted and uv.now() < until_ms do cluster.sleep(5) end
+  local list = {}
+  for number = after + lost + 1, self.happened do
+    list[#list + 1] = { id = number, node = self.id, type = "role", time_ms = number, data = { term = number } }
+  end
+  return { events = list, life = self.life, lost = lost, next = self.happened, restarted = restarted }
+end
+
 function node:listen()
   self.server = uv.new_tcp()
   assert(self.server:bind("127.0.0.1", self.port or 0))
@@ -190,7 +205,7 @@ function M.nodes(count, counter)
   end })
   for i = 1, count do
     nodes[i] = setmetatable({ id = "n" .. i, leads = i == 1, nodes = nodes, machine = nodes.machine, connections = {},
-      seen = {} }, node)
+      seen = {}, life = i, happened = 0 }, node)
     nodes[i]:listen()
   end
   function nodes.addresses()

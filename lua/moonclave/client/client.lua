@@ -306,13 +306,12 @@ local function end_session(self, patience)
   if patience then self.waiting:wait(request, channel.clock() + patience) end
 end
 
--- patience: nil where the collector closes it
 local function close(self, patience)
   if self.closed then return end
   end_session(self, patience)
   self.closed = true
   for _, line in pairs(self.lines) do line:close "the client was closed" end
-  self.waiting:close(not patience)
+  self.waiting:close()
 end
 
 ---Ends the session and all connections. What is under way gets an error. Closing again does nothing.

@@ -66,14 +66,10 @@ function M.luv(lines, uv, set)
   return self
 end
 
--- collected: by the collector, which finalizes the handle as well; luv is not to be told to close it twice.
-function loop:close(collected)
-  if not self.handle:is_closing() then
-    self.handle:stop()
-    if not collected then self.handle:close() end
-  end
-  self.blocking:close()
-end
+-- The handle and the set's descriptor are closed by the collector, in that order. luv (1.44) crashes when a state is
+-- closed before its loop has gone on to finish a handle's closing; and libuv, closing a handle whose descriptor is
+-- gone, forgets whoever has that number by then.
+function loop:close() self.handle:stop() end
 
 local function resume(thread)
   if coroutine.status(thread) ~= "suspended" then return end
