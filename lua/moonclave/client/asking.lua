@@ -10,6 +10,7 @@ local M = {}
 local ATTEMPT_S_MIN, ATTEMPT_SHARE = 1.0, 4 -- an attempt gets this much, or this share of the whole, before another
 local PAUSE_S, PAUSE_S_MAX = 0.02, 0.5      -- between rounds over all nodes, doubled each time, jittered
 local MARGIN_S = 0.1                        -- a node is to answer that much before nobody waits any more
+local LEAST_S, LEAST_SHARE = 0.05, 10       -- with so little left no other attempt is begun: it would only be unknown
 
 -- What a node is told to give up after, so that its own reason still arrives.
 local function node_timeout(seconds) return math.max(0.001, seconds - math.min(MARGIN_S, seconds / 10)) end
@@ -126,14 +127,15 @@ end
 -- answer may take all of the time }.
 -- The result; or nil, err.
 function M.ask(client, call, deadline)
-  local tried, round = {}, 0
+  local tried, round, latest = {}, 0, deadline
   call.began, call.reasons = channel.clock(), {}
-  while channel.clock() < deadline and not client.closed do
+  while channel.clock() < latest and not client.closed do
     local address = call.target or client.book:choose(tried)
     if address then
       tried[address] = true
       local final, result, err = try(client, call, address, deadline)
       if final then return result, err end
+      latest = deadline - math.min(LEAST_S, (deadline - call.began) / LEAST_SHARE)
     else
       round, tried = round + 1, {}
       pause(client, round, deadline)
