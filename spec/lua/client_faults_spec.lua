@@ -430,6 +430,44 @@ describe("a session", function()
   end)
 end)
 
+describe("an address", function()
+  it("may be the path of a unix socket, or a name, which is resolved while the loop goes on", function()
+    cluster.run(function()
+      local nodes <close> = fake.nodes(1)
+      local folder = cluster.folder()
+      local port = nodes[1].port
+      local named <close> = connect(nodes, { addresses = { "localhost:" .. port } })
+      assert.are.equal(1, named:propose "add")
+      nodes[1]:close()
+      nodes[1]:listen(folder .. "/socket")
+      for i, address in ipairs { folder .. "/socket", "unix:" .. folder .. "/socket" } do
+        local client <close> = connect(nodes, { addresses = { address } })
+        assert.are.equal(1 + i, client:propose "add")
+      end
+      cluster.remove(folder)
+    end)
+  end)
+
+  it("that is none, or where nobody is, is told with its reason, in coroutines and blocking", function()
+    cluster.run(function()
+      for _, loop in ipairs { "luv", false } do
+        for address, reason in pairs {
+          ["127.0.0.1"] = "not an address: it is HOST:PORT", ["127.0.0.1:0"] = "not an address",
+          ["127.0.0.1:99999"] = "not an address", [":5001"] = "not an address", [""] = "not an address",
+          ["/" .. ("x"):rep(200)] = "at most 107 bytes", ["unix:/nowhere/at/all"] = "No such file or directory",
+          ["127.0.0.1:1"] = "Connection refused", ["[::1]:1"] = "",
+          ["no-such-host.invalid:5001"] = "the host is not known",
+        } do
+          local client, err = moonclave.connect { addresses = { address }, loop = loop or nil, timeout = 5 }
+          assert.are.same({ nil, "unavailable" }, { client, err.code }, address)
+          assert.is_truthy(err.message:find(address, 1, true), err.message)
+          assert.is_truthy(err.message:find(reason, 1, true), err.message)
+        end
+      end
+    end)
+  end)
+end)
+
 describe("events", function()
   -- Reads so many events: "n1/2" for the second of n1, "lost 3" ...
   local function read(next_event, count)

@@ -98,7 +98,7 @@ end
 local function drop(self, connection, how)
   self.connections[connection] = nil
   if connection:is_closing() then return end
-  if how == "reset" then
+  if how == "reset" and not self.path then
     connection:close_reset()
   else
     connection:close()
@@ -147,10 +147,9 @@ local function take(self, connection, input)
 end
 
 local function accept(self)
-  local connection, parts, size, timer = uv.new_tcp(), {}, 0, nil
+  local connection, parts, size, timer = self.path and uv.new_pipe(false) or uv.new_tcp(), {}, 0, nil
   self.server:accept(connection)
   self.connections[connection] = true
-  connection:nodelay(true)
   if self.deaf then return end
   local function look()
     parts = { take(self, connection, table.concat(parts)) }
@@ -185,7 +184,14 @@ function node:events(ask)
   return { events = list, life = self.life, lost = lost, next = self.happened, restarted = restarted }
 end
 
-function node:listen()
+-- On a port; or at the path of a unix socket.
+function node:listen(path)
+  if path then
+    self.path, self.address, self.server = path, "unix:" .. path, uv.new_pipe(false)
+    assert(self.server:bind(path))
+    assert(self.server:listen(128, function() accept(self) end))
+    return
+  end
   self.server = uv.new_tcp()
   assert(self.server:bind("127.0.0.1", self.port or 0))
   assert(self.server:listen(128, function() accept(self) end))

@@ -43,6 +43,8 @@ end
 -- The cluster's members, as RPC `members` shows them. Addresses that were given stay: they are the way back when all
 -- members have moved.
 function book:learn(members)
+  self.learned_at = channel.clock()
+  if #members == 0 then return end -- a node that does not belong to a cluster yet
   local leader
   for _, node in ipairs(self.nodes) do node.id, node.role = nil, nil end
   for _, member in ipairs(members) do
@@ -56,7 +58,7 @@ function book:learn(members)
     local node = self.nodes[i]
     if not node.id and not node.given then table.remove(self.nodes, i) end
   end
-  self.leader, self.learned_at = leader, channel.clock()
+  self.leader = leader
 end
 
 function book:answered(address)
