@@ -406,6 +406,13 @@ describe("a session", function()
       cluster.all(bodies)
       assert.are.equal(40, nodes.machine.done)
       assert.is_true(most >= 2 and most <= 4, most .. " at once")
+      local _, err = nil, nil
+      nodes[1].fault = function(request) return request.method == "command/add" and { lose = true } or nil end
+      for i = 1, 4 do bodies[i] = function() client:propose("add", {}, { timeout = 0.4 }) end end
+      for i = 5, 40 do bodies[i] = nil end
+      bodies[5] = function() _, err = client:propose("add", {}, { timeout = 0.2 }) end
+      cluster.all(bodies)
+      assert.are.equal("overloaded", err.code)
     end)
   end)
 
@@ -609,6 +616,19 @@ describe("a plain script, which blocks", function()
     end)
   end)
 
+  it("that never closes its client leaves no session behind", function()
+    cluster.run(function()
+      local nodes <close> = fake.nodes(2)
+      script(nodes, [[
+        local moonclave = require "moonclave"
+        client = assert(moonclave.connect { addresses = { table.unpack(arg) } })
+        assert(client:propose "add")
+      ]])
+      cluster.eventually("its session is closed", function() return not next(nodes.machine.sessions) end)
+      assert.are.equal(101, nodes.machine.next_session)
+    end)
+  end)
+
   it("can be interrupted, and goes on to use the client", function()
     cluster.run(function()
       local nodes <close> = fake.nodes(1)
@@ -651,7 +671,9 @@ describe("misuse", function()
       raises("propose: the arguments: a table with a metatable is not plain data",
         function() client:propose("add", setmetatable({}, {})) end)
       raises("members: there is no option id", function() client:members { id = 3 } end)
-      raises("status: the option", function() error("status: the option") end)
+      raises("call: there is no option tiemout", function() client:status { tiemout = 3 } end)
+      raises("events: types is a list of names", function() client:events { types = "role" } end)
+      raises("admin: the arguments.a: a function is not plain data", function() client:admin("add", { a = print }) end)
       raises("call: the first argument is a name", function() client:call() end)
       raises("connect: addresses are missing", function() moonclave.connect {} end)
       raises("connect: there is no option adresses", function() moonclave.connect { adresses = {} } end)
