@@ -437,6 +437,46 @@ describe("a session", function()
   end)
 end)
 
+describe("members", function()
+  local function ids(client)
+    local list = {}
+    for i, node in ipairs(client:nodes()) do list[i] = (node.id or "-") .. (node.leader and "*" or "") end
+    return table.concat(list, " ")
+  end
+
+  it("are learnt, followed where they move, and forgotten when they are none any more", function()
+    cluster.run(function()
+      local nodes <close> = fake.nodes(3)
+      local client <close> = connect(nodes, { addresses = { nodes[2].address } })
+      assert.are.equal("n1* n2 n3", ids(client))
+      assert.are.equal(1, client:propose "add")
+      assert.are.equal("command/add", nodes[1].seen[#nodes[1].seen]) -- it leads
+      nodes[1].leads, nodes[3].leads = false, true
+      assert.are.equal("n3", select(2, client:members(), client:leader()))
+      assert.are.equal(2, client:propose "add")
+      assert.are.equal("command/add", nodes[3].seen[#nodes[3].seen])
+      nodes[3]:close() -- and comes back elsewhere
+      nodes[3].port = nil
+      nodes[3]:listen()
+      assert.are.equal(3, client:propose "add")
+      cluster.eventually("the new place of n3", function()
+        client:query "get"
+        return nodes[3].seen[#nodes[3].seen] == "query/get"
+      end)
+      nodes[1].removed, nodes[2].removed = true, true
+      client:members()
+      assert.are.equal("n3* -", ids(client)) -- the address that was given stays
+      cluster.eventually("no connection to n1", function() return not next(nodes[1].connections) end)
+      nodes[1]:close()
+      nodes[2]:close()
+      assert.are.equal(4, client:propose("add", {}, { session = false }))
+      nodes[3].removed = true -- a node without a cluster: what was known stays
+      client:members()
+      assert.are.equal("n3* -", ids(client))
+    end)
+  end)
+end)
+
 describe("an address", function()
   it("may be the path of a unix socket, or a name, which is resolved while the loop goes on", function()
     cluster.run(function()

@@ -193,6 +193,11 @@ describe("a client of three nodes", function()
       assert.is_string(refused.code)
       assert.are.equal(3, #assert(client:call "members"))
       assert.are.equal("voter", assert(client:call("members", {}, { node = "n2" }))[1].role)
+
+      c:signal(other, "sigstop") -- it leads, takes what is sent, and says nothing
+      local result, silent = client:propose("add", {}, { timeout = 15 })
+      c:signal(other, "sigcont")
+      assert.are.equal(4, result, tostring(silent))
     end)
   end)
 

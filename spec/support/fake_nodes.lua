@@ -79,8 +79,11 @@ node.__close = function(self) self:close() end
 
 local function members_of(nodes)
   local list = {}
-  for i, one in ipairs(nodes) do
-    list[i] = { id = one.id, address = one.address, role = "voter", state = one.leads and "leader" or "follower" }
+  for _, one in ipairs(nodes) do
+    if not one.removed then
+      local state = one.leads and "leader" or "follower"
+      list[#list + 1] = { id = one.id, address = one.address, role = "voter", state = state }
+    end
   end
   return list
 end

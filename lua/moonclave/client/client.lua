@@ -47,9 +47,10 @@ end
 
 -- Who the members are. Idle connections to those who are none any more are closed.
 function client:learn(members)
-  self.book:learn(members)
-  for address, line in pairs(self.lines) do
-    if line.count == 0 and not line.settling and not self.book:at(address) then
+  if type(members) ~= "table" then return end
+  for _, address in ipairs(self.book:learn(members)) do
+    local line = self.lines[address]
+    if line and line.count == 0 and not line.settling then
       line:close "it is no member any more"
       self.lines[address] = nil
     end
@@ -71,7 +72,7 @@ function client:refresh(line)
   if age > (self.book.leader and REFRESH_S or REFRESH_S_LOST) and now - self.refreshed_at > REFRESH_S_LOST then
     self.refreshed_at = now
     aside(line, "members", nil, function(request)
-      if request.became == "answered" and type(request.result) == "table" then self:learn(request.result) end
+      if request.became == "answered" then self:learn(request.result) end
     end)
   end
   local renewal = self.session:due()
