@@ -55,6 +55,7 @@
 #define READ_SIZE        65536
 #define KEPT_MAX         (1u << 20) /* an empty buffer that is larger gives its memory back */
 #define EVENTS_MAX       32    /* in one look; the others are found by the next */
+#define LOST_MS          10000 /* what no host acknowledges for so long is lost, and so is the connection */
 #define SECONDS_MAX      86400.0
 
 enum channel_state { CONNECTING, OPEN, CLOSED };
@@ -108,13 +109,16 @@ static int channel_close(lua_State *L)
 static void begin(struct channel *channel, const struct sockaddr *address, socklen_t size)
 {
     int one = 1;
+    unsigned lost_ms = LOST_MS;
     channel->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (channel->fd < 0) {
         end(channel, strerror(errno));
         return;
     }
-    if (address->sa_family != AF_UNIX)
+    if (address->sa_family != AF_UNIX) {
         (void)setsockopt(channel->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        (void)setsockopt(channel->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof lost_ms);
+    }
     if (connect(channel->fd, address, size) == 0) {
         channel->state = OPEN;
     } else if (errno != EINPROGRESS) {

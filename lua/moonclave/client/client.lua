@@ -31,6 +31,7 @@ local function open_line(self, address)
 end
 
 -- The connection to an address; nil, why.
+---@private
 function client:line(address, deadline)
   local open = open_line(self, address)
   if open then return open end
@@ -46,6 +47,7 @@ function client:line(address, deadline)
 end
 
 -- Who the members are. Idle connections to those who are none any more are closed.
+---@private
 function client:learn(members)
   if type(members) ~= "table" then return end
   for _, address in ipairs(self.book:learn(members)) do
@@ -66,6 +68,7 @@ end
 
 -- Beside the request that is about to go out: who the members are, when that is not known well; and the session's
 -- renewal, when it is due.
+---@private
 function client:refresh(line)
   local now = channel.clock()
   local age = now - (self.book.learned_at or -math.huge)
@@ -278,6 +281,7 @@ function client.connect(options)
 end
 
 -- Asks each address once, until one answers.
+---@private
 function client:greet(addresses, deadline)
   local reasons = {}
   for i, address in ipairs(addresses) do
@@ -326,6 +330,7 @@ local keeper = { __gc = function(self)
   if self.client then close(self.client, nil) end
 end }
 
+---@private
 function client:keep()
   if self.keeper then self.keeper.client = nil end
   self.keeper = setmetatable({ client = self }, keeper)
