@@ -15,6 +15,7 @@ function fsm.commands.add(state, command)
   return state.total
 end
 function fsm.commands.refuse(_, command) return nil, { code = command.code, message = "no", more = { 1, 2 } } end
+function fsm.commands.partly() return nil, { code = "partly", rejected = { "b" } } end
 function fsm.commands.fail() error "on purpose" end
 function fsm.commands.echo(state, value)
   state.value = value
@@ -181,6 +182,8 @@ describe("a client of three nodes", function()
         assert.is_true(err.rejected)
         assert.is_true(seconds() - began < 4)
       end
+      _, err = client:propose "partly" -- what an app calls by that name is left alone
+      assert.are.same({ "partly", { "b" } }, { err.code, err.rejected })
       _, err = client:status { node = "n9" }
       assert.are.equal("not_found: there is no node n9: the members are n1, n2, n3", tostring(err))
 
