@@ -3,6 +3,7 @@
 -- request is the spec's: it may lose it, lose the answer, send a part of it, break off, keep silent.
 local base = require "moonclave.base"
 local cluster = require "support.cluster"
+local moonclave = require "moonclave"
 local uv = require "luv"
 local wire = require "moonclave.wire"
 
@@ -224,5 +225,35 @@ function M.nodes(count, counter)
   end
   return nodes
 end
+
+-- ---- what specs do with them ----
+
+function M.connect(nodes, options)
+  options = options or {}
+  options.addresses, options.loop = options.addresses or nodes.addresses(), "luv"
+  return assert(moonclave.connect(options))
+end
+
+-- Runs body(client, nodes) over so many fake nodes. options: connect's, and the window of sessions.
+function M.with(count, options, body)
+  cluster.run(function()
+    local nodes <close> = M.nodes(count, M.machine(options.window))
+    options.window = nil
+    local client <close> = M.connect(nodes, options)
+    body(client, nodes)
+  end)
+end
+
+-- A fault that strikes the first request of this method, once.
+function M.strike_once(one, method, fault)
+  one.fault = function(request)
+    if request.method ~= method then return nil end
+    one.fault = nil
+    return fault
+  end
+end
+
+-- How many bytes a small number has as an answer.
+M.ANSWER_BYTES = #"\x94\x01\x01\xc0\x01"
 
 return M
