@@ -53,8 +53,8 @@ local PURE = { raft = true, state = true, wire = true, host = true }
 -- And the rest of the system, for everyone else.
 local SYSTEM = {}
 for name in ("arpa/inet dirent dlfcn fcntl fnmatch getopt glob libgen locale malloc netdb netinet/in netinet/tcp " ..
-  "poll pthread pwd setjmp signal spawn stdatomic sys/epoll sys/file sys/ioctl sys/mman sys/random sys/resource sys/socket " ..
-  "sys/stat sys/statvfs sys/time sys/types sys/uio sys/un sys/utsname sys/wait termios threads time " ..
+  "poll pthread pwd setjmp signal spawn stdatomic sys/epoll sys/file sys/ioctl sys/mman sys/random sys/resource " ..
+  "sys/socket sys/stat sys/statvfs sys/time sys/types sys/uio sys/un sys/utsname sys/wait termios threads time " ..
   "unistd"):gmatch "%S+" do
   SYSTEM[name .. ".h"] = true
 end
