@@ -48,8 +48,8 @@ endif
 CORE_DIRS    := base raft state wire store http script host sim
 PROGRAM_DIRS := net node cli
 CORE_SRC     := $(foreach d,$(CORE_DIRS),$(wildcard src/$(d)/*.c))
-# The modules that a command of the program needs (`moonclave sim`) are linked into it.
-LINKED_SRC   := src/module/simcore.c src/module/workers.c
+# The modules that a command of the program needs (`sim`, `check`) are linked into it.
+LINKED_SRC   := $(addprefix src/module/,control.c fsm.c simcore.c workers.c)
 PROGRAM_SRC  := $(CORE_SRC) $(LINKED_SRC) $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
 MODULE_SRC   := $(wildcard src/module/*.c)
 CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)

@@ -23,6 +23,7 @@ struct cli_command {
 
 extern const struct cli_command add_command;
 extern const struct cli_command bench_command;
+extern const struct cli_command check_command;
 extern const struct cli_command cluster_command;
 extern const struct cli_command demote_command;
 extern const struct cli_command env_command;
