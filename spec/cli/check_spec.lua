@@ -14,7 +14,8 @@ end
 -- A state machine around the body of a command; its first line is the body's, line 1.
 local function machine(body, before)
   return ([[%slocal function run(state, command, ctx) %s end
-return { init = function() return { list = {}, items = {} } end, commands = { run = run } }]]):format(before or "", body)
+local function init() return { list = {}, items = {} } end
+return { init = init, commands = { run = run } }]]):format(before or "", body)
 end
 
 describe("moonclave check", function()

@@ -23,9 +23,9 @@ static const struct cli_command version_command = {
 };
 
 const struct cli_command *const cli_commands[] = {
-    &new_command, &start_command, &cluster_command, &status_command, &members_command, &add_command, &remove_command,
-    &promote_command, &demote_command, &transfer_command, &snapshot_command, &check_command, &sim_command,
-    &bench_command, &env_command, &help_command, &version_command, NULL,
+    &new_command, &start_command, &cluster_command, &status_command, &top_command, &members_command, &add_command,
+    &remove_command, &promote_command, &demote_command, &transfer_command, &snapshot_command, &check_command,
+    &sim_command, &bench_command, &env_command, &help_command, &version_command, NULL,
 };
 
 int cli_main(int argc, char **argv)

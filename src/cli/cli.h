@@ -36,6 +36,7 @@ extern const struct cli_command sim_command;
 extern const struct cli_command snapshot_command;
 extern const struct cli_command start_command;
 extern const struct cli_command status_command;
+extern const struct cli_command top_command;
 extern const struct cli_command transfer_command;
 
 /* The commands in the order of the help, null behind the last. */
