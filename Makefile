@@ -60,12 +60,13 @@ ARCHIVE      := $(BUILD)/libmoonclave.a
 LUA_REQUIRES := $(shell grep -rhoE --include='*.lua' "[\"']moonclave\.[a-z_]+[\"']" lua | tr -d \"\' | sort -u)
 USER_MODULES := $(filter $(LUA_REQUIRES:moonclave.%=$(BUILD)/lua/moonclave/%.so),$(MODULES))
 
-.PHONY: all program modules test asan mutants bench bench-failover bench-level bench-snapshots soak lint clean help install uninstall
+.PHONY: all modules test asan mutants bench bench-failover bench-level bench-snapshots soak lint clean help install uninstall
 all: $(BUILD)/moonclave modules
 
 modules: $(MODULES)
 
 # What is installed, and no more: what a rock is made of.
+.PHONY: program
 program: $(BUILD)/moonclave $(USER_MODULES)
 
 $(BUILD)/moonclave: $(PROGRAM_OBJ)
