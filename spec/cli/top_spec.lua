@@ -3,7 +3,7 @@ local cluster = require "support.cluster"
 local shell = require "support.shell"
 local uv = require "luv"
 
-local socket = "moonclave-spec-" .. uv.os_getpid()
+local socket = ("moonclave-spec-%d"):format(uv.os_getpid())
 local function tmux(format, ...) return shell.must("tmux -L " .. socket .. " -f /dev/null " .. format, ...) end
 
 local function screen() return tmux "capture-pane -p -t top" end
@@ -135,6 +135,16 @@ describe("moonclave top", function()
       keys "'clear; stty -a' Enter"
       text = sees " icanon"
       assert.matches(" echo ", text)
+    end)
+  end)
+
+  it("has a neighbour, bench, that shows where it is while it runs, and then its table alone", function()
+    cluster.run(function()
+      keys(("\"clear; '%s' bench --addr 127.0.0.1:%d --clients 2 --seconds 2 --warmup 0\" Enter"):format(shell.program,
+        c.nodes.n1.port))
+      sees "%[#+%.*%] %d of 2 s, %d+/s"
+      local text = sees "\nput +2 "
+      assert.is_nil(text:find("of 2 s", 1, true))
     end)
   end)
 
