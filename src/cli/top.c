@@ -111,7 +111,7 @@ static void order(struct top *top, const char *method, const char *doing)
     if (top->selected >= top->count) return;
     memcpy(id, top->nodes[top->selected].id, sizeof id); /* the list may change while we ask */
     if (!ask_yes(top, "%s %s? [y/N] ", doing, id)) return;
-    snprintf(top->message, sizeof top->message, "%s %s ...", doing, id);
+    snprintf(top->message, sizeof top->message, "%s %.70s ...", doing, id);
     top_screen_draw(top, NULL);
     enum error_code code = top_order(top, method, id, NULL, &error);
     tell(top, doing, id, code, &error);

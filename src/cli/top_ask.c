@@ -263,7 +263,7 @@ static void lose(struct top *top, struct top_node *node)
 
 void top_event(struct top *top, const char *format, ...)
 {
-    char text[TOP_LINE_MAX - 16];
+    char text[TOP_LINE_MAX - 32];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
