@@ -49,9 +49,8 @@ endif
 CORE_DIRS    := base raft state wire store http script host sim
 PROGRAM_DIRS := net node cli
 CORE_SRC     := $(foreach d,$(CORE_DIRS),$(wildcard src/$(d)/*.c))
-# The modules that a command of the program needs (`moonclave sim`, `moonclave repl`) are linked into it.
-LINKED_SRC   := src/module/simcore.c src/module/workers.c src/module/channel.c \
-                src/module/editor.c
+# The modules that a command of the program needs (`sim`, `check`, `repl`) are linked into it.
+LINKED_SRC   := $(addprefix src/module/,channel.c control.c editor.c fsm.c simcore.c workers.c)
 PROGRAM_SRC  := $(CORE_SRC) $(LINKED_SRC) $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
 MODULE_SRC   := $(wildcard src/module/*.c)
 CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)
@@ -68,6 +67,7 @@ all: $(BUILD)/moonclave modules
 modules: $(MODULES)
 
 # What is installed, and no more: what a rock is made of.
+.PHONY: program
 program: $(BUILD)/moonclave $(USER_MODULES)
 
 $(BUILD)/moonclave: $(PROGRAM_OBJ)

@@ -80,8 +80,10 @@ describe("make install", function()
   end)
 
   it("lets a stock lua5.4 require every module of the library", function()
-    local script = { ("package.path, package.cpath = '%s/share/lua/5.4/?.lua', '%s/lib/lua/5.4/?.so'\n"):format(prefix,
-      prefix) }
+    local script = { ("local tree = '%s'\n"):format(prefix), [[
+      package.path = tree .. "/share/lua/5.4/?.lua;" .. tree .. "/share/lua/5.4/?/init.lua"
+      package.cpath = tree .. "/lib/lua/5.4/?.so"
+    ]] }
     for _, path in ipairs(shell.tree(prefix .. "/share/lua/5.4/moonclave")) do
       local name = path:match "^(.*)%.lua$"
       if name and not name:match "^meta/" and not name:match "^new/" then

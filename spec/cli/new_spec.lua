@@ -48,6 +48,11 @@ describe("moonclave new", function()
     assert.matches("\n4 successes / 0 failures / 0 errors / 0 pending", text, 1, true)
   end)
 
+  it("has nothing for `moonclave check` to say", function()
+    local code, text = in_shop "moonclave check . --entries 500"
+    assert.same({ 0, "check: 2 files, 0 findings; 500 entries applied alike by three machines\n" }, { code, text })
+  end)
+
   it("survives `moonclave sim .`, which sees when it is broken", function()
     local code, text = in_shop "moonclave sim . --seeds 6"
     assert.equal(0, code, text)

@@ -160,7 +160,6 @@ describe("scripts/release", function()
 
   it("leaves a tree that is not clean, and one whose version is taken, alone", function()
     local folder <close> = shell.folder()
-    if not shell.has "luarocks" then return pending "luarocks is not installed" end
     local git = "git -c user.name=a -c user.email=a@localhost -c init.defaultBranch=main"
     shell.must("cd '%s' && mkdir scripts", folder.path)
     shell.must("cp scripts/release '%s/scripts' && cp Makefile %s '%s'", folder.path, path, folder.path)

@@ -187,6 +187,7 @@ static void run_loop(struct bench *bench)
     bench->check.data = bench->timer.data = bench->retry.data = bench;
     uv_check_start(&bench->check, loop_check);
     uv_timer_start(&bench->timer, connect_too_long, CONNECT_MS, 0);
+    bench_progress_begin(bench);
     bench_connections_open(bench);
     uv_run(&bench->loop, UV_RUN_DEFAULT);
     status = uv_loop_close(&bench->loop);
@@ -294,5 +295,6 @@ static void end(struct bench *bench)
     uv_close((uv_handle_t *)&bench->check, NULL);
     uv_close((uv_handle_t *)&bench->timer, NULL);
     uv_close((uv_handle_t *)&bench->retry, NULL);
+    bench_progress_end(bench);
     bench_connections_close(bench);
 }

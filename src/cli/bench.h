@@ -5,6 +5,7 @@
  *   bench_connections.c  closed-loop clients: each keeps `depth` requests under way
  *   bench_protocol.c     requests as templates with only key and id patched; answers found in the bytes
  *   bench_report.c       latencies, errors, what is printed
+ *   bench_progress.c     where it is, on a terminal
  *
  * It shares the machine with what it measures, so it does little: one thread, no allocation per request, and per turn
  * of the loop one write call for each connection, after everything that had come was read.
@@ -107,6 +108,7 @@ struct bench {
     uv_check_t check;   /* after all reads of a turn: the writes */
     uv_timer_t timer;   /* phases */
     uv_timer_t retry;   /* what failed is tried again a moment later */
+    uv_timer_t progress;
     enum bench_phase phase;
     struct random random;
 
@@ -139,6 +141,11 @@ void bench_connections_flush(struct bench *bench);
 void bench_connections_retry(struct bench *bench); /* connects again, sends what was held back */
 void bench_connections_close(struct bench *bench);
 void bench_connections_free(struct bench *bench);  /* after the loop has run out */
+
+/* ---- bench_progress.c ---- */
+
+void bench_progress_begin(struct bench *bench);
+void bench_progress_end(struct bench *bench);
 
 /* bench.c: called by the connections. */
 void bench_all_connected(struct bench *bench);

@@ -25,6 +25,7 @@ extern const struct cli_command add_command;
 extern const struct cli_command address_command;
 extern const struct cli_command backup_command;
 extern const struct cli_command bench_command;
+extern const struct cli_command check_command;
 extern const struct cli_command cluster_command;
 extern const struct cli_command config_command;
 extern const struct cli_command demote_command;
@@ -47,6 +48,7 @@ extern const struct cli_command skip_command;
 extern const struct cli_command snapshot_command;
 extern const struct cli_command start_command;
 extern const struct cli_command status_command;
+extern const struct cli_command top_command;
 extern const struct cli_command transfer_command;
 
 /* The commands in the order of the help, null behind the last. */

@@ -1,0 +1,164 @@
+-- `moonclave check`: what is wrong with an app, before a cluster finds out. The program runs main with what its flags
+-- say (src/cli/check.c).
+local apps = require "moonclave.sim.app"
+local control = require "moonclave.control"
+local core = require "moonclave.simcore"
+local fsm = require "moonclave.fsm"
+local names = require "moonclave.sim.names"
+local replay = require "moonclave.check.replay"
+local rules = require "moonclave.check.rules"
+
+local M = {}
+
+local DONE, FOUND = 0, 1
+local EMPTY_MAP = "\x80"
+
+local function fail(text)
+  io.stderr:write("moonclave: check: ", text, "\n")
+  return FOUND
+end
+
+-- ---- the sandbox, asked ----
+
+local PROBE = [[
+local function ask(_, path)
+  local fine, value = pcall(load("return " .. path))
+  if not fine then return { problem = value } end
+  return { is_there = value ~= nil }
+end
+return { commands = {}, queries = { ask = ask } }]]
+
+-- What it says about a global, or one's member; nil: it is there.
+local function sandbox()
+  local machine = fsm.new()
+  local code, text = machine:load(fsm.bundle { ["fsm.lua"] = PROBE }, {}, { index = 1, term = 1 })
+  assert(code == "ok", text)
+  local answers = {}
+  return function(path)
+    if answers[path] == nil then
+      local _, answer = machine:query("ask", path)
+      local said = answer.problem and tostring(answer.problem):gsub("^.-:%d+: ", "")
+      if not said and not answer.is_there then said = path .. " is not there in a state machine" end
+      answers[path] = said or false
+    end
+    return answers[path] or nil
+  end
+end
+
+-- ---- the parts ----
+
+-- Those that fsm.lua consists of: itself and what is required from there on.
+local function replicated(files)
+  local set, rest = {}, { "fsm.lua" }
+  while #rest > 0 do
+    local path = table.remove(rest)
+    if files[path] and not set[path] then
+      set[path] = true
+      for _, name in ipairs(load(files[path], "=", "t") and rules.requires(files[path]) or {}) do
+        local base = name:gsub("%.", "/")
+        rest[#rest + 1] = base .. ".lua"
+        rest[#rest + 1] = base .. "/init.lua"
+      end
+    end
+  end
+  return set
+end
+
+-- "fsm.lua:3: what is wrong" of Lua and of the hosts, as a finding.
+local function finding_of(file, rule, text)
+  local at, line, what = tostring(text):match "^(.-%.lua):(%d+): (.*)$"
+  return { file = at or file, line = math.tointeger(line) or 0, rule = rule, text = what or tostring(text) }
+end
+
+local function check_text(files, findings)
+  local ask, set, compiles = sandbox(), replicated(files), true
+  for _, path in ipairs(names.of(files)) do
+    local chunk, problem = load(files[path], "@" .. path, "t")
+    if not chunk then
+      findings[#findings + 1] = finding_of(path, "syntax", problem)
+      compiles = false
+    else
+      local found = rules.check(path, files[path], set[path] and ask or nil)
+      table.move(found, 1, #found, #findings + 1, findings)
+    end
+  end
+  return compiles
+end
+
+-- Each in the VM that runs it on a node.
+local function check_loading(bundle, files, findings)
+  local code, text = fsm.new():load(bundle, {}, { index = 1, term = 1 })
+  if code ~= "ok" then findings[#findings + 1] = finding_of("fsm.lua", "loading", text) end
+  if files["api.lua"] then
+    local ignored = function() end
+    local host = control.new { submit = ignored, respond = ignored, status = ignored, members = ignored, log = ignored }
+    local fine, _, why = host:load(bundle, EMPTY_MAP)
+    if not fine then findings[#findings + 1] = finding_of("api.lua", "loading", why) end
+    host:close()
+  end
+  return code == "ok"
+end
+
+local function check_replay(path, options, findings)
+  local app, problem = apps.load(path)
+  if not app then
+    findings[#findings + 1] = finding_of("sim.lua", "sim.lua", problem)
+    return 0
+  end
+  local fine, differs, failures = pcall(replay.run, app, options.entries, options.seed)
+  if not fine then
+    findings[#findings + 1] = finding_of("fsm.lua", "replay", differs)
+    return 0
+  end
+  if differs then findings[#findings + 1] = { file = "fsm.lua", line = 0, rule = "diverges", text = differs } end
+  -- Without a sim.lua arguments are guessed, and what raises may well be right to.
+  for _, name in ipairs(app.scenario_path and names.of(failures) or {}) do
+    findings[#findings + 1] = finding_of("fsm.lua", "raises", failures[name])
+  end
+  return options.entries
+end
+
+-- ---- what is said ----
+
+local function place(path, one)
+  local is_file = path:match "%.lua$" or not one.file:match "%.lua$"
+  local file = is_file and one.file == "fsm.lua" and path or path:gsub("/+$", "") .. "/" .. one.file
+  if one.file:sub(1, #path) == path then file = one.file end
+  file = file:gsub("^%./", "")
+  return one.line > 0 and ("%s:%d"):format(file, one.line) or file
+end
+
+local function report(path, options, findings, files, entries)
+  local count = #names.of(files)
+  if options.json then
+    local list = {}
+    for i, one in ipairs(findings) do
+      list[i] = core.object { file = one.file, line = one.line, rule = one.rule, text = one.text }
+    end
+    print(core.json(core.object { files = count, entries = entries, findings = list }))
+  else
+    for _, one in ipairs(findings) do print(("%s: %s [%s]"):format(place(path, one), one.text, one.rule)) end
+    local applied = entries > 0 and ("; %d entries applied alike by three machines"):format(entries) or ""
+    for _, one in ipairs(findings) do
+      if one.rule == "diverges" then applied = "; machines differ" end
+    end
+    print(("check: %d file%s, %d finding%s%s"):format(count, count == 1 and "" or "s", #findings,
+      #findings == 1 and "" or "s", applied))
+  end
+  return #findings == 0 and DONE or FOUND
+end
+
+---@param options table  the flags
+---@return integer status  the program's exit code
+function M.main(options)
+  local bundle, _, problem = fsm.bundle(options.app)
+  if not bundle then return fail(problem) end
+  local files = fsm.files(bundle)
+  local findings, entries = {}, 0
+  if check_text(files, findings) and check_loading(bundle, files, findings) and options.entries > 0 then
+    entries = check_replay(options.app, options, findings)
+  end
+  return report(options.app, options, findings, files, entries)
+end
+
+return M
