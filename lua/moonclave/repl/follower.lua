@@ -150,11 +150,11 @@ function follower:descriptor() return self.set:fd() end
 -- Waits until a newer word has come than was there, at most so long: behind a command, so that the prompt shows it.
 function follower:refresh(seconds)
   local deadline, answers = channel.clock() + seconds, self.answers or 0
-  self.next_at = 0
   if self.asked_at and self.channel then -- its answer is older than what has just been done
     answers = answers + 1
   end
   repeat
+    if self.channel then self.next_at = 0 end
     local pause = self:tick()
     if (self.answers or 0) > answers then return true end
     local left = deadline - channel.clock()
