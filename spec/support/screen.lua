@@ -31,15 +31,17 @@ end
 function M.open(command, options)
   options = options or {}
   opened = opened + 1
-  local self = setmetatable({ name = ("moonclave-%d-%d"):format(uv.os_getpid(), opened), configuration = os.tmpname() },
-    screen)
+  local self = setmetatable({ name = ("moonclave-%d-%d"):format(uv.os_getpid(), opened), configuration = os.tmpname(),
+    status = os.tmpname() }, screen)
   cluster.write_file(self.configuration, "set-option -g remain-on-exit on\n") -- so that its last words can be read
-  local words = { "exec", "env", "-u", "NO_COLOR", "TERM=screen-256color", "LC_ALL=C.UTF-8" }
+  local words = { "env", "-u", "NO_COLOR", "TERM=screen-256color", "LC_ALL=C.UTF-8" }
   for name, value in pairs(options.environment or {}) do words[#words + 1] = name .. "=" .. value end
   for _, word in ipairs(command) do words[#words + 1] = word end
-  for i = 2, #words do words[i] = quoted(words[i]) end
+  for i = 1, #words do words[i] = quoted(words[i]) end
+  -- The exit code by a file: tmux itself may not tell it for a long time. Ctrl-C is the program's, not the shell's.
+  local line = ("trap : INT; %s; echo $? >%s"):format(table.concat(words, " "), self.status)
   local text, ok = self:tmux("new-session", "-d", "-s", "main", "-x", tostring(options.columns or 80), "-y",
-    tostring(options.rows or 24), table.concat(words, " "))
+    tostring(options.rows or 24), line)
   assert(ok, text)
   return self
 end
@@ -89,19 +91,17 @@ function screen:expect(pattern, limit_ms)
   return last
 end
 
--- Waits until the program has ended: its exit code, or the signal.
+-- Waits until the program has ended: its exit code.
 function screen:ended()
   return cluster.eventually("the program ends", function()
-    local status, signal = self:tmux("display-message", "-p", "-t", "main", "#{pane_dead_status}/#{pane_dead_signal}")
-      :match "^(%d*)/(%w*)"
-    if signal ~= "" then return signal, self:text() end
-    return math.tointeger(tonumber(status)), self:text()
+    return math.tointeger(tonumber(cluster.read_file(self.status))), self:text()
   end, LIMIT_MS)
 end
 
 function screen:close()
   self:tmux "kill-server"
   os.remove(self.configuration)
+  os.remove(self.status)
 end
 screen.__close = screen.close
 

@@ -48,6 +48,7 @@
 /* Keys that nobody types, bound to functions of ours; and what libedit binds by itself. */
 #define KEY_REFRESH   0x1e
 #define KEY_OPEN_LINE 0x1d
+#define KEY_END       0x04
 #define KEY_ABORT     0x07
 #define KEY_TO_END    0x0f
 #define KEY_QUOTE     0x16
@@ -193,7 +194,10 @@ static void follow_sequence(struct editor *editor, wchar_t key)
 
 static wchar_t translate(struct editor *editor, wchar_t key)
 {
+    const LineInfo *info = el_line(editor->line);
     bool plain = !editor->in_sequence;
+    /* Ctrl-D that was typed while the terminal was cooked arrives as a zero. */
+    if (key == 0 && info->buffer == info->lastchar) key = KEY_END;
     follow_sequence(editor, key);
     if (!plain || (key != '\r' && key != '\n') || is_searching(editor->line)) return key;
     return is_finished(editor) ? '\n' : KEY_OPEN_LINE;
