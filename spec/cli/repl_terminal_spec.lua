@@ -142,9 +142,10 @@ describe("moonclave repl at a terminal", function()
       screen:type 'add{ id = "n4", addr'
       screen:keys "Tab"
       screen:type(('"127.0.0.1:%d", learner = true }\n'):format(port))
-      screen:expect("{ index = %d+ } .*\n" .. PROMPT .. "$")
+      screen:expect "learner = true }$"
       c.names[4], c.nodes.n4 = "n4", { id = "n4", port = port, http_port = http_port, data = c.folder .. "/n4" }
-      c:join("n4", "n1", "n2", "n3")
+      c:join("n4", "n1", "n2", "n3") -- the leader has been told, and waits for it
+      screen:expect("{ index = %d+ } .*\n" .. PROMPT .. "$")
       screen:type 'promote "n4"\n' -- waits until n4 has caught up
       screen:expect("promote[^\n]+\n{ index = %d+ } .*\n" .. PROMPT .. "$")
       cluster.eventually("n4 votes", function()
@@ -191,7 +192,7 @@ describe("moonclave repl at a terminal", function()
       local c <close> = cluster.new { nodes = 1 }:start()
       local screen <close> = open(c)
       screen:type 'n = 0\n\\watch 0.1 (function() n = n + 1; return { { turn = n, wide = ("x"):rep(50) } } end)()\n'
-      screen:expect "^every 0.1 s: .*\n\nturn  wide\n%s+3  x+"
+      screen:expect "^every 0.1 s %(Enter or Ctrl%-C ends it%): %(function[^\n]+\n\nturn  wide\n%s+%d+  x+$"
       screen:resize(30, 10)
       screen:expect "\nturn  wide\n%s+%d+  x+%.%.$"
       screen:resize(80, 24)

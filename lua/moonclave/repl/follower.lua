@@ -150,6 +150,7 @@ function follower:descriptor() return self.set:fd() end
 -- Waits until a newer word has come than was there, at most so long: behind a command, so that the prompt shows it.
 function follower:refresh(seconds)
   local deadline, answers = channel.clock() + seconds, self.answers or 0
+  self.members_at = nil -- they may be others too
   if self.asked_at and self.channel then -- its answer is older than what has just been done
     answers = answers + 1
   end

@@ -120,7 +120,8 @@ local function watch(console, seconds, text)
     local columns, rows = editor.size()
     session.look.width = columns
     local ok, results = session:evaluate(text)
-    local lines = { ("every %s s: %s    (Enter or Ctrl-C ends it)"):format(seconds, text), "" }
+    local head = ("every %s s (Enter or Ctrl-C ends it): %s"):format(seconds, (text:gsub("%s+", " ")))
+    local lines = { head:sub(1, columns), "" }
     if ok then
       for i = 1, results.n do
         for line in (session:render(results[i]) .. "\n"):gmatch "(.-)\n" do lines[#lines + 1] = line end
