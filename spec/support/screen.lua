@@ -1,5 +1,5 @@
--- A terminal of the spec's own: a program in tmux, keys sent to it, its screen as text. Each has a tmux server of its own,
--- ended by its socket when it is closed. Nothing sleeps: what is waited for is text on the screen.
+-- A terminal of the spec's own: a program in tmux, keys sent to it, its screen as text. Each has a tmux server of
+-- its own, ended by its socket when it is closed. Nothing sleeps: what is waited for is text on the screen.
 --
 --   local screen <close> = M.open({ "moonclave", "repl" }, { columns = 80, rows = 24 })
 --   screen:type "members()\n"          as text; "\n" is Enter
@@ -21,8 +21,8 @@ local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 function screen:tmux(...)
   local words = {}
   for i, word in ipairs { ... } do words[i] = quoted(word) end
-  local pipe = assert(io.popen(("env -u LD_PRELOAD -u TMUX tmux -L %s -f %s %s 2>&1"):format(self.name, self.configuration,
-    table.concat(words, " "))))
+  local pipe = assert(io.popen(("env -u LD_PRELOAD -u TMUX tmux -L %s -f %s %s 2>&1"):format(self.name,
+    self.configuration, table.concat(words, " "))))
   local text = pipe:read "a"
   return text, pipe:close()
 end

@@ -31,8 +31,8 @@ static const struct cli_command version_command = {
 /* In the order of the help. */
 static const struct cli_command *const commands[] = {
     &start_command, &cluster_command, &status_command, &members_command, &add_command, &remove_command,
-    &promote_command, &demote_command, &transfer_command, &snapshot_command, &repl_command, &sim_command, &bench_command,
-    &help_command, &version_command,
+    &promote_command, &demote_command, &transfer_command, &snapshot_command, &repl_command, &sim_command,
+    &bench_command, &help_command, &version_command,
 };
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 

@@ -2,7 +2,7 @@
  * moonclave.editor: lines typed at a terminal, by libedit's own interface (histedit.h), and the terminal itself.
  *
  *   open(handlers) -> editor                  standard input and output are a terminal
- *   editor:read() -> text                     nil, "end" (Ctrl-D) | "cancelled" (Ctrl-C) | "terminated" (SIGTERM, SIGHUP)
+ *   editor:read() -> text                     nil, "end" (Ctrl-D) | "cancelled" (Ctrl-C) | "terminated" (by a signal)
  *   editor:add(text)                          to the history that arrows and Ctrl-R go through
  *   editor:close()                            the terminal is as it was
  *   guard(f, ...) -> like pcall               Ctrl-C raises the value `interrupted` in f
@@ -10,10 +10,10 @@
  *   append(path, text)                        to a file that only its owner may read
  *   terminal(fd) -> boolean;  size() -> columns, rows;  clock() -> seconds, monotonic
  *
- * Handlers are functions: prompt() -> text, in which \1 stands around what takes no room; finished(text) -> whether Enter
- * ends the input, or begins another line of it; complete(text, cursor) -> how many bytes before the cursor go, what comes
- * instead, text to show below (or nil); idle() -> has the prompt changed?, seconds until it wants to be called again, and
- * a descriptor that wakes it when it can be read.
+ * Handlers are functions: prompt() -> text, in which \1 stands around what takes no room; finished(text) -> whether
+ * Enter ends the input, or begins another line of it; complete(text, cursor) -> how many bytes before the cursor
+ * go, what comes instead, text to show below (or nil); idle() -> has the prompt changed?, seconds until it wants to
+ * be called again, and a descriptor that wakes it when it can be read.
  *
  * libedit asks for each key by get_key (EL_GETCFN), and that is where everything else happens: while no key comes, idle
  * runs. A prompt that has changed is drawn by a key of our own, which is bound to a function that only says "refresh":

@@ -151,9 +151,9 @@ end
 -- ---- the whole ----
 
 -- Names of the console on a node (src/script/console.h).
-local INSIDE = { "state", "count", "scan", "status", "members", "print", "assert", "error", "getmetatable", "ipairs", "load",
-  "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable", "tonumber", "tostring",
-  "type", "xpcall", "string", "table", "math", "utf8", "coroutine", "os" }
+local INSIDE = { "state", "count", "scan", "status", "members", "print", "assert", "error", "getmetatable", "ipairs",
+  "load", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable", "tonumber",
+  "tostring", "type", "xpcall", "string", "table", "math", "utf8", "coroutine", "os" }
 
 local function inside_context(session)
   local environment = {}
@@ -164,8 +164,8 @@ local function inside_context(session)
     ids = function() return {} end, topics = function() return {} end,
     keys_of = function(path, prefix)
       local list = {}
-      local text = ("local keys = {} for k in scan(%s, { prefix = %q, limit = 200 }) do keys[#keys + 1] = k end return keys")
-        :format(path, prefix)
+      local text = ("local keys = {} for k in scan(%s, { prefix = %q, limit = 200 }) do keys[#keys + 1] = k end " ..
+        "return keys"):format(path, prefix)
       local result = session.client:call("console/eval", { text }, { address = session.socket, timeout = 0.5 })
       for _, key in ipairs(result and result.values[1] or {}) do
         if key:find "^[%a_][%w_]*$" then list[#list + 1] = key end
