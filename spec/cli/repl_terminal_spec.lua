@@ -164,7 +164,7 @@ describe("moonclave repl at a terminal", function()
       screen:type 'remove "n4"\n'
       screen:expect "removing n4 leaves 3 voters: one failure can then be survived\nDo it%? %[y/N%]"
       screen:type "n\n"
-      screen:expect "\nerror: unconfirmed: not done\n"
+      screen:expect "\nnot done\n"
       screen:type 'remove "n4"\n'
       screen:expect "not done\n.*\nDo it%? %[y/N%]"
       screen:type "y\n"

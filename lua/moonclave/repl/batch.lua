@@ -44,6 +44,7 @@ local function new_console(session)
       }), 0)
     end
   end
+  function console.detach() session.is_inside = false end
   console.watch, console.attach = terminal_only "\\watch", terminal_only "\\attach"
   return console
 end

@@ -79,7 +79,7 @@ end
 function commands.detach(console)
   local session = console.session
   if not session.is_inside then usage("\\detach: no control socket is attached") end
-  session.is_inside = false
+  console.detach()
   console.print "Lua runs here again"
 end
 

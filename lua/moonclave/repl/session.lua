@@ -98,7 +98,7 @@ end
 
 -- What only the leader knows whole, from the leader where it can be reached, else from whoever answers.
 function session:ask_leader(method)
-  if self.target or self.socket then return self:call(method) end
+  if self.target or self.is_inside then return self:call(method) end
   local _, address = self.client:leader()
   if address then
     local result = self.client:call(method, nil, { address = address, timeout = 1.0 })

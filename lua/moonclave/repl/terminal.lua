@@ -12,6 +12,8 @@ local M = {}
 
 local FIRST_S, AFTER_S = 1.5, 0.3 -- how long a prompt waits for the newest word of the cluster
 
+local TIME_COLUMN = 66         -- of the time behind a result of one line
+
 local function write(text) io.stdout:write(text, "\n") end
 
 -- ---- the prompt ----
@@ -54,9 +56,9 @@ local function show(console, results, seconds)
     return
   end
   local plain = text:gsub("\27%[[%d;]*m", "")
-  local room = session.look.width - 14 - (utf8.len(plain) or #plain)
-  if results.n == 1 and not text:find "\n" and room > 0 then
-    write(text .. (" "):rep(math.min(room, 60)) .. timing(console, seconds))
+  local room = math.min(session.look.width - 14, TIME_COLUMN) - (utf8.len(plain) or #plain)
+  if results.n == 1 and not text:find "\n" and room >= 2 then
+    write(text .. (" "):rep(room) .. timing(console, seconds))
   else
     if results.n > 0 then write(text) end
     if results.n > 0 or seconds > 0.1 then write(timing(console, seconds)) end
@@ -65,10 +67,11 @@ end
 
 local function complain(console, problem)
   local paint = printer.painter(console.colours)
+  if type(problem.err) == "table" and problem.err.code == "unconfirmed" then return write "not done" end
   local message, place = console.session:explain(problem)
   write(paint("error: ", "error") .. message)
   if not place or #place.text > 200 then return end
-  local where = place.current and "" or ("input %d, line "):format(place.input)
+  local where = place.current and "" or "an earlier input, line "
   write(paint(("  %s%d | "):format(where, place.number), "dim") .. place.text)
 end
 
@@ -238,6 +241,10 @@ function M.run(connection, options)
     console.follower:close()
     connection.adopt(made)
     console.follower = made.follower
+    console.follower:refresh(FIRST_S)
+  end
+  function console.detach()
+    console.session.is_inside, console.follower.fixed = false, nil
     console.follower:refresh(FIRST_S)
   end
   console.session.ask_person = ask
