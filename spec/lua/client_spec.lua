@@ -15,6 +15,7 @@ function fsm.commands.add(state, command)
   return state.total
 end
 function fsm.commands.refuse(_, command) return nil, { code = command.code, message = "no", more = { 1, 2 } } end
+function fsm.commands.partly() return nil, { code = "partly", rejected = { "b" } } end
 function fsm.commands.fail() error "on purpose" end
 function fsm.commands.echo(state, value)
   state.value = value
@@ -181,6 +182,8 @@ describe("a client of three nodes", function()
         assert.is_true(err.rejected)
         assert.is_true(seconds() - began < 4)
       end
+      _, err = client:propose "partly" -- what an app calls by that name is left alone
+      assert.are.same({ "partly", { "b" } }, { err.code, err.rejected })
       _, err = client:status { node = "n9" }
       assert.are.equal("not_found: there is no node n9: the members are n1, n2, n3", tostring(err))
 
@@ -193,6 +196,11 @@ describe("a client of three nodes", function()
       assert.is_string(refused.code)
       assert.are.equal(3, #assert(client:call "members"))
       assert.are.equal("voter", assert(client:call("members", {}, { node = "n2" }))[1].role)
+
+      c:signal(other, "sigstop") -- it leads, takes what is sent, and says nothing
+      local result, silent = client:propose("add", {}, { timeout = 15 })
+      c:signal(other, "sigcont")
+      assert.are.equal(4, result, tostring(silent))
     end)
   end)
 
@@ -234,26 +242,46 @@ describe("a client of three nodes", function()
       local _, err = client:call("events", { { wait_ms = 0 } })
       if err and err.code == "no_such_command" then pending "these nodes have no RPC method `events`" end
       assert.is_nil(err)
-      local next_event = client:events { timeout = 20 }
-      local types = {}
+      local told = {}
       cluster.spawn(function()
-        while true do
-          local event = next_event()
-          if not event then break end
-          types[event.type] = (types[event.type] or 0) + 1
-        end
+        for event in client:events { timeout = 20, types = { "role", "leader", "term" } } do told[#told + 1] = event end
       end)
+      local leader = c:leader()
       cluster.sleep(100)
-      c:kill(c:leader())
-      cluster.eventually("a change of the leader is told", function()
-        return (types.leader or types.role or types.term) and true
+      c:kill(leader)
+      cluster.eventually("another leader is told of", function()
+        for _, event in ipairs(told) do
+          local data = event.data or {}
+          if data.leader ~= leader and data.leader ~= "" and data.leader then return true end
+          assert.is_truthy(({ role = 1, leader = 1, term = 1, lost = 1 })[event.type], event.type)
+        end
       end)
     end)
   end)
 end)
 
+-- Many coroutines on luv's loop, some of them on a client that nobody closes.
+local COROUTINES = [[
+local moonclave, uv = require "moonclave", require "luv"
+local client = assert(moonclave.connect { addresses = { table.unpack(arg) }, loop = "luv" })
+local other = moonclave.luv(assert(moonclave.connect { addresses = { table.unpack(arg) } }))
+local done = 0
+for i = 1, 100 do
+  coroutine.wrap(function()
+    local one = i % 10 == 0 and other or client
+    assert(one:propose("append", { key = "log", value = "." }))
+    assert(#assert(one:query("get", { key = "log" })).value > 0)
+    done = done + 1
+  end)()
+end
+uv.run()
+assert(#client:query("get", { key = "log" }).value == 100) -- blocks
+client:close()
+print(done)
+]]
+
 describe("a stock lua5.4", function()
-  it("runs examples/client.lua, and is told when nobody is there", function()
+  it("runs examples/client.lua, coroutines on luv's loop, and is told when nobody is there", function()
     cluster.run(function()
       local c <close> = cluster.new { flags = FLAGS }
       c:start()
@@ -269,6 +297,9 @@ describe("a stock lua5.4", function()
       local lines = lines_of(text)
       assert.are.equal(#expected, #lines, text)
       for i, pattern in ipairs(expected) do assert.is_truthy(lines[i]:match(pattern), lines[i]) end
+      cluster.write_file(c.folder .. "/coroutines.lua", COROUTINES)
+      code, text = cluster.execute(lua { c.folder .. "/coroutines.lua", table.unpack(addresses) })
+      assert.are.same({ 0, "100\n" }, { code, text })
       c:kill(table.unpack(c.names))
       code, text = cluster.execute(program, arguments)
       assert.are.equal(1, code)

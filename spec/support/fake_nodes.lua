@@ -3,12 +3,13 @@
 -- request is the spec's: it may lose it, lose the answer, send a part of it, break off, keep silent.
 local base = require "moonclave.base"
 local cluster = require "support.cluster"
+local moonclave = require "moonclave"
 local uv = require "luv"
 local wire = require "moonclave.wire"
 
 local M = {}
 
-local FULL_CHUNK = 65536 -- luv reads no more at a time; the requests of the specs do not end there
+local LARGE, QUIET_MS = 256 * 1024, 20 -- a large request is looked at when nothing more comes
 
 -- A stock interpreter, for cluster.process: program, arguments. Where the modules were built with a sanitizer it needs
 -- the sanitizer's runtime first.
@@ -79,8 +80,11 @@ node.__close = function(self) self:close() end
 
 local function members_of(nodes)
   local list = {}
-  for i, one in ipairs(nodes) do
-    list[i] = { id = one.id, address = one.address, role = "voter", state = one.leads and "leader" or "follower" }
+  for _, one in ipairs(nodes) do
+    if not one.removed then
+      local state = one.leads and "leader" or "follower"
+      list[#list + 1] = { id = one.id, address = one.address, role = "voter", state = state }
+    end
   end
   return list
 end
@@ -89,6 +93,7 @@ end
 local function answer_bytes(self, request)
   local params = base.unpack(request.params)
   if request.method == "members" then return wire.rpc_result(request.id, base.pack(members_of(self.nodes))) end
+  if request.method == "events" then return wire.rpc_result(request.id, base.pack(self:events(params[1] or {}))) end
   local result, err = self.machine:serve(request.method, params)
   if err then return wire.rpc_error(request.id, base.pack(err)) end
   return wire.rpc_result(request.id, base.pack(result))
@@ -97,7 +102,7 @@ end
 local function drop(self, connection, how)
   self.connections[connection] = nil
   if connection:is_closing() then return end
-  if how == "reset" then
+  if how == "reset" and not self.path then
     connection:close_reset()
   else
     connection:close()
@@ -137,26 +142,60 @@ local function serve(self, connection, request)
   end
 end
 
+local function take(self, connection, input)
+  local found, left = wire.rpc_parse(input, #input, 64 * 1024 * 1024)
+  for _, request in ipairs(found) do
+    if self.connections[connection] == true then cluster.spawn(function() serve(self, connection, request) end) end
+  end
+  return left > 0 and input:sub(-left) or ""
+end
+
 local function accept(self)
-  local connection, input, parts = uv.new_tcp(), "", {}
+  local connection, parts, size, timer = self.path and uv.new_pipe(false) or uv.new_tcp(), {}, 0, nil
   self.server:accept(connection)
   self.connections[connection] = true
-  connection:nodelay(true)
   if self.deaf then return end
+  local function look()
+    parts = { take(self, connection, table.concat(parts)) }
+    size = #parts[1]
+  end
   connection:read_start(function(problem, chunk)
+    if timer then timer:close() end
+    timer = nil
     if problem or not chunk then return drop(self, connection) end
-    parts[#parts + 1] = chunk
-    if #chunk == FULL_CHUNK then return end -- more of a large request follows
-    input, parts = input .. table.concat(parts), {}
-    local found, left = wire.rpc_parse(input, #input, 64 * 1024 * 1024)
-    input = left > 0 and input:sub(-left) or ""
-    for _, request in ipairs(found) do
-      if self.connections[connection] == true then cluster.spawn(function() serve(self, connection, request) end) end
-    end
+    parts[#parts + 1], size = chunk, size + #chunk
+    if size < LARGE then return look() end
+    timer = uv.new_timer()
+    timer:start(QUIET_MS, 0, function()
+      timer:close()
+      timer = nil
+      look()
+    end)
   end)
 end
 
-function node:listen()
+-- A node of its own life that keeps the newest four events. Waits as it is asked, within a coroutine.
+function node:events(ask)
+  local restarted = ask.life ~= nil and ask.life ~= self.life
+  local after = restarted and 0 or ask.after or self.happened
+  local lost = math.max(0, self.happened - 4 - after)
+  local until_ms = uv.now() + ask.wait_ms
+  while self.happened <= after and not restarted and uv.now() < until_ms do cluster.sleep(5) end
+  local list = {}
+  for number = after + lost + 1, self.happened do
+    list[#list + 1] = { id = number, node = self.id, type = "role", time_ms = number, data = { term = number } }
+  end
+  return { events = list, life = self.life, lost = lost, next = self.happened, restarted = restarted }
+end
+
+-- On a port; or at the path of a unix socket.
+function node:listen(path)
+  if path then
+    self.path, self.address, self.server = path, "unix:" .. path, uv.new_pipe(false)
+    assert(self.server:bind(path))
+    assert(self.server:listen(128, function() accept(self) end))
+    return
+  end
   self.server = uv.new_tcp()
   assert(self.server:bind("127.0.0.1", self.port or 0))
   assert(self.server:listen(128, function() accept(self) end))
@@ -176,7 +215,7 @@ function M.nodes(count, counter)
   end })
   for i = 1, count do
     nodes[i] = setmetatable({ id = "n" .. i, leads = i == 1, nodes = nodes, machine = nodes.machine, connections = {},
-      seen = {} }, node)
+      seen = {}, life = i, happened = 0 }, node)
     nodes[i]:listen()
   end
   function nodes.addresses()
@@ -186,5 +225,35 @@ function M.nodes(count, counter)
   end
   return nodes
 end
+
+-- ---- what specs do with them ----
+
+function M.connect(nodes, options)
+  options = options or {}
+  options.addresses, options.loop = options.addresses or nodes.addresses(), "luv"
+  return assert(moonclave.connect(options))
+end
+
+-- Runs body(client, nodes) over so many fake nodes. options: connect's, and the window of sessions.
+function M.with(count, options, body)
+  cluster.run(function()
+    local nodes <close> = M.nodes(count, M.machine(options.window))
+    options.window = nil
+    local client <close> = M.connect(nodes, options)
+    body(client, nodes)
+  end)
+end
+
+-- A fault that strikes the first request of this method, once.
+function M.strike_once(one, method, fault)
+  one.fault = function(request)
+    if request.method ~= method then return nil end
+    one.fault = nil
+    return fault
+  end
+end
+
+-- How many bytes a small number has as an answer.
+M.ANSWER_BYTES = #"\x94\x01\x01\xc0\x01"
 
 return M

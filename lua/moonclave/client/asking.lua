@@ -7,9 +7,12 @@ local errors = require "moonclave.client.errors"
 
 local M = {}
 
-local ATTEMPT_S_MIN, ATTEMPT_SHARE = 1.0, 4 -- an attempt gets this much, or this share of the whole, before another
+-- A silent node gets this share of the whole time, within these limits, before another is asked; then twice as much
+-- each time, for what takes long wherever it is asked.
+local ATTEMPT_SHARE, ATTEMPT_S_MIN, ATTEMPT_S_MAX = 4, 1.0, 3.0
 local PAUSE_S, PAUSE_S_MAX = 0.02, 0.5      -- between rounds over all nodes, doubled each time, jittered
 local MARGIN_S = 0.1                        -- a node is to answer that much before nobody waits any more
+local LEAST_S, LEAST_SHARE = 0.05, 10       -- with so little left no other attempt is begun: it would only be unknown
 
 -- What a node is told to give up after, so that its own reason still arrives.
 local function node_timeout(seconds) return math.max(0.001, seconds - math.min(MARGIN_S, seconds / 10)) end
@@ -39,8 +42,7 @@ end }
 -- Sends it once.
 local function attempt(client, call, address, deadline)
   local now = channel.clock()
-  local slice = math.max(ATTEMPT_S_MIN, (deadline - call.began) / ATTEMPT_SHARE)
-  local first = now + slice
+  local first = now + call.slice
   if call.target or call.patient or deadline - first < MARGIN_S then first = deadline end
   local last = call.safe and first or deadline
   local line, why = client:line(address, first)
@@ -92,6 +94,7 @@ end
 local function unanswered(client, call, address, became, why)
   client.book:failed(address)
   call.reasons[address], call.last = why, nil
+  if became == "late" then call.slice = call.slice * 2 end
   if became == "unsent" then
     if call.effect == false then call.may = nil end
     return call.target ~= nil
@@ -126,14 +129,16 @@ end
 -- answer may take all of the time }.
 -- The result; or nil, err.
 function M.ask(client, call, deadline)
-  local tried, round = {}, 0
+  local tried, round, latest = {}, 0, deadline
   call.began, call.reasons = channel.clock(), {}
-  while channel.clock() < deadline and not client.closed do
+  call.slice = math.min(math.max((deadline - call.began) / ATTEMPT_SHARE, ATTEMPT_S_MIN), ATTEMPT_S_MAX)
+  while channel.clock() < latest and not client.closed do
     local address = call.target or client.book:choose(tried)
     if address then
       tried[address] = true
       local final, result, err = try(client, call, address, deadline)
       if final then return result, err end
+      latest = deadline - math.min(LEAST_S, (deadline - call.began) / LEAST_SHARE)
     else
       round, tried = round + 1, {}
       pause(client, round, deadline)

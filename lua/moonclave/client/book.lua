@@ -41,22 +41,26 @@ function book:by_id(id)
 end
 
 -- The cluster's members, as RPC `members` shows them. Addresses that were given stay: they are the way back when all
--- members have moved.
+-- members have moved. Returns the addresses that are none any more.
 function book:learn(members)
+  self.learned_at = channel.clock()
+  if #members == 0 then return {} end -- a node that does not belong to a cluster yet
   local leader
   for _, node in ipairs(self.nodes) do node.id, node.role = nil, nil end
   for _, member in ipairs(members) do
-    if type(member) == "table" and type(member.address) == "string" and member.address ~= "" then
+    if type(member) == "table" and type(member.id) == "string" and type(member.address) == "string" then
       local node = self:at(member.address) or add(self, member.address)
       node.id, node.role = member.id, member.role
       if member.state == "leader" then leader = node end
     end
   end
+  local gone = {}
   for i = #self.nodes, 1, -1 do
     local node = self.nodes[i]
-    if not node.id and not node.given then table.remove(self.nodes, i) end
+    if not node.id and not node.given then gone[#gone + 1] = table.remove(self.nodes, i).address end
   end
-  self.leader, self.learned_at = leader, channel.clock()
+  self.leader = leader
+  return gone
 end
 
 function book:answered(address)

@@ -31,6 +31,7 @@ local function open_line(self, address)
 end
 
 -- The connection to an address; nil, why.
+---@private
 function client:line(address, deadline)
   local open = open_line(self, address)
   if open then return open end
@@ -46,10 +47,12 @@ function client:line(address, deadline)
 end
 
 -- Who the members are. Idle connections to those who are none any more are closed.
+---@private
 function client:learn(members)
-  self.book:learn(members)
-  for address, line in pairs(self.lines) do
-    if line.count == 0 and not line.settling and not self.book:at(address) then
+  if type(members) ~= "table" then return end
+  for _, address in ipairs(self.book:learn(members)) do
+    local line = self.lines[address]
+    if line and line.count == 0 and not line.settling then
       line:close "it is no member any more"
       self.lines[address] = nil
     end
@@ -65,13 +68,14 @@ end
 
 -- Beside the request that is about to go out: who the members are, when that is not known well; and the session's
 -- renewal, when it is due.
+---@private
 function client:refresh(line)
   local now = channel.clock()
   local age = now - (self.book.learned_at or -math.huge)
   if age > (self.book.leader and REFRESH_S or REFRESH_S_LOST) and now - self.refreshed_at > REFRESH_S_LOST then
     self.refreshed_at = now
     aside(line, "members", nil, function(request)
-      if request.became == "answered" and type(request.result) == "table" then self:learn(request.result) end
+      if request.became == "answered" then self:learn(request.result) end
     end)
   end
   local renewal = self.session:due()
@@ -277,6 +281,7 @@ function client.connect(options)
 end
 
 -- Asks each address once, until one answers.
+---@private
 function client:greet(addresses, deadline)
   local reasons = {}
   for i, address in ipairs(addresses) do
@@ -306,13 +311,12 @@ local function end_session(self, patience)
   if patience then self.waiting:wait(request, channel.clock() + patience) end
 end
 
--- patience: nil where the collector closes it
 local function close(self, patience)
   if self.closed then return end
   end_session(self, patience)
   self.closed = true
   for _, line in pairs(self.lines) do line:close "the client was closed" end
-  self.waiting:close(not patience)
+  self.waiting:close()
 end
 
 ---Ends the session and all connections. What is under way gets an error. Closing again does nothing.
@@ -326,6 +330,7 @@ local keeper = { __gc = function(self)
   if self.client then close(self.client, nil) end
 end }
 
+---@private
 function client:keep()
   if self.keeper then self.keeper.client = nil end
   self.keeper = setmetatable({ client = self }, keeper)

@@ -104,7 +104,7 @@ function stream:next()
       local ok, problem = poll(self, address, deadline)
       if not ok then return nil, problem end
     end
-    if not address or (self.options.node and not self.address) then
+    if not self.client.closed and (not address or (self.options.node and not self.address)) then
       self.client.waiting:wait({}, math.min(deadline, channel.clock() + self.pause))
       self.pause = math.min(self.pause * 2, PAUSE_S_MAX)
     end

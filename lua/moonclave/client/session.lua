@@ -11,7 +11,7 @@ session.__index = session
 -- ask(method, arguments, deadline) -> result | nil, err: over the network, again until the deadline
 function session.new(ask, wait)
   local under_way = setmetatable({}, { __mode = "k" }) -- weak, for a script that forgets a coroutine
-  local self = setmetatable({ ask = ask, wait = wait, under_way = under_way }, session)
+  local self = setmetatable({ ask = ask, wait = wait, under_way = under_way, crowd = {} }, session)
   self.place = { __close = function(entry) self:leave(entry) end }
   return self
 end
@@ -35,7 +35,7 @@ local function open(self, deadline)
   local opened, err = self.ask("session/open", nil, deadline)
   if not opened then return nil, err end
   self.id, self.window, self.timeout_s = opened.session, opened.window, opened.timeout_ms / 1000
-  self.next, self.used_at = 1, channel.clock()
+  self.next, self.least, self.used_at = 1, 1, channel.clock()
   return true
 end
 
@@ -48,12 +48,21 @@ local function oldest(self)
   return least
 end
 
--- Its outcome is known, or given up on. Wakes those who wait for room in the window.
+-- Is there a place for the next one? `least` is not above the oldest: it is looked for only when it is in the way.
+local function has_room(self)
+  if self.next - self.least < self.window then return true end
+  self.least = oldest(self)
+  return self.next - self.least < self.window
+end
+
+-- Its outcome is known, or given up on. Those who wait for room are woken in their order, as long as there is some.
 function session:leave(entry)
   self.under_way[entry] = nil
-  local crowd = self.crowd
-  self.crowd = nil
-  if crowd then wake_all(crowd) end
+  while self.crowd[1] and self.id and has_room(self) do
+    local waiter = table.remove(self.crowd, 1)
+    waiter.done = true
+    if waiter.wake then waiter.wake() end
+  end
 end
 
 -- A place in the session, to be closed: { session, sequence }. nil, err: none by the deadline.
@@ -66,13 +75,12 @@ function session:enter(deadline)
     elseif not self.id then
       local ok, err = open(self, deadline)
       if not ok then return nil, err end
-    elseif self.next - oldest(self) < self.window then
+    elseif has_room(self) then
       local entry = setmetatable({ session = self.id, sequence = self.next }, self.place)
       self.next, self.used_at = self.next + 1, channel.clock()
       self.under_way[entry] = true
       return entry
     else
-      self.crowd = self.crowd or {}
       table.insert(self.crowd, waiter)
       if not self.wait(waiter, deadline) then break end
     end
@@ -82,7 +90,11 @@ end
 
 -- The cluster says that it is not open any more. The next command opens another.
 function session:expired(id)
-  if self.id == id then self.id = nil end
+  if self.id ~= id then return end
+  self.id = nil
+  local crowd = self.crowd
+  self.crowd = {}
+  wake_all(crowd)
 end
 
 -- The arguments of session/renew, when it is time for that; nil: it is not.

@@ -55,7 +55,12 @@ loop.__index = loop
 -- uv: the luv module. Where the caller is no coroutine it blocks, as without luv. The handle keeps no loop alive: who
 -- waits does, by a timer. Its callback, which luv holds, keeps no client alive either.
 function M.luv(lines, uv, set)
-  local self = setmetatable({ uv = uv, blocking = M.blocking(lines, set) }, loop)
+  local self = setmetatable({ uv = uv, blocking = M.blocking(lines, set), timers = {} }, loop)
+  self.slot = { __close = function(slot) -- its waiting is over, however it ends
+    slot.timer:stop()
+    slot.request.wake, slot.request, slot.box.thread = nil, nil, nil
+    table.insert(self.timers, slot)
+  end }
   local weak = setmetatable({ blocking = self.blocking }, { __mode = "v" })
   self.set = self.blocking.set
   self.handle = assert(uv.new_poll(self.set:fd()))
@@ -66,14 +71,10 @@ function M.luv(lines, uv, set)
   return self
 end
 
--- collected: by the collector, which finalizes the handle as well; luv is not to be told to close it twice.
-function loop:close(collected)
-  if not self.handle:is_closing() then
-    self.handle:stop()
-    if not collected then self.handle:close() end
-  end
-  self.blocking:close()
-end
+-- The handle and the set's descriptor are closed by the collector, in that order. luv (1.44) crashes when a state is
+-- closed before its loop has gone on to finish a handle's closing; and libuv, closing a handle whose descriptor is
+-- gone, forgets whoever has that number by then.
+function loop:close() self.handle:stop() end
 
 local function resume(thread)
   if coroutine.status(thread) ~= "suspended" then return end
@@ -81,19 +82,31 @@ local function resume(thread)
   if not ok then error(debug.traceback(thread, problem), 0) end
 end
 
+-- A timer out of those that are idle. What luv holds is its callback, which knows nothing but the box: what a
+-- coroutine refers to is not kept by a timer that it once had.
+local function take_timer(self)
+  local idle = self.timers[#self.timers]
+  if idle then
+    self.timers[#self.timers] = nil
+    return idle
+  end
+  local box = {}
+  local slot = setmetatable({ timer = self.uv.new_timer(), box = box, callback = function()
+    if box.thread then resume(box.thread) end
+  end }, self.slot)
+  return slot
+end
+
 function loop:wait(request, deadline)
   if not coroutine.isyieldable() then return self.blocking:wait(request, deadline) end
   local thread = coroutine.running()
-  local timer = self.uv.new_timer()
-  local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore 211
-    request.wake = nil
-    if not timer:is_closing() then timer:close() end
-  end })
+  local slot <close> = take_timer(self)
+  slot.box.thread, slot.request = thread, request
   request.wake = function() resume(thread) end
   while not request.done do
     local left = deadline - channel.clock()
     if left <= 0 then return false end
-    timer:start(math.max(1, math.ceil(math.min(left, 86400) * 1000)), 0, function() resume(thread) end)
+    slot.timer:start(math.max(1, math.ceil(math.min(left, 86400) * 1000)), 0, slot.callback)
     coroutine.yield()
   end
   return true
