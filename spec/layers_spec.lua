@@ -40,7 +40,9 @@ local DOORS = {
   ["llhttp.h"] = { "http/parser.c" },
   ["histedit.h"] = { "module/editor.c" },
 }
-local DOOR_FOLDERS = { ["openssl/"] = { "net/" }, ["msgpack/"] = { "base/mp.c" }, ["editline/"] = { "module/editor.c" } }
+local DOOR_FOLDERS = {
+  ["openssl/"] = { "net/" }, ["msgpack/"] = { "base/mp.c" }, ["editline/"] = { "module/editor.c" },
+}
 
 -- The C library, as far as it neither waits nor touches the world.
 local PLAIN = {}
@@ -55,7 +57,7 @@ local SYSTEM = {}
 for name in ("arpa/inet dirent dlfcn fcntl fnmatch getopt glob libgen locale malloc netdb netinet/in netinet/tcp " ..
   "poll pthread pwd setjmp signal spawn stdatomic sys/epoll sys/file sys/ioctl sys/mman sys/random sys/resource " ..
   "sys/socket sys/stat sys/statvfs sys/time sys/types sys/uio sys/un sys/utsname sys/wait termios threads time " ..
-  "unistd"):gmatch "%S+" do
+  "unistd wchar"):gmatch "%S+" do
   SYSTEM[name .. ".h"] = true
 end
 

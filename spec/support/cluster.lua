@@ -23,6 +23,7 @@ function M.run(body)
     done = true
   end)
   while not done do uv.run("once") end
+  uv.run("nowait") -- closes what was closed last: at the interpreter's end luv would free that twice
   if not ok then error(problem, 0) end
 end
 

@@ -84,7 +84,9 @@ const struct cli_command cluster_command = {
     .summary = "a local cluster for development: moonclave cluster examples/kv",
     .usage = "APP [flags]",
     .help = "Starts nodes of the app on this machine and shows their logs, each line behind its node's name, until\n"
-            "Ctrl-C or SIGTERM. Nothing is left behind, unless --data is given.\n"
+            "Ctrl-C or SIGTERM. At a terminal there is a prompt once all are ready (`moonclave help repl`); the\n"
+            "logs then go on in a file, and the nodes end with the prompt. Nothing is left behind, unless --data\n"
+            "is given.\n"
             "\n"
             "  moonclave cluster examples/kv\n"
             "  moonclave cluster counter.lua --nodes 5 --data data\n",

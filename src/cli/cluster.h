@@ -31,8 +31,8 @@ struct cluster_plan {
     const char *log;                 /* the file that has the nodes' lines from then on */
 };
 
-/* Starts the nodes and waits until all have ended: after Ctrl-C, SIGTERM or the REPL's end, or when one dies before all are
- * ready.
+/* Starts the nodes and waits until all have ended: after Ctrl-C, SIGTERM or the REPL's end, or when one dies before all
+ * are ready.
  * Leaves none running. Returns the exit code. */
 int cluster_run(const struct cluster_plan *plan);
 

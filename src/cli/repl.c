@@ -1,6 +1,7 @@
 /*
- * `moonclave repl`: the cluster at a prompt. Here are its flags and its help; what it does is lua/moonclave/repl/main.lua,
- * run in a Lua state of its own with the line editor and the client's connections linked in.
+ * `moonclave repl`: the cluster at a prompt. Here are its flags and its help; what it does is
+ * lua/moonclave/repl/main.lua, run in a Lua state of its own with the line editor and the client's connections
+ * linked in.
  */
 #include "cli/cli.h"
 

@@ -2,7 +2,7 @@
  * moonclave.editor: lines typed at a terminal, by libedit's own interface (histedit.h), and the terminal itself.
  *
  *   open(handlers) -> editor                  standard input and output are a terminal
- *   editor:read() -> text                     nil, "end" (Ctrl-D) | "cancelled" (Ctrl-C) | "terminated" (SIGTERM, SIGHUP)
+ *   editor:read() -> text                     nil, "end" (Ctrl-D) | "cancelled" (Ctrl-C) | "terminated" (by a signal)
  *   editor:add(text)                          to the history that arrows and Ctrl-R go through
  *   editor:close()                            the terminal is as it was
  *   guard(f, ...) -> like pcall               Ctrl-C raises the value `interrupted` in f
@@ -10,10 +10,10 @@
  *   append(path, text)                        to a file that only its owner may read
  *   terminal(fd) -> boolean;  size() -> columns, rows;  clock() -> seconds, monotonic
  *
- * Handlers are functions: prompt() -> text, in which \1 stands around what takes no room; finished(text) -> whether Enter
- * ends the input, or begins another line of it; complete(text, cursor) -> how many bytes before the cursor go, what comes
- * instead, text to show below (or nil); idle() -> has the prompt changed?, seconds until it wants to be called again, and
- * a descriptor that wakes it when it can be read.
+ * Handlers are functions: prompt() -> text, in which \1 stands around what takes no room; finished(text) -> whether
+ * Enter ends the input, or begins another line of it; complete(text, cursor) -> how many bytes before the cursor
+ * go, what comes instead, text to show below (or nil); idle() -> has the prompt changed?, seconds until it wants to
+ * be called again, and a descriptor that wakes it when it can be read.
  *
  * libedit asks for each key by get_key (EL_GETCFN), and that is where everything else happens: while no key comes, idle
  * runs. A prompt that has changed is drawn by a key of our own, which is bound to a function that only says "refresh":
@@ -48,8 +48,9 @@
 /* Keys that nobody types, bound to functions of ours; and what libedit binds by itself. */
 #define KEY_REFRESH   0x1e
 #define KEY_OPEN_LINE 0x1d
+#define KEY_END       0x04
 #define KEY_ABORT     0x07
-#define KEY_TO_END    0x05
+#define KEY_TO_END    0x0f
 #define KEY_QUOTE     0x16
 #define KEY_ESCAPE    0x1b
 
@@ -193,7 +194,10 @@ static void follow_sequence(struct editor *editor, wchar_t key)
 
 static wchar_t translate(struct editor *editor, wchar_t key)
 {
+    const LineInfo *info = el_line(editor->line);
     bool plain = !editor->in_sequence;
+    /* Ctrl-D that was typed while the terminal was cooked arrives as a zero. */
+    if (key == 0 && info->buffer == info->lastchar) key = KEY_END;
     follow_sequence(editor, key);
     if (!plain || (key != '\r' && key != '\n') || is_searching(editor->line)) return key;
     return is_finished(editor) ? '\n' : KEY_OPEN_LINE;
@@ -320,6 +324,39 @@ static unsigned char down(EditLine *line, int key)
     return CC_NORM;
 }
 
+/* So many characters to the left or to the right, by keys: libedit has no other way. */
+static void push_moves(EditLine *line, const char *from, const char *to, char key)
+{
+    struct buffer keys = {0};
+    for (; from < to; from++) {
+        bool begins = (*from & 0xc0) != 0x80; /* a character of several bytes counts once */
+        if (begins) buffer_append(&keys, &key, 1);
+    }
+    buffer_append(&keys, "", 1);
+    if (keys.size > 1) el_push(line, (const char *)keys.data);
+    buffer_deinit(&keys);
+}
+
+/* To the beginning and the end of the line that the cursor is in. */
+static unsigned char home(EditLine *line, int key)
+{
+    const LineInfo *info = el_line(line);
+    const char *begin = info->cursor;
+    (void)key;
+    while (begin > info->buffer && begin[-1] != '\n') begin--;
+    push_moves(line, begin, info->cursor, '\x02');
+    return CC_NORM;
+}
+
+static unsigned char end_of_line(EditLine *line, int key)
+{
+    const LineInfo *info = el_line(line);
+    const char *end = memchr(info->cursor, '\n', (size_t)(info->lastchar - info->cursor));
+    (void)key;
+    push_moves(line, info->cursor, end != NULL ? end : info->lastchar, '\x06');
+    return CC_NORM;
+}
+
 /* What is pasted comes between two marks, and is text: its line ends run nothing, its tabs complete nothing. */
 static unsigned char paste(EditLine *line, int key)
 {
@@ -385,7 +422,7 @@ static void bind_keys(EditLine *line)
     static const struct {
         const char *name;
         unsigned char (*run)(EditLine *line, int key);
-        const char *keys[3];
+        const char *keys[5];
     } rows[] = {
         {"moonclave-refresh", refresh, {"^^"}},
         {"moonclave-open-line", open_line, {"^]"}},
@@ -393,16 +430,17 @@ static void bind_keys(EditLine *line)
         {"moonclave-paste", paste, {"\\e[200~"}},
         {"moonclave-up", up, {"\\e[A", "\\eOA"}},
         {"moonclave-down", down, {"\\e[B", "\\eOB"}},
+        {"moonclave-home", home, {"^A", "\\e[H", "\\e[1~", "\\eOH"}},
+        {"moonclave-end", end_of_line, {"^E", "\\e[F", "\\e[4~", "\\eOF"}},
     };
     static const char *const own[][2] = {
-        {"^R", "em-inc-search-prev"}, {"^S", "em-inc-search-next"}, {"^\\", "ed-prev-line"}, {"^_", "ed-next-line"},
-        {"\\e[1~", "ed-move-to-beg"}, {"\\e[4~", "ed-move-to-end"}, {"\\e[3~", "ed-delete-next-char"},
-        {"\\e[H", "ed-move-to-beg"},  {"\\e[F", "ed-move-to-end"},  {"\\e[1;5C", "em-next-word"},
-        {"\\e[1;5D", "ed-prev-word"}, {"^W", "ed-delete-prev-word"},
+        {"^R", "em-inc-search-prev"}, {"^S", "em-inc-search-next"},     {"^\\", "ed-prev-line"},
+        {"^_", "ed-next-line"},       {"^O", "ed-move-to-end"},         {"\\e[3~", "ed-delete-next-char"},
+        {"\\e[1;5C", "em-next-word"}, {"\\e[1;5D", "ed-prev-word"},     {"^W", "ed-delete-prev-word"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         el_set(line, EL_ADDFN, rows[i].name, rows[i].name, rows[i].run);
-        for (size_t k = 0; k < 3 && rows[i].keys[k] != NULL; k++)
+        for (size_t k = 0; k < 5 && rows[i].keys[k] != NULL; k++)
             el_set(line, EL_BIND, rows[i].keys[k], rows[i].name, NULL);
     }
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) el_set(line, EL_BIND, own[i][0], own[i][1], NULL);

@@ -119,8 +119,8 @@ typedef void (*net_accept)(void *context, struct net_stream *stream);
 /* `host` may be a name; port 0: any. UNAVAILABLE with a text (in use, not ours, no such host). */
 enum error_code net_listen(struct net *net, const char *host, uint16_t port, net_accept accept,
                            void *context, struct net_listener **listener, struct error *error);
-/* On a unix socket at `path`, which only its owner may use (mode 0600); one that is left there is replaced: whoever calls
- * has seen to it that nobody else listens. The file stays when the listener is closed. */
+/* On a unix socket at `path`, which only its owner may use (mode 0600); one that is left there is replaced: whoever
+ * calls has seen to it that nobody else listens. The file stays when the listener is closed. */
 enum error_code net_listen_local(struct net *net, const char *path, net_accept accept, void *context,
                                  struct net_listener **listener, struct error *error);
 uint16_t net_listener_port(const struct net_listener *listener);

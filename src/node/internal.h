@@ -137,7 +137,7 @@ enum error_code door_listen(struct node *node, const char *address, const char *
 /* ---- clients.c: msgpack-RPC ---- */
 /* Takes the stream; its first bytes wait in it. */
 void client_begin(struct node *node, struct net_stream *stream);
-void client_begin_local(struct node *node, struct net_stream *stream); /* of the unix socket: it may look at everything */
+void client_begin_local(struct node *node, struct net_stream *stream); /* of the unix socket */
 void client_reply(void *client, uint64_t id, const struct reply *reply);
 void clients_close(struct node *node);
 

@@ -67,12 +67,12 @@ static void *allocate(void *context, void *memory, size_t size_before, size_t si
 }
 
 /*
- * At the end of a slice the evaluation yields, which only its own thread can, and only outside of C functions: elsewhere
- * it goes on, for a while. Past the budget it is given up where it stands; where it cannot yield it raises, again at every
- * instruction until it can, so that no pcall holds it.
+ * At the end of a slice the evaluation yields, which only its own thread can, and only outside of C functions:
+ * elsewhere it goes on, for a while. Past the budget it is given up where it stands; where it cannot yield it
+ * raises, again at every instruction until it can, so that no pcall holds it.
  *
- * Calls within calls are counted too: Lua's own limit begins anew with each slice, so that a stack could grow until every
- * error moved megabytes of it, and a slice would have no end.
+ * Calls within calls are counted too: Lua's own limit begins anew with each slice, so that a stack could grow until
+ * every error moved megabytes of it, and a slice would have no end.
  */
 static void look_at_clock(lua_State *L, lua_Debug *where)
 {

@@ -1,7 +1,8 @@
 /*
- * The console: Lua that a person runs on a node, to look at it. A Lua state of its own beside those of the app: it never
- * runs anything of the state machine, and sees the state through handles that cannot write. It runs in slices between
- * which the node does its work; the state may change meanwhile, and a handle is looked up anew in each slice.
+ * The console: Lua that a person runs on a node, to look at it. A Lua state of its own beside those of the app: it
+ * never runs anything of the state machine, and sees the state through handles that cannot write. It runs in slices
+ * between which the node does its work; the state may change meanwhile, and a handle is looked up anew in each
+ * slice.
  *
  * What is there: Lua without what reaches the world (no io, no files, of os the clocks); `state`, pairs, #, count(t),
  * scan(t, range) over it; status(), members(). Globals stay from one evaluation to the next.
@@ -33,11 +34,11 @@ struct console_ports {
 struct console *console_new(const struct console_ports *ports); /* copies */
 void console_free(struct console *console);                     /* null is allowed; what runs is given up */
 
-/* Compiles an expression or statements, to be run by console_step; gives up what ran before. SCRIPT: it does not compile,
- * with line and reason. */
+/* Compiles an expression or statements, to be run by console_step; gives up what ran before. SCRIPT: it does not
+ * compile, with line and reason. */
 enum error_code console_begin(struct console *console, struct slice source, struct error *error);
-/* Runs on for about so long. true: it has not ended. false: it has; OK, and `out` gets {"count": how many values, "cut":
- * is something left out, "output": what it printed, "values": [...]}; or SCRIPT with line and reason. */
+/* Runs on for about so long. true: it has not ended. false: it has; OK, and `out` gets {"count": how many values,
+ * "cut": is something left out, "output": what it printed, "values": [...]}; or SCRIPT with line and reason. */
 bool console_step(struct console *console, unsigned slice_us, struct buffer *out, enum error_code *code,
                   struct error *error);
 void console_cancel(struct console *console); /* the next step ends it */

@@ -35,7 +35,8 @@ static inline struct console *console_of(lua_State *L)
 }
 
 /* ---- console_state.c ---- */
-void console_state_open(lua_State *L); /* into the globals: state, count, scan; pairs, next and type that know handles */
+/* Into the globals: state, count, scan; next and type that know handles. */
+void console_state_open(lua_State *L);
 bool console_is_handle(lua_State *L, int at);
 const struct state_table *console_table(lua_State *L, int at); /* of a handle; raises where it is no longer there */
 

@@ -1,7 +1,7 @@
 /*
- * What an evaluation gives, as bytes. A table of the state is copied as far as the limits go; what lies deeper, or is too
- * much, is left out, and the result says so. What is no plain data (a function, a table that contains itself) appears as
- * the text that tostring makes of it.
+ * What an evaluation gives, as bytes. A table of the state is copied as far as the limits go; what lies deeper, or
+ * is too much, is left out, and the result says so. What is no plain data (a function, a table that contains
+ * itself) appears as the text that tostring makes of it.
  */
 #include "script/console_internal.h"
 

@@ -1,8 +1,8 @@
 /*
- * What an app's source says about its commands and queries, for people who type them: which fields of their arguments the
- * functions look at, and the comments above them. Nothing is run: the functions tell where they stand (lua_getinfo), the
- * rest is read from the bundle's text. What cannot be found is left out: a function that hands its arguments on as a
- * whole has fields that nobody sees here.
+ * What an app's source says about its commands and queries, for people who type them: which fields of their
+ * arguments the functions look at, and the comments above them. Nothing is run: the functions tell where they stand
+ * (lua_getinfo), the rest is read from the bundle's text. What cannot be found is left out: a function that hands
+ * its arguments on as a whole has fields that nobody sees here.
  */
 #include "script/fsm_internal.h"
 

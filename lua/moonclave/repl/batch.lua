@@ -1,5 +1,5 @@
--- The REPL without a terminal: expressions of the command line, or a file by a pipe. Results to standard output, errors to
--- standard error; it ends at the first that fails.
+-- The REPL without a terminal: expressions of the command line, or a file by a pipe. Results to standard output,
+-- errors to standard error; it ends at the first that fails.
 local commands = require "moonclave.repl.commands"
 local reader = require "moonclave.repl.reader"
 
@@ -44,6 +44,7 @@ local function new_console(session)
       }), 0)
     end
   end
+  function console.detach() session.is_inside = false end
   console.watch, console.attach = terminal_only "\\watch", terminal_only "\\attach"
   return console
 end

@@ -1,5 +1,5 @@
--- The cluster as functions of the REPL's environment. They raise what goes wrong: an error of the client library, a table
--- with code and message.
+-- The cluster as functions of the REPL's environment. They raise what goes wrong: an error of the client library, a
+-- table with code and message.
 local channel = require "moonclave.channel"
 local errors = require "moonclave.client.errors"
 local help = require "moonclave.repl.help"
@@ -8,7 +8,6 @@ local printer = require "moonclave.repl.printer"
 local M = {}
 
 local CHANGE_S = 30.0 -- for what waits for a server to catch up, or to take over
-local EVENTS_S = 10.0 -- one poll for events
 local SILENT_MS = 3000
 local MEMBER_COLUMNS = { "id", "address", "role", "state", "match", "lag", "contact" }
 local HEALTH_COLUMNS = { "id", "address", "role", "state", "ready", "term", "applied", "behind", "says" }
@@ -84,7 +83,8 @@ end
 -- "05:20:55.717 n2  leader  { term = 3 }"
 local function event_line(session, event)
   if session.look.format == "json" or session.look.format == "lua" then return session:render(event) end
-  local time = event.time_ms and ("%s.%03d"):format(os.date("%H:%M:%S", event.time_ms // 1000), event.time_ms % 1000) or "-"
+  local ms = event.time_ms
+  local time = ms and ("%s.%03d"):format(os.date("%H:%M:%S", ms // 1000), ms % 1000) or "-"
   return ("%s %-4s %-14s %s"):format(time, event.node or "-", event.type, printer.lua(event.data, {
     colours = session.look.colours, width = math.huge,
   }))
@@ -165,7 +165,9 @@ function M.install(session, env)
   end
 
   function env.voters(ids)
-    if type(ids) ~= "table" or #ids == 0 then fail("usage", 'voters takes a list of ids, as in voters{ "n1", "n4" }') end
+    if type(ids) ~= "table" or #ids == 0 then
+      fail("usage", 'voters takes a list of ids, as in voters{ "n1", "n4" }')
+    end
     confirm(("from then on exactly %s vote: that is %s, and %s"):format(table.concat(ids, ", "), counted(#ids),
       survives(#ids)))
     return admin("set", { voters = ids }, CHANGE_S)
@@ -244,7 +246,8 @@ end
 
 -- ---- the app's own ----
 
--- One function for each command and query, in the tables `command` and `query` and, where the name is free, as a global.
+-- One function for each command and query, in the tables `command` and `query` and, where the name is free, as a
+-- global.
 function M.install_app(session, env, app)
   local taken = session.taken
   for name in pairs(session.app_names or {}) do

@@ -1,5 +1,5 @@
--- The commands that begin with a backslash. Each gets the console (main.lua's terminal or batch) and the rest of its line;
--- it raises { code = "usage", message } for what it does not understand.
+-- The commands that begin with a backslash. Each gets the console (main.lua's terminal or batch) and the rest of
+-- its line; it raises { code = "usage", message } for what it does not understand.
 local errors = require "moonclave.client.errors"
 local help = require "moonclave.repl.help"
 local printer = require "moonclave.repl.printer"
@@ -79,7 +79,7 @@ end
 function commands.detach(console)
   local session = console.session
   if not session.is_inside then usage("\\detach: no control socket is attached") end
-  session.is_inside = false
+  console.detach()
   console.print "Lua runs here again"
 end
 

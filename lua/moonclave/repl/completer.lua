@@ -1,8 +1,8 @@
 -- What Tab offers. It looks at tables as they are, and never calls a function: not even one behind a metatable.
 local M = {}
 
-local KEYWORDS = { "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local", "nil",
-  "not", "or", "repeat", "return", "then", "true", "until", "while" }
+local KEYWORDS = { "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local",
+  "nil", "not", "or", "repeat", "return", "then", "true", "until", "while" }
 
 -- Functions whose first string is a server's id; those whose is a topic of the help.
 local TAKES_ID = { remove = true, promote = true, demote = true, transfer = true, on = true, priority = true }
@@ -225,9 +225,9 @@ function M.list(names, width)
 end
 
 -- context: { environment, arguments = { NAME = list of names }, takes_table = set of functions that take one table,
--- commands = list, ids = function() -> list, topics = function() -> list, width; keys_of(path, prefix) -> list, for what
--- begins with `state`, or nil }.
--- How many bytes before the cursor go, what comes instead, and a text that lists what there is.
+-- commands = list, ids = function() -> list, topics = function() -> list, width; keys_of(path, prefix) -> list, for
+-- what begins with `state`, or nil }. How many bytes before the cursor go, what comes instead, and a text that
+-- lists what there is.
 function M.complete(context, text, cursor)
   local before = text:sub(1, cursor)
   local prefix, list, ending = offer(context, before)

@@ -1,6 +1,6 @@
--- What the prompt says: who leads, in which term, how far its state is. Asks one node for its status again and again, over
--- a connection of its own that never waits, so that typing goes on while nodes die; goes to the leader where another node
--- names one, and through all that are known where nobody answers.
+-- What the prompt says: who leads, in which term, how far its state is. Asks one node for its status again and
+-- again, over a connection of its own that never waits, so that typing goes on while nodes die; goes to the leader
+-- where another node names one, and through all that are known where nobody answers.
 local channel = require "moonclave.channel"
 
 local EVERY_S = 0.25      -- between two questions
@@ -93,7 +93,8 @@ end
 -- A follower names the leader: that is who is wanted, unless it did not answer a moment ago.
 local function follow(self, status, now)
   local leader = status.leader_address
-  if self.target or self.fixed or status.role == "leader" or not leader or leader == "" or leader == self.address then return end
+  if self.target or self.fixed or status.role == "leader" then return end
+  if not leader or leader == "" or leader == self.address then return end
   if now - (self.hints[leader] or -math.huge) < HINT_AGAIN_S then return end
   self.hints[leader] = now
   leave(self)
@@ -150,11 +151,12 @@ function follower:descriptor() return self.set:fd() end
 -- Waits until a newer word has come than was there, at most so long: behind a command, so that the prompt shows it.
 function follower:refresh(seconds)
   local deadline, answers = channel.clock() + seconds, self.answers or 0
-  self.next_at = 0
+  self.members_at = nil -- they may be others too
   if self.asked_at and self.channel then -- its answer is older than what has just been done
     answers = answers + 1
   end
   repeat
+    if self.channel then self.next_at = 0 end
     local pause = self:tick()
     if (self.answers or 0) > answers then return true end
     local left = deadline - channel.clock()

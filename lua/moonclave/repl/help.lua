@@ -7,16 +7,18 @@ M.functions = {
     "role, term, indexes, snapshot, sessions, app: see `moonclave help status`.",
     { "status().term", 'on("n2", status).applied_index' } },
   { "members", "members()", "who is a member, who leads, who lags",
-    "match is how far a member's log is known to be durable, lag how many entries it is behind, contact how long ago it\n" ..
-    "was heard; only the leader knows these.", { "members()", "#members()" } },
+    "match is how far a member's log is known to be durable, lag how many entries it is behind, contact how long\n" ..
+    "ago it was heard; only the leader knows these.", { "members()", "#members()" } },
   { "leader", "leader()", "the id of the server that leads, and its address", nil, { "on(leader(), status)" } },
   { "health", "health()", "every member asked by itself: is it there, ready, how far", nil,
     { "health()", "\\watch 1 health()" } },
   { "add", 'add{ id = "n4", address = "127.0.0.1:5004" }', "a server more",
-    "It is to be started with --join, blank. It becomes a learner, and votes once it has caught up; with learner = true it\n" ..
-    "stays a learner. `moonclave start --join` asks for all this by itself.",
-    { 'add{ id = "n4", address = "127.0.0.1:5004" }', 'add{ id = "n4", address = "127.0.0.1:5004", learner = true }' } },
-  { "remove", 'remove "n4"', "a server less; asks first", "It stops by itself once it hears of it.", { 'remove "n4"' } },
+    "It is to be started with --join, blank. It becomes a learner, and votes once it has caught up; with\n" ..
+    "learner = true it stays a learner. `moonclave start --join` asks for all this by itself.",
+    { 'add{ id = "n4", address = "127.0.0.1:5004" }',
+      'add{ id = "n4", address = "127.0.0.1:5004", learner = true }' } },
+  { "remove", 'remove "n4"', "a server less; asks first", "It stops by itself once it hears of it.",
+    { 'remove "n4"' } },
   { "promote", 'promote "n4"', "a learner becomes a voter, once it has caught up", nil, { 'promote "n4"' } },
   { "demote", 'demote "n4"', "a voter becomes a learner; asks first", nil, { 'demote "n4"' } },
   { "voters", 'voters{ "n1", "n4", "n5" }', "exactly these vote from now on, in one step; asks first",
@@ -37,8 +39,8 @@ M.functions = {
   { "backup", 'backup "FILE"', "the state as one file", "`moonclave backup` says what it does.",
     { 'backup "kv.backup"' } },
   { "on", 'on("n2", status)', "something on one node: a function, or a text that is run",
-    "Commands are still decided by the cluster. A query is linearizable unless it says { consistency = \"stale\" }, which\n" ..
-    "answers from what that node has.",
+    "Commands are still decided by the cluster. A query is linearizable unless it says\n" ..
+    "{ consistency = \"stale\" }, which answers from what that node has.",
     { 'on("n2", status)', "on(\"n3\", 'get({ key = \"a\" }, { consistency = \"stale\" })')" } },
   { "all", "all(status)", "the same on every member, by its id", nil,
     { "all(status)", "all 'status().applied_index'" } },
@@ -49,9 +51,9 @@ M.functions = {
   { "admin", 'admin("ACTION", { ... })', "an action of the leader as it is",
     "src/host/README.md lists the actions.", { 'admin("address", { id = "n2", address = "127.0.0.1:6002" })' } },
   { "inside", 'inside "count(state.items)"', "Lua on the node itself, where its control socket is attached",
-    "The node runs it beside its work, for a limited time, over a view of the state that cannot be written. `state` is the\n" ..
-    "root; pairs, #, count(t) and scan(t, { from=, to=, prefix=, limit=, reverse= }) work on its tables; status() and\n" ..
-    "members() are there. Values that are not in the answer's limits are cut.",
+    "The node runs it beside its work, for a limited time, over a view of the state that cannot be written.\n" ..
+    "`state` is the root; pairs, #, count(t) and scan(t, { from=, to=, prefix=, limit=, reverse= }) work on its\n" ..
+    "tables; status() and members() are there. Values that are not in the answer's limits are cut.",
     { "\\attach data/n1", "state.items.a", "count(state.items)", "\\detach" } },
   { "sleep", "sleep(SECONDS)", "waits; Ctrl-C ends it", nil, { "sleep(0.5)" } },
   { "json", "json(value)", "a value as JSON text", nil, { "json(status())" } },
@@ -109,7 +111,9 @@ end
 
 -- Everything in short. app: what RPC `app` says, or nil.
 function M.overview(app)
-  local lines = { "Lua, and the cluster as functions. An expression needs no `return`; _ is the last result, _1 ... all.", "" }
+  local lines = {
+    "Lua, and the cluster as functions. An expression needs no `return`; _ is the last result, _1 ... all.", "",
+  }
   list(lines, M.functions, 24)
   if app then
     lines[#lines + 1] = ""
@@ -120,8 +124,9 @@ function M.overview(app)
   lines[#lines + 1] = ""
   list(lines, M.commands, 24)
   lines[#lines + 1] = ""
-  lines[#lines + 1] = 'help "transfer" tells more about one of them. Tab completes, Ctrl-R searches what was typed, Ctrl-C'
-  lines[#lines + 1] = "cancels, Ctrl-D ends it. Input goes on over lines until it is complete; an empty line ends it."
+  lines[#lines + 1] = 'help "transfer" tells more about one of them. Tab completes, Ctrl-R searches what was typed,'
+  lines[#lines + 1] = "Ctrl-C cancels, Ctrl-D ends it. Input goes on over lines until it is complete; an empty line"
+  lines[#lines + 1] = "ends it."
   return table.concat(lines, "\n")
 end
 
@@ -131,7 +136,8 @@ local function app_topic(app, name)
     for _, one in ipairs(names) do
       if one == name then
         local arguments = app.arguments and app.arguments[kind] and app.arguments[kind][name] or {}
-        local call = #arguments == 0 and name .. "{}" or ("%s{ %s = ... }"):format(name, table.concat(arguments, " = ..., "))
+        local call = #arguments == 0 and name .. "{}"
+          or ("%s{ %s = ... }"):format(name, table.concat(arguments, " = ..., "))
         local lines = { ("%s    a %s of the app"):format(call, kind) }
         local about = app.about and app.about[kind] and app.about[kind][name]
         if about and about ~= "" then lines[#lines + 1] = about end

@@ -94,7 +94,8 @@ function M.main(options)
     status = batch.expressions(session, options.expressions)
   elseif interactive then
     local version = moonclave._VERSION:match "%S+$"
-    status = require "moonclave.repl.terminal".run(connection_of(session, made), { colours = colours, version = version })
+    status = require "moonclave.repl.terminal".run(connection_of(session, made),
+      { colours = colours, version = version })
   else
     status = batch.lines(session, io.stdin)
   end

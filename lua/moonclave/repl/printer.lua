@@ -57,7 +57,9 @@ function M.quote(text)
     if digit == "" or ESCAPES[byte] and byte ~= "\27" then return escape_byte(byte) .. digit end
     return ("\\%03d"):format(byte:byte()) .. digit
   end)
-  if not utf8.len(text) then escaped = escaped:gsub("[\128-\255]", function(b) return ("\\x%02x"):format(b:byte()) end) end
+  if not utf8.len(text) then
+    escaped = escaped:gsub("[\128-\255]", function(byte) return ("\\x%02x"):format(byte:byte()) end)
+  end
   return '"' .. escaped .. '"'
 end
 

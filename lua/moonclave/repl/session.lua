@@ -1,12 +1,12 @@
--- A session of the REPL: the connection, the environment in which what is typed runs, its results. It knows no terminal;
--- what asks and what prints is given to it.
+-- A session of the REPL: the connection, the environment in which what is typed runs, its results. It knows no
+-- terminal; what asks and what prints is given to it.
 --
 --   session.new { client, addresses, look, print, ask, yes } -> session
 --   session:evaluate(text) -> true, results (packed) | false, problem { err, line }
 --   session:render(value, look) -> text
 --
--- What is typed runs here, and reaches the cluster by functions (cluster.lua). Where a node's control socket is attached
--- (session.socket) and session.is_inside is set, it runs on that node instead.
+-- What is typed runs here, and reaches the cluster by functions (cluster.lua). Where a node's control socket is
+-- attached (session.socket) and session.is_inside is set, it runs on that node instead.
 local channel = require "moonclave.channel"
 local cluster = require "moonclave.repl.cluster"
 local errors = require "moonclave.client.errors"
@@ -36,12 +36,13 @@ local function new_environment()
   return env
 end
 
--- options: client; addresses; print(text); ask(question) -> boolean, or nil where nobody can be asked; yes: nothing asks;
--- look: { format, colours, width }.
+-- options: client; addresses; print(text); ask(question) -> boolean, or nil where nobody can be asked; yes: nothing
+-- asks; look: { format, colours, width }.
 function session.new(options)
   local self = setmetatable({
     client = options.client, addresses = options.addresses, look = options.look or {}, print_line = options.print,
-    ask_person = options.ask, yes = options.yes, count = 0, inputs = 0, sources = {}, hints = setmetatable({}, { __mode = "k" }),
+    ask_person = options.ask, yes = options.yes, count = 0, inputs = 0, sources = {},
+    hints = setmetatable({}, { __mode = "k" }),
   }, session)
   self.look.is_object = function(t) return getmetatable(t) == empty_map end
   self.tag = ("repl-%08x%08x-"):format(math.floor(channel.random() * 2 ^ 32), math.floor(channel.random() * 2 ^ 32))
@@ -70,7 +71,7 @@ function session:hint(value, hint) self.hints[value] = hint end
 local function raise(err) error(errors.of(err), 0) end
 
 -- Raises what a call of `method` was told.
-function session:explain_call(err, method)
+function session.explain_call(_, err, method)
   if err.code == "no_such_command" and err.rejected == nil and not method:find "^[cq]%a+/" then
     raise { code = "no_such_command",
       message = ("this node does not know `%s`: it is of a version without it (%s)"):format(method, err.message) }
@@ -97,7 +98,7 @@ end
 
 -- What only the leader knows whole, from the leader where it can be reached, else from whoever answers.
 function session:ask_leader(method)
-  if self.target or self.socket then return self:call(method) end
+  if self.target or self.is_inside then return self:call(method) end
   local _, address = self.client:leader()
   if address then
     local result = self.client:call(method, nil, { address = address, timeout = 1.0 })
@@ -244,8 +245,9 @@ function session:evaluate(text)
   self.inputs = self.inputs + 1
   local number = self.inputs
   self.sources[number], self.sources[number - SOURCES_KEPT] = text, nil
-  local f, problem = self.inside, nil
+  local f = self.inside
   if not self.is_inside then
+    local problem
     self:app()
     f, problem = reader.compile(text, self.environment, number)
     if not f then return false, { err = problem } end
@@ -310,7 +312,8 @@ local function place_of(problem)
   return message, problem.input, problem.line
 end
 
--- What went wrong: the text for people, and the line that matters, where it is one of the input's (or an earlier one's).
+-- What went wrong: the text for people, and the line that matters, where it is one of the input's (or an earlier
+-- one's).
 function session:explain(problem)
   local message, input, number = place_of(problem)
   local name = message:match "attempt to call a nil value %(global '([%w_]+)'%)"

@@ -12,6 +12,8 @@ local M = {}
 
 local FIRST_S, AFTER_S = 1.5, 0.3 -- how long a prompt waits for the newest word of the cluster
 
+local TIME_COLUMN = 66         -- of the time behind a result of one line
+
 local function write(text) io.stdout:write(text, "\n") end
 
 -- ---- the prompt ----
@@ -54,9 +56,9 @@ local function show(console, results, seconds)
     return
   end
   local plain = text:gsub("\27%[[%d;]*m", "")
-  local room = session.look.width - 14 - (utf8.len(plain) or #plain)
-  if results.n == 1 and not text:find "\n" and room > 0 then
-    write(text .. (" "):rep(math.min(room, 60)) .. timing(console, seconds))
+  local room = math.min(session.look.width - 14, TIME_COLUMN) - (utf8.len(plain) or #plain)
+  if results.n == 1 and not text:find "\n" and room >= 2 then
+    write(text .. (" "):rep(room) .. timing(console, seconds))
   else
     if results.n > 0 then write(text) end
     if results.n > 0 or seconds > 0.1 then write(timing(console, seconds)) end
@@ -65,10 +67,11 @@ end
 
 local function complain(console, problem)
   local paint = printer.painter(console.colours)
+  if type(problem.err) == "table" and problem.err.code == "unconfirmed" then return write "not done" end
   local message, place = console.session:explain(problem)
   write(paint("error: ", "error") .. message)
   if not place or #place.text > 200 then return end
-  local where = place.current and "" or ("input %d, line "):format(place.input)
+  local where = place.current and "" or "an earlier input, line "
   write(paint(("  %s%d | "):format(where, place.number), "dim") .. place.text)
 end
 
@@ -120,7 +123,8 @@ local function watch(console, seconds, text)
     local columns, rows = editor.size()
     session.look.width = columns
     local ok, results = session:evaluate(text)
-    local lines = { ("every %s s: %s    (Enter or Ctrl-C ends it)"):format(seconds, text), "" }
+    local head = ("every %s s (Enter or Ctrl-C ends it): %s"):format(seconds, (text:gsub("%s+", " ")))
+    local lines = { head:sub(1, columns), "" }
     if ok then
       for i = 1, results.n do
         for line in (session:render(results[i]) .. "\n"):gmatch "(.-)\n" do lines[#lines + 1] = line end
@@ -150,9 +154,9 @@ end
 -- ---- the whole ----
 
 -- Names of the console on a node (src/script/console.h).
-local INSIDE = { "state", "count", "scan", "status", "members", "print", "assert", "error", "getmetatable", "ipairs", "load",
-  "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable", "tonumber", "tostring",
-  "type", "xpcall", "string", "table", "math", "utf8", "coroutine", "os" }
+local INSIDE = { "state", "count", "scan", "status", "members", "print", "assert", "error", "getmetatable", "ipairs",
+  "load", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable", "tonumber",
+  "tostring", "type", "xpcall", "string", "table", "math", "utf8", "coroutine", "os" }
 
 local function inside_context(session)
   local environment = {}
@@ -163,8 +167,8 @@ local function inside_context(session)
     ids = function() return {} end, topics = function() return {} end,
     keys_of = function(path, prefix)
       local list = {}
-      local text = ("local keys = {} for k in scan(%s, { prefix = %q, limit = 200 }) do keys[#keys + 1] = k end return keys")
-        :format(path, prefix)
+      local text = ("local keys = {} for k in scan(%s, { prefix = %q, limit = 200 }) do keys[#keys + 1] = k end " ..
+        "return keys"):format(path, prefix)
       local result = session.client:call("console/eval", { text }, { address = session.socket, timeout = 0.5 })
       for _, key in ipairs(result and result.values[1] or {}) do
         if key:find "^[%a_][%w_]*$" then list[#list + 1] = key end
@@ -237,6 +241,10 @@ function M.run(connection, options)
     console.follower:close()
     connection.adopt(made)
     console.follower = made.follower
+    console.follower:refresh(FIRST_S)
+  end
+  function console.detach()
+    console.session.is_inside, console.follower.fixed = false, nil
     console.follower:refresh(FIRST_S)
   end
   console.session.ask_person = ask
