@@ -1,6 +1,6 @@
 /*
  * A command that kills whoever applies it: with the option `poison`, once a run, the first plain command that is about
- * to be applied anywhere after a drawn moment. From then on it is the death of every node (the machine answers INTERNAL),
+ * to be applied anywhere after a drawn moment. From then on it is the death of every node (the machine says INTERNAL),
  * until the hosts halt before it and an operator has it skipped. poison.c has what must hold.
  */
 #ifndef MOONCLAVE_SIM_POISON_H
