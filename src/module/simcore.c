@@ -13,7 +13,8 @@
  *   body_text(msgpack) -> a request or reply in a few words
  *   pack(value) -> bytes; unpack(bytes) -> value; json(value) -> text
  *
- * options: seed, nodes, clients, duration_us, steps, mutant, outcome_only, poison, disk, manual; app (a path), bundle (bytes);
+ * options: seed, nodes, clients, duration_us, steps, mutant, outcome_only, poison, disk, manual; app (a path), bundle
+ * (bytes);
  * kinds, calm (bits), faults, asks (arrays, ascending): what is left out, or with only_faults, only_asks what is not;
  * trace (true: result.trace has the lines; a path: they go there as they come, and stay when an assert ends the run);
  * record (true: result.record is simrecord.h's JSON); struck(number, kind, time, what). A workload:

@@ -1,7 +1,7 @@
 /*
  * The poisoned command: poison.h. What must hold:
  *
- *   nobody gets past it but by a skip; then everybody does, alike (state_agrees and the chains say so for all that follows)
+ *   nobody gets past it but by a skip; then everybody does, alike (state_agrees and the chains say so of all behind it)
  *   it is never applied, nor told to a client as done: at most that it was skipped (command_failed)
  *   a node dies of it twice in a row at most, but for what a power cut has taken from its page
  *   a skip that nobody may have is refused
