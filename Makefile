@@ -50,7 +50,7 @@ CORE_DIRS    := base raft state wire store http script host sim
 PROGRAM_DIRS := net node cli
 CORE_SRC     := $(foreach d,$(CORE_DIRS),$(wildcard src/$(d)/*.c))
 # The modules that a command of the program needs (`sim`, `check`, `repl`) are linked into it.
-LINKED_SRC   := $(addprefix src/module/,channel.c control.c editor.c fsm.c simcore.c workers.c)
+LINKED_SRC   := $(addprefix src/module/,channel.c control.c editor.c fsm.c policyvm.c simcore.c workers.c)
 PROGRAM_SRC  := $(CORE_SRC) $(LINKED_SRC) $(foreach d,$(PROGRAM_DIRS),$(wildcard src/$(d)/*.c)) src/main.c
 MODULE_SRC   := $(wildcard src/module/*.c)
 CORE_OBJ     := $(CORE_SRC:src/%.c=$(BUILD)/%.o)

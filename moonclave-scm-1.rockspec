@@ -25,6 +25,7 @@ external_dependencies = {
   HTTP_PARSER = { header = "http_parser.h", library = "http_parser" },
   JANSSON = { header = "jansson.h", library = "jansson" },
   XXHASH = { header = "xxhash.h" },
+  LIBEDIT = { header = "histedit.h", library = "edit" },
 }
 build = {
   type = "make",
@@ -32,8 +33,8 @@ build = {
   build_variables = {
     CFLAGS = "$(CFLAGS)",
     INCLUDE_DIRS = "$(LUA_INCDIR) $(UV_INCDIR) $(SQLITE_INCDIR) $(MSGPACK_INCDIR) $(HTTP_PARSER_INCDIR) "
-      .. "$(JANSSON_INCDIR) $(XXHASH_INCDIR)",
-    LIBRARY_DIRS = "$(UV_LIBDIR) $(SQLITE_LIBDIR) $(HTTP_PARSER_LIBDIR) $(JANSSON_LIBDIR)",
+      .. "$(JANSSON_INCDIR) $(XXHASH_INCDIR) $(LIBEDIT_INCDIR)",
+    LIBRARY_DIRS = "$(UV_LIBDIR) $(SQLITE_LIBDIR) $(HTTP_PARSER_LIBDIR) $(JANSSON_LIBDIR) $(LIBEDIT_LIBDIR)",
   },
   -- Manual pages, completion and the unit are for systems: `moonclave help --man` and `--completion` print them.
   install_variables = {

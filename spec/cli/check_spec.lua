@@ -101,6 +101,7 @@ describe("moonclave check", function()
       { { ["fsm.lua"] = "\nerror 'at once'" }, "app/fsm.lua:2: at once [loading]" },
       { { ["fsm.lua"] = good, ["api.lua"] = "return {\n" }, "app/api.lua:2: unexpected symbol near <eof> [syntax]" },
       { { ["fsm.lua"] = good, ["api.lua"] = "\nerror 'no api'" }, "app/api.lua:2: no api [loading]" },
+      { { ["fsm.lua"] = good, ["policy.lua"] = "\nreturn { admitt = function() end }" }, "admitt" },
       { { ["fsm.lua"] = good, ["sim.lua"] = "return { comands = {} }" }, "no field comands: did you mean commands?" },
     } do
       local code, _, text = check(row[1], "--entries 5")

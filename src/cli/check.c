@@ -57,6 +57,7 @@ static int check_run(int argc, char **argv)
     static const struct library_module modules[] = {
         {"moonclave.control", luaopen_moonclave_control},
         {"moonclave.fsm", luaopen_moonclave_fsm},
+        {"moonclave.policyvm", luaopen_moonclave_policyvm},
         {"moonclave.simcore", luaopen_moonclave_simcore},
         {"moonclave.workers", luaopen_moonclave_workers},
     };

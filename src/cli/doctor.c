@@ -52,7 +52,9 @@ const struct cli_command doctor_command = {
             "hashes. Of what is damaged it says where, what that means, which other member has it whole (they are\n"
             "asked by RPC), and which commands bring the node back. Changes nothing.\n"
             "\n"
-            "Exit codes: 0 sound, 70 damaged, 1 it could not look, 2 wrong usage.\n",
+            "Exit codes: 0 sound, 70 damaged, 1 it could not look, 2 wrong usage.\n"
+            "\n"
+            "  moonclave doctor data/n2\n",
     .flags = &flags,
     .run = doctor_run,
 };

@@ -6,5 +6,6 @@ struct lua_State;
 
 int luaopen_moonclave_control(struct lua_State *L);
 int luaopen_moonclave_fsm(struct lua_State *L);
+int luaopen_moonclave_policyvm(struct lua_State *L);
 
 #endif

@@ -5,6 +5,7 @@ local control = require "moonclave.control"
 local core = require "moonclave.simcore"
 local fsm = require "moonclave.fsm"
 local names = require "moonclave.sim.names"
+local policyvm = require "moonclave.policyvm"
 local replay = require "moonclave.check.replay"
 local rules = require "moonclave.check.rules"
 
@@ -95,6 +96,10 @@ local function check_loading(bundle, files, findings)
     local fine, _, why = host:load(bundle, EMPTY_MAP)
     if not fine then findings[#findings + 1] = finding_of("api.lua", "loading", why) end
     host:close()
+  end
+  if files["policy.lua"] then
+    local fine, _, why = policyvm.check(bundle)
+    if not fine then findings[#findings + 1] = finding_of("policy.lua", "loading", why) end
   end
   return code == "ok"
 end
