@@ -356,11 +356,15 @@ describe("backup and restore", function()
       local c <close> = cluster.new { nodes = 1, flags = flags("--snapshot-log-bytes=1000", "--trailing-entries=0") }
       c:start()
       for i = 1, 14 do assert.is_true(put(c, "n1", "big" .. i, '"' .. ("y"):rep(900000) .. '"')) end
-      local socket = uv.new_tcp "inet"
-      uv.recv_buffer_size(socket, 65536) -- the system is not to take it all
+      local function slow_reader()
+        local made = uv.new_tcp "inet"
+        uv.recv_buffer_size(made, 65536) -- the system is not to take it all
+        cluster.await(function(resume) made:connect("127.0.0.1", c.nodes.n1.http_port, resume) end)
+        made:write "GET /v1/backup HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        return made
+      end
+      local socket = slow_reader()
       local chunks, size, ended = {}, 0, false
-      cluster.await(function(resume) socket:connect("127.0.0.1", c.nodes.n1.http_port, resume) end)
-      socket:write "GET /v1/backup HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
       local function read()
         socket:read_start(function(_, bytes)
           if not bytes then ended = true return end
@@ -376,6 +380,17 @@ describe("backup and restore", function()
         assert.equal(200, c:http("n1", "POST", "/v1/snapshot").status)
       end
       assert.is_false(ended)
+
+      -- Two are as many as there may be at once; one whose client leaves makes room.
+      local other, code, text = slow_reader(), nil, nil
+      cluster.eventually("a third is refused", function()
+        code, text = moonclave("backup", c.folder .. "/third", "--addr", address(c, "n1"))
+        return code == 1 and text:find "two backups of this node are being made already"
+      end)
+      other:close()
+      cluster.eventually("room for another", function()
+        return moonclave("backup", c.folder .. "/third", "--addr", address(c, "n1")) == 0
+      end)
       read()
       cluster.eventually("all of it", function() return ended end)
       socket:close()

@@ -154,8 +154,8 @@ const struct cli_command priority_command = {
     .name = "priority",
     .summary = "says which server is to lead where it can",
     .usage = "ID NUMBER [flags]",
-    .help = "Leadership goes to the voter of the highest priority that has kept up, and stays there; without priorities\n"
-            "(0, as every server begins) it stays wherever it is.\n"
+    .help = "Leadership goes to the voter of the highest priority that has kept up, and stays there; without\n"
+            "priorities (0, as every server begins) it stays wherever it is.\n"
             "\n"
             "  moonclave priority n2 10\n",
     .flags = &priority_flags,

@@ -22,6 +22,7 @@
 
 static void add_servers(struct verdict *verdict, const struct raft_configuration *configuration);
 static void add_own_problems(struct node *node, struct verdict *verdict);
+static bool is_so(struct slice value);
 static void add_waits(struct node *node, struct verdict *verdict);
 static void add_peers(struct node *node, const struct raft_status *status, struct verdict *verdict);
 static void add_peer(struct node *node, const struct raft_status *status, const struct raft_peer_status *peer,
@@ -34,7 +35,7 @@ static const struct {
 } own_rows[] = {
     {NULL, "wiped", "wiped", "has lost its data: remove it and let it join again", true},
     {NULL, "disk_full", "disk_full", "has a full disk: make room, it goes on by itself", true},
-    {NULL, "apply_stopped", "apply_stopped", "does not apply what is committed: its log says why", true},
+    {NULL, "halted_at", "apply_stopped", "died of the next entry twice and applies nothing: `moonclave help skip`", true},
     {NULL, "stopping", "stopping", "is stopping", true},
     {"snapshot", "restoring", "restoring", "restores its state from a snapshot", true},
 };
@@ -92,7 +93,7 @@ static void add_own_problems(struct node *node, struct verdict *verdict)
     for (size_t i = 0; i < sizeof own_rows / sizeof *own_rows; i++) {
         inner = buffer_slice(&status);
         if (own_rows[i].in != NULL && !mp_map_get(buffer_slice(&status), own_rows[i].in, &inner)) continue;
-        if (!mp_map_get(inner, own_rows[i].key, &value) || value.size != 1 || value.data[0] != 0xc3) continue;
+        if (!mp_map_get(inner, own_rows[i].key, &value) || !is_so(value)) continue;
         verdict_add_problem(verdict, own_rows[i].code, verdict->id, own_rows[i].disables, false, "%s",
                             own_rows[i].text);
     }
@@ -103,6 +104,17 @@ static void add_own_problems(struct node *node, struct verdict *verdict)
                             (int)(text.size < 120 ? text.size : 120), (const char *)text.data);
     }
     buffer_deinit(&status);
+}
+
+/* True, or a number that is not 0. */
+static bool is_so(struct slice value)
+{
+    struct mp_reader reader = mp_reader_of(value);
+    bool is = false;
+    uint64_t number = 0;
+    if (mp_read_boolean(&reader, &is)) return is;
+    reader = mp_reader_of(value);
+    return mp_read_u64(&reader, &number) && number != 0;
 }
 
 /* What takes too long here. */

@@ -81,8 +81,8 @@ function cluster.query(query, arguments, options) end
 ---Asks for something about the cluster itself, of its leader, and waits until it is done: "add" {id, address, learner?,
 ---labels?, force?}, "remove" {id}, "promote" {id}, "demote" {id}, "address" {id, address}, "priority" {id, priority},
 ---"labels" {id, labels}, "set" {voters}, "transfer" {id?}. "snapshot" is asked of this node itself: it takes one now.
----"config" {name = value} changes settings: the cluster's, or this node's own until it is restarted; a value is a number
----or a text ("64MiB").
+---"config" {name = value} changes settings: the cluster's, or this node's own until it is restarted; a value is a
+---number or a text ("64MiB").
 ---Only while a request is handled.
 ---@async
 ---@param action string
