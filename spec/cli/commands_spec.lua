@@ -73,7 +73,9 @@ describe("the command line", function()
     cluster.run(function()
       local code, text = run "help"
       assert.are.equal(0, code)
-      for _, name in ipairs { "start", "cluster", "status", "snapshot", "bench" } do
+      for _, name in ipairs {
+        "start", "cluster", "status", "snapshot", "bench", "log", "doctor", "recover", "skip",
+      } do
         assert.is_truthy(text:find("\n  " .. name .. " ", 1, true), text)
         local help_code, help = run("help", name)
         assert.are.equal(0, help_code)

@@ -296,6 +296,48 @@ describe("moonclave doctor", function()
     assert.are.equal("corrupt", (select(2, store.open { folder = folder, id = "n1", incarnation = 11 })))
   end))
 
+  -- n1's folder with a snapshot of these bytes at entry 3.
+  local function with_snapshot(folder, bytes)
+    folder_of(folder, 9)
+    local s = assert(store.open { folder = folder, id = "n1", incarnation = 11, snapshot_block = 64 })
+    local entry = assert(s:read(3, 3))[1]
+    local meta = { index = 3, term = entry.term, chain = entry.chain, format_level = 1, system_hash = 7,
+      state_hash = 8, size = 0, configuration_index = 0, configuration = configuration_of(CLUSTER_OF_THREE) }
+    assert(s:snapshot_begin(meta))
+    assert(s:snapshot_write(bytes))
+    assert(s:adopt((assert(s:snapshot_finish(meta)))))
+    s:close()
+  end
+
+  it("looks into the snapshot: its file, its blocks, its trees", with_folder(function(folder)
+    with_snapshot(folder, ("junk"):rep(100))
+    local code, found = doctor(folder)
+    assert.are.equal(70, code)
+    assert.are.equal("snapshot", found.findings[1].part)
+    assert.is_truthy(found.text:find("the system's tree: ", 1, true), found.text)
+    assert.are.equal(70, (run("recover", folder, "--yes"))) -- a node would not start from it
+
+    local snapshot = folder .. "/snapshot-0"
+    local whole = cluster.read_file(snapshot)
+    flip(snapshot, #whole - 100)
+    code, found = doctor(folder)
+    assert.are.equal(70, code)
+    assert.are.equal("snapshot-0", found.findings[1].file)
+    assert.is_true(found.findings[1].offset > 0)
+    assert.is_truthy(found.text:find("a block's checksum does not match", 1, true), found.text)
+
+    for _, damage in ipairs { function() os.remove(snapshot) end, function() flip(snapshot, 30) end,
+      function() cluster.write_file(snapshot, whole:sub(1, -2)) end } do
+      cluster.write_file(snapshot, whole)
+      damage()
+      local before = contents(folder)
+      code, found = doctor(folder)
+      assert.are.equal(70, code)
+      assert.is_truthy(found.text:find("missing or cut short", 1, true), found.text)
+      assert.are.same(before, contents(folder))
+    end
+  end))
+
   it("finds each of several, and counts those it does not list", with_folder(function(folder)
     folder_of(folder, 60)
     os.remove(folder .. "/moonclave.db-wal")

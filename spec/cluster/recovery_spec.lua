@@ -98,7 +98,9 @@ describe("a majority that is lost for good", function()
       assert(os.rename(c.nodes.n3.data, c.nodes.n3.data .. ".lost"))
 
       local data = c.nodes.n1.data
-      local code, text = run("recover", data, "--yes", "--id", "n1")
+      local code, text = run("doctor", data)
+      assert.are.equal(0, code, text) -- with its snapshot, down to the trees' hashes
+      code, text = run("recover", data, "--yes", "--id", "n1")
       assert.are.equal(0, code, text)
       local steps = steps_of(text)
       assert.are.equal(4, #steps, text)

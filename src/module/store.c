@@ -6,12 +6,14 @@
  *   store.disk(seed)                                                                -> a lossy disk
  *   store.mutant([name])                          a build with mutants: switches that one on
  *   store.now_us()                                a monotonic clock, for measuring
+ *   store.inspect(folder)                         what is wrong there: a list of {part=, code=, index=, offset=, text=}
  * What fails returns nil, the error's code and its text.
  */
 #include "module/entry_table.h"
 #include "module/fields.h"
 #include "module/mutants.h"
 #include "module/snapshot_table.h"
+#include "store/inspect.h"
 #include "store/meta.h"
 #include "store/snapshot.h"
 #include "store/store.h"
@@ -525,9 +527,35 @@ static const luaL_Reg store_methods[] = {
     {NULL, NULL},
 };
 
+static void push_finding(void *context, const struct store_finding *finding)
+{
+    lua_State *L = context;
+    lua_createtable(L, 0, 5);
+    set_text(L, "part", store_part_name(finding->part));
+    set_text(L, "code", error_name(finding->code));
+    set_u64(L, "index", finding->index);
+    set_u64(L, "offset", finding->offset);
+    set_text(L, "text", finding->text);
+    lua_seti(L, -2, luaL_len(L, -2) + 1);
+}
+
+static int inspect(lua_State *L)
+{
+    struct store_inspection *inspection;
+    struct error error;
+    const char *folder = luaL_checkstring(L, 1);
+    if (store_inspect_open(folder, &inspection, &error)) return push_failure(L, &error);
+    lua_newtable(L);
+    const struct store_inspector inspector = {.context = L, .found = push_finding};
+    store_inspect_check(inspection, &inspector);
+    store_inspect_close(inspection);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
     {"open", store_lua_open},
     {"disk", disk_new},
+    {"inspect", inspect},
     {"meta_bytes", store_lua_meta_bytes},
     {"mutant", switch_mutant},
     {"now_us", now_us},
