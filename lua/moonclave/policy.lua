@@ -80,11 +80,14 @@ end
 
 -- ---- the policy ----
 
-function policy.admit() return "learner" end
+-- What concerns the whole view is found once: a view is shown server by server, and nobody else sees it.
+local function once(view, key, find)
+  if view[key] == nil then view[key] = find(view) or false end
+  return view[key]
+end
 
 -- One at a time: of those that are ready the one whose zone has the fewest voters, then the first by id.
-function policy.promote(server, view)
-  if not is_ready(server, view) then return false end
+local function to_promote(view)
   local voters = select_from(view.voters, is_living, view)
   local ready = select_from(view.learners, is_ready, view)
   local counts = voters_by_zone(voters)
@@ -93,7 +96,28 @@ function policy.promote(server, view)
     local count = counts[zone_of(candidate)] or 0
     if fits(candidate, voters, ready) and (not best or count < (counts[zone_of(best)] or 0)) then best = candidate end
   end
-  return best == server
+  return best
+end
+
+-- Of a zone that could take the quorum: whose vote can go, so that it could not, while all the others are well.
+local function to_demote(view)
+  local voters, last = select_from(view.voters, is_living, view), nil
+  if not zone_holds_quorum(voters) then return nil end
+  for _, candidate in ipairs(voters) do
+    if candidate.zone and not candidate.leader then
+      local rest = without(voters, candidate)
+      local cures = #rest >= view.settings.voters_min and not zone_holds_quorum(rest) and
+        #select_from(rest, is_stable, view) == #rest
+      if cures then last = candidate end
+    end
+  end
+  return last
+end
+
+function policy.admit() return "learner" end
+
+function policy.promote(server, view)
+  return is_ready(server, view) and once(view, "to_promote", to_promote) == server
 end
 
 -- Conservative: only while no more than a minority is dead, and while those that stay are well.
@@ -105,19 +129,7 @@ function policy.evict(server, view)
   return #dead <= (#view.voters - 1) // 2 and #stable >= view.settings.voters_min and #stable >= view.quorum
 end
 
--- A voter of a zone that could take the quorum gives up its vote where that cures it, and all the others are well.
-function policy.demote(server, view)
-  local voters = select_from(view.voters, is_living, view)
-  if server.leader or not server.zone or not zone_holds_quorum(voters) then return false end
-  local last
-  for _, candidate in ipairs(voters) do
-    local rest = without(voters, candidate)
-    local cures = #rest >= view.settings.voters_min and not zone_holds_quorum(rest) and
-      #select_from(rest, is_stable, view) == #rest
-    if cures and candidate.zone and not candidate.leader then last = candidate end
-  end
-  return last == server
-end
+function policy.demote(server, view) return once(view, "to_demote", to_demote) == server end
 
 -- The highest priority, where somebody's is higher than the leader's.
 function policy.prefer_leader(view)

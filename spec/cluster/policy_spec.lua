@@ -128,7 +128,7 @@ describe("a cluster with a policy of its own", function()
       local failed = "the membership policy has failed, and nothing is changed: policy.lua:1: "
       c:join("n2", "n1")
       cluster.eventually("the policy is ended", function()
-        return c:log("n1"):find(failed .. "more than 2000000 steps: is there an endless loop?", 1, true)
+        return c:log("n1"):find(failed .. "more than 500000 steps: is there an endless loop?", 1, true)
       end)
       cluster.eventually("n2 hears of it", function() return c:log("n2"):find("asks again", 1, true), c:log("n2") end)
       assert.are.equal("n1 voter", members(c, "n1"))

@@ -51,7 +51,10 @@ describe("the zones example", function()
     assert.are.equal("promote n4", decided(three(1, { server("n4", "d", learner) })))
     assert.are.equal("", decided(three(1, { server("n4", "a", learner) }))) -- zone a would hold the quorum
     learner.labels = { zone = "d", role = "witness" }
-    assert.are.equal("", decided(three(1, { server("n4", "d", learner) })))
+    local witness = server("n4", "d", learner)
+    assert.are.equal("", decided(three(1, { witness })))
+    local other = server("n5", "e", { role = "learner", promotable = true })
+    assert.are.equal("promote n5", decided(three(1, { witness, other })))
   end)
 
   it("removes the dead by day", function()

@@ -159,8 +159,8 @@ describe("who wants to be let in", function()
       w:advance(500)
       local code, body = w.n1:told(ticket)
       assert.are.equal("unavailable", code)
-      local told = "the membership policy has failed, so nobody is let in: it is to admit or to refuse"
-      assert.is_truthy(body.message:find(told, 1, true), body.message)
+      local text = "the membership policy has failed, so nobody is let in: it is to admit or to refuse"
+      assert.is_truthy(body.message:find(text, 1, true), body.message)
       assert.are.equal(3, #w.n1.host:members())
     end
   end)

@@ -7,7 +7,7 @@
 ---require "moonclave.policy". Any other field is refused when the app is started.
 ---
 ---It is told everything by the view and has no files, clock, network or chance; tables are walked in order. A view may
----cost it 2,000,000 steps. Where it raises, spends them, or returns what is not named here, nothing is changed, and the
+---cost it 500,000 steps. Where it raises, spends them, or returns what is not named here, nothing is changed, and the
 ---log and GET /v1/status (policy.problem) say so. The host judges each answer again: see src/host/README.md for what it
 ---refuses whatever a policy says. One change is made at a time; the next view shows it.
 ---@class moonclave.policy
