@@ -86,6 +86,7 @@ end
 
 local function run_lua(console, text)
   local session = console.session
+  if session.client.closed then console.reconnect() end -- nobody answered when it was to be replaced
   local began = editor.clock()
   local whole, ok, results = editor.guard(session.evaluate, session, text)
   local seconds = editor.clock() - began
