@@ -38,10 +38,10 @@ local DOORS = {
   ["jansson.h"] = { "http/json.c" },
   ["http_parser.h"] = { "http/parser.c" },
   ["llhttp.h"] = { "http/parser.c" },
-  ["histedit.h"] = { "module/editor.c" },
+  ["histedit.h"] = { "module/editor" },
 }
 local DOOR_FOLDERS = {
-  ["openssl/"] = { "net/" }, ["msgpack/"] = { "base/mp.c" }, ["editline/"] = { "module/editor.c" },
+  ["openssl/"] = { "net/" }, ["msgpack/"] = { "base/mp.c" }, ["editline/"] = { "module/editor" },
 }
 
 -- The C library, as far as it neither waits nor touches the world.

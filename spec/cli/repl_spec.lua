@@ -183,8 +183,10 @@ describe("the help", function()
     end
     for _, row in ipairs(help.commands) do assert.is_truthy(help.topic("\\" .. row[1])) end
     assert.is_nil(help.topic "nothing")
-    for line in help.overview({ commands = { "put" }, queries = { "get" } }):gmatch "[^\n]+" do
-      assert.is_true(#line <= 120, line)
+    for _, width in ipairs { 60, 80, 100 } do
+      for line in help.overview({ commands = { "put", "remove_all" }, queries = { "get" } }, width):gmatch "[^\n]+" do
+        assert.is_true(#line <= width, line)
+      end
     end
   end)
 

@@ -169,16 +169,16 @@ static int handle_equal(lua_State *L)
 
 /* Pushes the first key of the range that comes behind `last` (an absolute index; nil: the first of all) and its value.
  * Each step looks for its place anew: the state may have changed since the one before. */
-static int push_next(lua_State *L, int handle, int last, struct state_range *range)
+static int push_next(lua_State *L, int handle, int last, struct state_range range)
 {
     const struct state_table *table = console_table(L, handle);
     struct state_cursor cursor;
     struct state_key key, behind;
     struct state_value value;
     bool has_last = !lua_isnil(L, last) && to_key(L, last, &behind);
-    if (has_last && range->reverse) range->to = &behind;
-    if (has_last && !range->reverse) range->from = &behind;
-    state_scan(&cursor, table, range);
+    if (has_last && range.reverse) range.to = &behind;
+    if (has_last && !range.reverse) range.from = &behind;
+    state_scan(&cursor, table, &range);
     bool found = state_scan_next(&cursor, &key, &value);
     if (found && has_last && state_key_compare(key, behind) == 0) found = state_scan_next(&cursor, &key, &value);
     if (!found) {
@@ -194,7 +194,7 @@ static int handle_next(lua_State *L)
 {
     struct state_range range = {0};
     lua_settop(L, 2);
-    return push_next(L, 1, 2, &range);
+    return push_next(L, 1, 2, range);
 }
 
 static int handle_pairs(lua_State *L)
@@ -258,7 +258,7 @@ static int scan_next(lua_State *L)
     lua_settop(L, 2); /* the invariant state, the key given last */
     lua_pushvalue(L, lua_upvalueindex(SCAN_HANDLE));
     lua_replace(L, 1);
-    return push_next(L, 1, 2, &range);
+    return push_next(L, 1, 2, range);
 }
 
 static int scan(lua_State *L)

@@ -237,8 +237,8 @@ function M.install(session, env)
   function env.show(value) return session:render(value, { colours = false }) end
 
   function env.help(name)
-    if name == nil then return session:print(help.overview(session:app())) end
-    local text = help.topic(tostring(name), session:app())
+    if name == nil then return session:print(help.overview(session:app(), session.look.width)) end
+    local text = help.topic(tostring(name), session:app(), session.look.width)
     if not text then fail("not_found", 'there is no help about "%s": help() lists what there is', tostring(name)) end
     session:print(text)
   end

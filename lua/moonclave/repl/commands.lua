@@ -12,8 +12,8 @@ local function usage(text, ...) error(errors.of { code = "usage", message = text
 
 function commands.help(console, rest)
   local app = console.session:app()
-  if rest == "" then return console.print(help.overview(app)) end
-  local text = help.topic(rest, app)
+  if rest == "" then return console.print(help.overview(app, console.session.look.width)) end
+  local text = help.topic(rest, app, console.session.look.width)
   if not text then usage('there is no help about "%s": \\help lists what there is', rest) end
   console.print(text)
 end

@@ -7,13 +7,13 @@ M.functions = {
     "role, term, indexes, snapshot, sessions, app: see `moonclave help status`.",
     { "status().term", 'on("n2", status).applied_index' } },
   { "members", "members()", "who is a member, who leads, who lags",
-    "match is how far a member's log is known to be durable, lag how many entries it is behind, contact how long\n" ..
+    "match is how far a member's log is known to be durable, lag how many entries it is behind, contact how long " ..
     "ago it was heard; only the leader knows these.", { "members()", "#members()" } },
   { "leader", "leader()", "the id of the server that leads, and its address", nil, { "on(leader(), status)" } },
   { "health", "health()", "every member asked by itself: is it there, ready, how far", nil,
     { "health()", "\\watch 1 health()" } },
   { "add", 'add{ id = "n4", address = "127.0.0.1:5004" }', "a server more",
-    "It is to be started with --join, blank. It becomes a learner, and votes once it has caught up; with\n" ..
+    "It is to be started with --join, blank. It becomes a learner, and votes once it has caught up; with " ..
     "learner = true it stays a learner. `moonclave start --join` asks for all this by itself.",
     { 'add{ id = "n4", address = "127.0.0.1:5004" }',
       'add{ id = "n4", address = "127.0.0.1:5004", learner = true }' } },
@@ -39,7 +39,7 @@ M.functions = {
   { "backup", 'backup "FILE"', "the state as one file", "`moonclave backup` says what it does.",
     { 'backup "kv.backup"' } },
   { "on", 'on("n2", status)', "something on one node: a function, or a text that is run",
-    "Commands are still decided by the cluster. A query is linearizable unless it says\n" ..
+    "Commands are still decided by the cluster. A query is linearizable unless it says " ..
     "{ consistency = \"stale\" }, which answers from what that node has.",
     { 'on("n2", status)', "on(\"n3\", 'get({ key = \"a\" }, { consistency = \"stale\" })')" } },
   { "all", "all(status)", "the same on every member, by its id", nil,
@@ -51,8 +51,8 @@ M.functions = {
   { "admin", 'admin("ACTION", { ... })', "an action of the leader as it is",
     "src/host/README.md lists the actions.", { 'admin("address", { id = "n2", address = "127.0.0.1:6002" })' } },
   { "inside", 'inside "count(state.items)"', "Lua on the node itself, where its control socket is attached",
-    "The node runs it beside its work, for a limited time, over a view of the state that cannot be written.\n" ..
-    "`state` is the root; pairs, #, count(t) and scan(t, { from=, to=, prefix=, limit=, reverse= }) work on its\n" ..
+    "The node runs it beside its work, for a limited time, over a view of the state that cannot be written. " ..
+    "`state` is the root; pairs, #, count(t) and scan(t, { from=, to=, prefix=, limit=, reverse= }) work on its " ..
     "tables; status() and members() are there. Values that are not in the answer's limits are cut.",
     { "\\attach data/n1", "state.items.a", "count(state.items)", "\\detach" } },
   { "sleep", "sleep(SECONDS)", "waits; Ctrl-C ends it", nil, { "sleep(0.5)" } },
@@ -84,49 +84,54 @@ local function row_of(rows, name)
   end
 end
 
-local function list(lines, rows, width)
-  for _, row in ipairs(rows) do
-    local call, text = row[2], row[3]
-    if #call > width then
-      lines[#lines + 1] = "  " .. call
-      call = ""
-    end
-    lines[#lines + 1] = ("  %-" .. width .. "s %s"):format(call, text)
-  end
-end
+local CALLS = 24 -- the column of what is called
 
-local function names_line(lines, title, names)
-  if #names == 0 then return end
-  local line = title
-  for i, name in ipairs(names) do
-    local part = name .. (i < #names and "," or "")
-    if #line + #part > 95 then
+-- Words in lines of at most `width`, all but the first behind `margin`.
+local function wrap(text, width, margin)
+  local lines, line = {}, nil
+  for word in text:gmatch "%S+" do
+    local longer = line and line .. " " .. word or word
+    if line and (utf8.len(longer) or #longer) > width then
       lines[#lines + 1] = line
-      line = (" "):rep(#title - 1)
+      longer = word
     end
-    line = line .. " " .. part
+    line = longer
   end
   lines[#lines + 1] = line
+  return table.concat(lines, "\n" .. (margin or ""))
 end
 
--- Everything in short. app: what RPC `app` says, or nil.
-function M.overview(app)
+-- "  call   text", the text in a column of its own.
+local function entry(call, text, width, column)
+  local head, margin = "  " .. call, (" "):rep(column)
+  local gap = #head < column and margin:sub(#head + 1) or "\n" .. margin
+  return head .. gap .. wrap(text, width - column, margin)
+end
+
+local function list(lines, rows, width)
+  for _, row in ipairs(rows) do lines[#lines + 1] = entry(row[2], row[3], width, CALLS + 3) end
+end
+
+-- Everything in short. app: what RPC `app` says, or nil. width: of the screen.
+function M.overview(app, width)
+  width = width or 100
   local lines = {
-    "Lua, and the cluster as functions. An expression needs no `return`; _ is the last result, _1 ... all.", "",
+    wrap("Lua, and the cluster as functions. An expression needs no `return`; _ is the last result, " ..
+      "_1 ... all.", width),
+    "",
   }
-  list(lines, M.functions, 24)
+  list(lines, M.functions, width)
   if app then
-    lines[#lines + 1] = ""
-    lines[#lines + 1] = "The app's own, each called with one table:"
-    names_line(lines, "  commands:", app.commands)
-    names_line(lines, "  queries: ", app.queries)
+    lines[#lines + 1] = "\nThe app's own, each called with one table:"
+    for _, kind in ipairs { "commands", "queries" } do
+      if #app[kind] > 0 then lines[#lines + 1] = entry(kind .. ":", table.concat(app[kind], ", "), width, 12) end
+    end
   end
   lines[#lines + 1] = ""
-  list(lines, M.commands, 24)
-  lines[#lines + 1] = ""
-  lines[#lines + 1] = 'help "transfer" tells more about one of them. Tab completes, Ctrl-R searches what was typed,'
-  lines[#lines + 1] = "Ctrl-C cancels, Ctrl-D ends it. Input goes on over lines until it is complete; an empty line"
-  lines[#lines + 1] = "ends it."
+  list(lines, M.commands, width)
+  lines[#lines + 1] = "\n" .. wrap('help "transfer" tells more about one of them. Tab completes, Ctrl-R searches ' ..
+    "what was typed, Ctrl-C cancels, Ctrl-D ends it. Input goes on over lines until it is complete; an empty line " ..
+    "ends it.", width)
   return table.concat(lines, "\n")
 end
 
@@ -148,11 +153,11 @@ local function app_topic(app, name)
 end
 
 -- About one thing; nil where there is none of that name.
-function M.topic(name, app)
+function M.topic(name, app, width)
   local row = name:sub(1, 1) == "\\" and row_of(M.commands, name:sub(2)) or row_of(M.functions, name)
   if not row then return app and app_topic(app, name) or nil end
   local lines = { row[2] .. "    " .. row[3] }
-  if row[4] then lines[#lines + 1] = row[4] end
+  if row[4] then lines[#lines + 1] = wrap(row[4], width or 100) end
   for i, example in ipairs(row[5] or {}) do lines[#lines + 1] = (i == 1 and "\n" or "") .. "  " .. example end
   return table.concat(lines, "\n")
 end

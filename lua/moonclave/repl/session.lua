@@ -189,9 +189,7 @@ end
 -- Another command of the program, for the cluster this session is connected to.
 function session:program(name, argument)
   local _, address = self.client:leader()
-  local file = io.open("/proc/self/cmdline", "rb")
-  local own = file and file:read "a":match "^[^%z]+" or "moonclave"
-  if file then file:close() end
+  local own = require "moonclave.editor".program() or "moonclave"
   local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
   local ok, how, code = os.execute(("%s %s %s --addr %s"):format(quoted(own), name, quoted(argument),
     quoted(address or self.addresses[1])))

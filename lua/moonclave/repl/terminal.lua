@@ -12,6 +12,7 @@ local M = {}
 
 local FIRST_S, AFTER_S = 1.5, 0.3 -- how long a prompt waits for the newest word of the cluster
 
+local IDS_S = 0.5              -- Tab asks who is a member for so long, else offers who was
 local TIME_COLUMN = 66         -- of the time behind a result of one line
 
 local function write(text) io.stdout:write(text, "\n") end
@@ -85,6 +86,7 @@ end
 
 local function run_lua(console, text)
   local session = console.session
+  if session.client.closed then console.reconnect() end -- nobody answered when it was to be replaced
   local began = editor.clock()
   local whole, ok, results = editor.guard(session.evaluate, session, text)
   local seconds = editor.clock() - began
@@ -193,8 +195,8 @@ local function context_of(console)
     environment = session.environment, arguments = arguments, takes_table = takes_table, commands = commands.names,
     width = session.look.width, topics = function() return help.topics(app) end,
     ids = function()
-      local ids = {}
-      for i, member in ipairs(console.follower.members) do ids[i] = member.id end
+      local members, ids = session.client:members { timeout = IDS_S } or console.follower.members, {}
+      for i, member in ipairs(members) do ids[i] = member.id end
       return ids
     end,
   }
