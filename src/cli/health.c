@@ -33,6 +33,7 @@ static enum error_code ask(const char *address, struct verdict *verdict, int64_t
                            struct error *error);
 static void ask_leader(struct verdict *verdict);
 static void ask_members(struct verdict *verdict);
+static int what_size(const struct error *error);
 static void take_problems(struct verdict *verdict, const struct verdict *from, const char *id);
 static void compare(struct verdict *verdict, const struct verdict *other, int64_t apart_ms);
 static bool known(const struct verdict *verdict, const char *code, const char *id);
@@ -130,7 +131,7 @@ static void ask_leader(struct verdict *verdict)
         struct error error;
         if (ask(verdict->leader_address, other, NULL, NULL, &error) != ERROR_OK) {
             verdict_add_problem(verdict, "leader_silent", verdict->leader, false, false,
-                                "leads, and does not answer here: %.90s", error.text);
+                                "leads, and does not answer here: %.*s", what_size(&error), error.text);
             break;
         }
         *verdict = *other;
@@ -153,7 +154,7 @@ static void ask_members(struct verdict *verdict)
         if (ask(server->address, other, &apart_ms, &its_took_ms, &error) != ERROR_OK) {
             if (!known(verdict, NULL, server->id))
                 verdict_add_problem(verdict, "no_answer", server->id, !verdict->leads, false,
-                                    "does not answer here: %.100s", error.text);
+                                    "does not answer here: %.*s", what_size(&error), error.text);
             continue;
         }
         take_problems(verdict, other, server->id);
@@ -162,6 +163,13 @@ static void ask_members(struct verdict *verdict)
         compare(verdict, other, apart ? difference_ms : 0);
     }
     memory_free(other);
+}
+
+/* How much of why an address does not answer is about that, and no advice; as a precision. */
+static int what_size(const struct error *error)
+{
+    const char *advice = strstr(error->text, ": is a node running");
+    return (int)(advice != NULL ? advice - error->text : 100);
 }
 
 /* Its own of itself, and those of the cluster; those that are known already are not said twice. */
