@@ -425,7 +425,7 @@ describe("backup and restore", function()
       assert.is_nil(uv.fs_stat(path .. ".partial"))
       assert.equal("the one of yesterday", cluster.read_file(path))
       code, text = cluster.execute("/bin/sh", { "-c", '"$0" "$@" > /dev/full', cluster.program, "backup", "-",
-        address(c, "n1") })
+        "--addr", address(c, "n1") })
       assert.equal(1, code)
       assert.matches("stdout cannot be written: No space left on device", text)
       code, text = moonclave("backup", c.folder .. "/no/such/folder", "--addr", address(c, "n1"))
