@@ -77,7 +77,11 @@ describe("moonclave health", function()
       assert.same({ 1, "degraded: 1 of 1 voters, no failure can be survived: three voters survive the loss of one\n" },
         { code, text })
       c:join("n2", "n1")
-      assert.equal(0, (moonclave("add", "n2", address(c, "n2"), "--learner", "--addr", address(c, "n1"))))
+      cluster.eventually("n2 votes", function() -- first it has to be let in
+        local done, said = moonclave("promote", "n2", "--addr", address(c, "n1"))
+        return done == 0, said
+      end)
+      assert.equal(0, (moonclave("demote", "n2", "--yes", "--addr", address(c, "n1"))))
       cluster.eventually("a note", function()
         local _, said = health(c, "n1")
         return said:match "n2 is a learner: it does not vote", said

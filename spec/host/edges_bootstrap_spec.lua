@@ -123,6 +123,19 @@ describe("a node that joins", function()
     assert.equal(1, #w.n4.writes)
   end)
 
+  it("calls a member that has called it, or it could ask it nothing", function()
+    local w <close> = joiner { "127.0.0.1:5002" }
+    assert(says_hello(w, "n2"))
+    assert.same({ w.peers[2] }, addresses(w.n4))
+    assert(says_hello(w, "n1")) -- the leader: it was asked to let n4 in
+    assert.same({ w.peers[1], w.peers[2] }, addresses(w.n4))
+    assert(says_hello(w, "n1"))
+    assert.equal(2, w.n4.peers_told) -- once
+    local _, ticket = asks(w)
+    answers(w, "n2", ticket, "not_leader", { leader_address = w.peers[1] })
+    assert.equal("n1", (asks(w)))
+  end)
+
   it("asks a leader that it is to call anyway when that says hello, and others until then", function()
     local w <close> = joiner { "127.0.0.1:5001", "127.0.0.1:5002", "127.0.0.1:5003" }
     assert(says_hello(w, "n2"))
@@ -323,7 +336,7 @@ describe("a node that joins", function()
     assert.equal(64, #w.n4.peers)
     _, ticket = asks_after(w, HEARTBEAT_MS)
     answers(w, "n2", ticket, "not_leader", { leader_address = "10.0.0.2:2" })
-    assert.equal(2, w.n4.peers_told) -- not that one too
+    assert.equal(64, w.n4.peers_told) -- not that one too
     assert.equal("m1", (asks_after(w, HEARTBEAT_MS)))
     meets(63) -- whose address is not kept
     assert.equal(64, #w.n4.peers)

@@ -337,7 +337,7 @@ static enum error_code meet(struct host *host, const struct hello *hello, struct
     buffer_append_slice(&host->first_configuration, hello->configuration);
     /* It may be the leader, who calls because it was asked on our behalf: it will not say hello again. */
     struct candidate *candidate = find_candidate(bootstrap, hello->address);
-    if (candidate == NULL) candidate = add_candidate(bootstrap, hello->address);
+    if (candidate == NULL && (candidate = add_candidate(bootstrap, hello->address)) != NULL) tell_candidates(host);
     bool leads = false;
     if (candidate != NULL) {
         candidate->id = raft_id_of(hello->identity.id);
@@ -446,7 +446,7 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
     bool leads = reply->code == ERROR_OVERLOADED || reply->code == ERROR_DISK_FULL;
     if (!told && !leads) try_another(bootstrap); /* this one may be out of touch for good */
     uint64_t hash = hash_bytes(error.text, strlen(error.text));
-    if (hash != bootstrap->refused) host_log(host, LOG_LEVEL_WARN, "%s; asks again", error.text);
+    if (hash != bootstrap->refused && !told) host_log(host, LOG_LEVEL_WARN, "%s; asks again", error.text);
     bootstrap->refused = hash;
     return true;
 }
