@@ -6,9 +6,8 @@ local search = require "sim.search"
 local sim = require "moonclave.sim"
 
 local BUDGET = 800
--- Rare ones: few old votes are under way, Figure 8 takes three leaders, a lease has to be read in the moment in which
--- a voter restarts and elects another.
-local LONGER = { old_vote_counted = 3000, counted_prior_term = 3000, word_forgotten = 3000 }
+-- Rare ones: few old votes are under way, Figure 8 takes three leaders, few strangers have a higher term.
+local LONGER = { old_vote_counted = 3000, counted_prior_term = 3000, stranger_heeded = 3000 }
 
 -- Those that only break a rule in so many seeds, and why: another guard stands behind them, or they cost time.
 local RULE_ONLY = {
@@ -18,6 +17,7 @@ local RULE_ONLY = {
   rejoined_trusted = "its answers show that it has not what it is trusted with: it is found to have forgotten that",
   old_round_echoed = "a read must be asked in just that round, by a leader that is deposed and does not know it",
   stranger_heeded = "an election more",
+  word_forgotten = "a lease has to be read in just the moment in which a voter restarts and elects another",
   changed_too_early = "Ongaro's figure of 2015 has to happen to the letter",
   read_joins_round = "it takes a deposed leader that does not know it and late echoes of just that round",
   silent_refusal = "someone else mostly can win, or the silent one's timer runs out with a better log",

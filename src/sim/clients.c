@@ -54,6 +54,16 @@ void clients_resume(struct sim *sim)
     for (unsigned client = 0; client < sim->plan.clients; client++) next_later(sim, client);
 }
 
+/* Those who pause (regulars.c) go on: progress is asked for, and there may be nobody else. */
+void clients_wake(struct sim *sim)
+{
+    for (unsigned client = 0; client < sim->plan.clients && sim->plan.once.pauses > 0; client++) {
+        if (!regulars_has(sim, client)) continue;
+        uint64_t delay_us = draw(sim, STREAM_ONCE, sim->plan.think_most_us + 1);
+        world_push(&sim->world, delay_us, EVENT_CLIENT, 0)->number = client;
+    }
+}
+
 /* Half of them ask this node next. */
 void clients_prefer(struct sim *sim, unsigned node)
 {

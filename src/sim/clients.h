@@ -81,6 +81,7 @@ struct sim_clients {
 
 void clients_begin(struct sim *sim);
 void clients_resume(struct sim *sim);
+void clients_wake(struct sim *sim);
 void clients_prefer(struct sim *sim, unsigned node);
 void clients_end(struct sim *sim); /* every outcome becomes known: of what still waits, unknown */
 void clients_deinit(struct sim *sim);

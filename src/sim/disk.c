@@ -263,6 +263,8 @@ void disk_on_report(struct sim *sim, struct sim_event *event)
     } else if (of_job) {
         const struct host_snapshot_report done = {told->job,    told->number, told->code,
                                                   &error,       told->offset, told->bytes};
+        bool refused = done.kind == HOST_SNAPSHOT_INSTALL && done.code != ERROR_OK;
+        if (refused) node->disk.snapshots.installing = 0; /* it may take one of its own again */
         host_snapshot_done(node->host, &done);
     }
     node_leave(node);

@@ -568,6 +568,8 @@ struct sim {
     enum sim_phase phase;
     uint64_t phase_deadline_us;
     uint64_t settled_us; /* of the majority phase: when the next look at the leader is due */
+    raft_index late_applied; /* by all nodes, when patience was at its end */
+    unsigned late_times;     /* it was */
     bool was_calm;       /* the calm phase is behind it */
     unsigned calm_leader;
     raft_term calm_term;

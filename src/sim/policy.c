@@ -4,10 +4,11 @@
  * likes, raises, and talks nonsense. It answers late, or not at all.
  *
  * Whatever it says, what the host makes of it is judged here: one server at a time, never the leader, never past a
- * majority that is heard, and nothing at all when it has failed. While a healed majority has to make progress it does
- * not answer: with whom it would go on is drawn from the configurations that there were. Where policies are at work no
- * disk is lost: who must keep one depends on what a policy may want. In the end the default one and the dice let
- * everybody in and vote; an app's own may refuse them, and says nothing of members any more, so that they come to rest.
+ * majority that is heard, and nothing at all when it has failed. While a healed majority has to make progress it only
+ * lets learners in, whom clients may be asking: with whom it would go on is drawn from the configurations that there
+ * were. Where policies are at work no disk is lost: who must keep one depends on what a policy may want. In the end the
+ * default one and the dice let everybody in and vote; an app's own may refuse them, and says nothing of members any
+ * more, so that they come to rest.
  */
 #include "sim/internal.h"
 
@@ -118,8 +119,7 @@ void policy_on_decided(struct sim *sim, struct sim_event *event)
     struct before before = {0};
     struct slice server;
     bool admission = mp_map_get(slice_of(view->bytes, view->size), "server", &server);
-    bool sleeps = sim->phase == PHASE_MAJORITY ||
-                  (policy_is_own(sim) && sim->phase != PHASE_SAFETY && !admission);
+    bool sleeps = !admission && (sim->phase == PHASE_MAJORITY || (policy_is_own(sim) && sim->phase != PHASE_SAFETY));
     if (sleeps || !host_raft(node->host)) {
         memory_free(view);
         return;
