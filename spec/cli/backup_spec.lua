@@ -470,7 +470,8 @@ describe("Ctrl-C", function()
   end
 
   local function restore(at, changes)
-    local answers = { status = {}, begin = { id = 7 }, chunk = { bytes = 1 }, commit = { index = 9 }, abort = { id = 7 } }
+    local answers = { status = {}, begin = { id = 7 }, chunk = { bytes = 1 }, commit = { index = 9 },
+      abort = { id = 7 } }
     for name, answer in pairs(changes or {}) do answers[name] = answer end
     local code, text, asked
     with_file(GOLDEN, function(path) code, text, asked = interrupted(at, answers, "restore", path, "--yes") end)

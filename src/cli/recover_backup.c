@@ -1,5 +1,5 @@
-/* The way back from `moonclave recover`: the folder as it was, beside it. It gets its name when all of it is there, so that
- * what is left of one that was interrupted is not taken for it. */
+/* The way back from `moonclave recover`: the folder as it was, beside it. It gets its name when all of it is there, so
+ * that what is left of one that was interrupted is not taken for it. */
 #include "cli/recover.h"
 
 #include "base/memory.h"
