@@ -496,6 +496,15 @@ describe("Ctrl-C", function()
     assert.equal("members status begin chunk commit", asked)
   end)
 
+  it("is not needed where less time is given than one attempt takes", function()
+    with_file(GOLDEN, function(path)
+      local began = uv.hrtime()
+      local code = interrupted("nothing", { status = {}, begin = "silence" }, "restore", path, "--yes", "--timeout=1")
+      assert.equal(1, code)
+      assert.is_true(uv.hrtime() - began < 9e9) -- an attempt may take ten seconds
+    end)
+  end)
+
   it("leaves no half backup", function()
     with_file(nil, function(path)
       local answers = { ["backup/open"] = { bytes = 100000 }, ["backup/read"] = "silence" }

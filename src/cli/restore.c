@@ -387,12 +387,14 @@ static enum error_code ask_once(struct job *job, const struct buffer *body, cons
     struct buffer params = {0};
     struct slice result, value;
     struct error why;
+    uint64_t most_ms = job->options.timeout_s * 1000;
+    unsigned attempt_ms = most_ms < ATTEMPT_MS ? (unsigned)most_ms : ATTEMPT_MS;
     buffer_append_slice(&params, buffer_slice(body));
     mp_write_map(&params, 1);
     mp_write_text(&params, "timeout");
-    mp_write_float(&params, (double)ATTEMPT_MS / 1000);
+    mp_write_float(&params, (double)attempt_ms / 1000);
     enum error_code code = rpc_client_call(job->client, "admin/restore", buffer_slice(&params),
-                                           ATTEMPT_MS + CONNECT_MS, &result, &why);
+                                           attempt_ms + CONNECT_MS, &result, &why);
     buffer_deinit(&params);
     bool told = code == ERROR_OK && mp_map_get(result, key, &value) &&
                 mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, answer);
