@@ -2,8 +2,10 @@
 -- processes, while these are written to and while they are killed.
 local base = require "moonclave.base"
 local cluster = require "support.cluster"
+local fake_nodes = require "support.fake_nodes"
 local formats = require "moonclave.formats"
 local uv = require "luv"
+local wire = require "moonclave.wire"
 
 local function base64(text)
   local letters, bits, count, out = {}, 0, 0, {}
@@ -434,6 +436,82 @@ describe("backup and restore", function()
       assert.equal(0, (cluster.execute("/bin/sh", { "-c", '"$0" "$@" > ' .. path, cluster.program, "backup", "-",
         "--addr", address(c, "n1") })))
       assert.equal(0, (moonclave("backup", "--verify", path)))
+    end)
+  end)
+end)
+
+describe("Ctrl-C", function()
+  -- Runs the command against a node that answers by `answers[method or step]`; "silence" interrupts the command there,
+  -- and any other answer to `at` comes after that. Exit code, what it printed.
+  local function interrupted(at, answers, ...)
+    local words, code, text, asked = { ... }, nil, nil, {}
+    cluster.run(function()
+      local nodes <close> = fake_nodes.nodes(1)
+      local process
+      nodes[1].fault = function(request)
+        local params = base.unpack(request.params)
+        local name = request.method == "admin/restore" and params[1][1] or request.method
+        asked[#asked + 1] = name
+        if name == at then
+          cluster.signal(process, "sigint")
+          cluster.sleep(100)
+        end
+        local answer = answers[name]
+        if answer == nil then return nil end
+        return answer == "silence" and { lose = true } or { bytes = wire.rpc_result(request.id, base.pack(answer)) }
+      end
+      words[#words + 1] = "--addr=" .. nodes[1].address
+      process = cluster.process(cluster.program, words)
+      local status, signal = cluster.wait(process)
+      code, text = signal ~= 0 and signal + 128 or status, cluster.read_file(process.log)
+      os.remove(process.log)
+    end)
+    return code, text, table.concat(asked, " ")
+  end
+
+  local function restore(at, changes)
+    local answers = { status = {}, begin = { id = 7 }, chunk = { bytes = 1 }, commit = { index = 9 },
+      abort = { id = 7 } }
+    for name, answer in pairs(changes or {}) do answers[name] = answer end
+    local code, text, asked
+    with_file(GOLDEN, function(path) code, text, asked = interrupted(at, answers, "restore", path, "--yes") end)
+    return code, text, asked
+  end
+
+  it("before the switch gives a restore up, which has changed nothing", function()
+    local code, text, asked = restore "chunk"
+    assert.equal(1, code)
+    assert.matches("interrupted: the cluster is as it was", text)
+    assert.equal("members status begin chunk abort", asked)
+    code, text, asked = restore "begin" -- what is begun is ended, too
+    assert.equal(1, code)
+    assert.matches("interrupted: the cluster is as it was", text)
+    assert.equal("members status begin abort", asked)
+  end)
+
+  it("while it is asked to switch takes nothing back: what is done is told", function()
+    local code, text, asked = restore "commit"
+    assert.equal(0, code, text)
+    assert.matches("restored at index 9", text)
+    assert.equal("members status begin chunk commit", asked)
+  end)
+
+  it("is not needed where less time is given than one attempt takes", function()
+    with_file(GOLDEN, function(path)
+      local began = uv.hrtime()
+      local code = interrupted("nothing", { status = {}, begin = "silence" }, "restore", path, "--yes", "--timeout=1")
+      assert.equal(1, code)
+      assert.is_true(uv.hrtime() - began < 9e9) -- an attempt may take ten seconds
+    end)
+  end)
+
+  it("leaves no half backup", function()
+    with_file(nil, function(path)
+      local answers = { ["backup/open"] = { bytes = 100000 }, ["backup/read"] = "silence" }
+      local code = interrupted("backup/read", answers, "backup", path)
+      assert.equal(130, code)
+      assert.is_nil(uv.fs_stat(path .. ".partial"))
+      assert.is_nil(uv.fs_stat(path))
     end)
   end)
 end)

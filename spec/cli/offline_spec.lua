@@ -244,6 +244,34 @@ describe("moonclave doctor", function()
     assert.are.equal(2, (run "doctor"))
   end))
 
+  -- Root may everything, but for what is taken from it.
+  local function humble(...)
+    if uv.getuid() ~= 0 then return run(...) end
+    return cluster.execute("setpriv", { "--bounding-set=-all", "--inh-caps=-all", cluster.program, ... })
+  end
+
+  it("says that it may not, where it may not: as the others do", with_folder(function(folder, top)
+    folder_of(folder, 1)
+    local file = top .. "/file"
+    cluster.write_file(file, "")
+    for _, path in ipairs { folder .. "/moonclave.db", folder .. "/acknowledged", folder } do
+      local mode = uv.fs_stat(path).mode & 511
+      assert(uv.fs_chmod(path, 0))
+      for _, words in ipairs { { "doctor" }, { "log" }, { "recover", "--yes" }, { "start", "--id=n1" } } do
+        local arguments = words[1] == "start" and { "start", "--id=n1", "--addr=127.0.0.1:1", "--data=" .. folder } or
+          { words[1], folder, words[2] }
+        local code, text = humble(table.unpack(arguments))
+        assert.are.equal(words[1] == "doctor" and 1 or 74, code, text)
+        assert.is_truthy(text:find(path .. ": may not be read and written: Permission denied", 1, true), text)
+      end
+      assert(uv.fs_chmod(path, mode))
+    end
+    local code, text = run("doctor", file)
+    assert.are.equal(1, code)
+    assert.is_truthy(text:find("this is a file: a data folder is wanted", 1, true), text)
+    assert.are.equal(0, (run("doctor", folder)))
+  end))
+
   -- What is damaged; how; the parts it is found in, and where.
   local function rows(folder) return folder .. "/moonclave.db" end
   local damages = {
@@ -387,6 +415,23 @@ describe("moonclave recover", function()
       assert.are.equal(1, code)
       assert.is_truthy(text:find("n1 is the only voter", 1, true), text)
     end))
+
+  it("takes no half copy of one that was interrupted for the files as they were", with_folder(function(folder)
+    folder_of(folder, 3)
+    local before, partial = contents(folder), folder .. ".before-recovery.partial"
+    assert(uv.fs_mkdir(partial, 448))
+    cluster.write_file(partial .. "/moonclave.db", "half")
+    assert(uv.fs_mkdir(folder .. ".before-recovery", 448))
+    cluster.write_file(folder .. ".before-recovery/moonclave.db", "an older one")
+    local code, text = recover(folder, "--yes")
+    assert.are.equal(0, code, text)
+    assert.is_truthy(text:find("mv " .. folder .. ".before-recovery-2 " .. folder, 1, true), text)
+    before.lock = nil
+    assert.are.same(before, contents(folder .. ".before-recovery-2"))
+    assert.are.equal("an older one", cluster.read_file(folder .. ".before-recovery/moonclave.db"))
+    assert.is_nil(uv.fs_stat(partial))
+    assert.are.equal(uv.fs_stat(folder).mode, uv.fs_stat(folder .. ".before-recovery-2").mode)
+  end))
 
   it("gives each recovery another cluster", with_folder(function(folder, top)
     local clusters = {}

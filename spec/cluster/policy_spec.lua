@@ -146,6 +146,11 @@ describe("a cluster with a policy of its own", function()
         local text = "policy.lua:2: evict must return true or false; it returned \"all of them\""
         return c:log("n1"):find(text, 1, true)
       end)
+      cluster.eventually("and so says health", function()
+        local code, text = cluster.execute(cluster.program, { "health", "--addr", "127.0.0.1:" .. c.nodes.n1.port })
+        assert.are.equal(1, code)
+        return text:find("the membership policy fails: policy.lua:2: evict must return true or false", 1, true), text
+      end)
     end)
   end)
 end)

@@ -157,6 +157,8 @@ describe("a node that joins", function()
     answers(w, "n2", ticket, "not_leader", { leader_address = w.peers[3] })
     assert.equal("n3", (asks(w)))
     assert.equal(1, w.n4.peers_told)
+    assert.equal(1, w.n4:logged "has asked one that does not lead, and asks the leader")
+    assert.equal(0, w.n4:logged "does not let n4 in")
   end)
 
   it("asks another where it is not told who leads, or what is said is no address", function()

@@ -474,6 +474,7 @@ describe("what is restored", function()
       assert.equal("put 1,put 2,put 3", bodies(node))
       assert.equal("BUNDLE", node.machine.bundle)
       assert.is_true(node.host:status().app.loaded)
+      assert.equal(5, node.settings.session_window) -- whoever runs the node is told
     end
     local ticket = w.n1:submit(sessions.body "open", { kind = "session" })
     w:settle()

@@ -279,6 +279,33 @@ describe("a node that has SKIP in its log", function()
     same_everywhere(w)
   end)
 
+  it("is behind a node that gets a snapshot which holds it", function()
+    local w <close> = world.new { nodes = 3, settings = { trailing_entries = 0 } }
+    w:bootstrap()
+    w:elect "n1"
+    for i = 1, 2 do w.n1:submit("c" .. i) end
+    w:settle()
+    w.n1.strong, w.n2.strong = true, true
+    local index = poison(w)
+    again(w, w.n3)
+    die_twice(w)
+    assert.are.equal(index, halted(w.n3))
+    for _, node in ipairs { w.n1, w.n2 } do
+      w:lose(node.id, "n3")
+      w:lose("n3", node.id)
+    end
+    w.n1:submit("c3")
+    w:advance(1000)
+    w.n1:admin "snapshot"
+    w:settle()
+    w:connect_all()
+    w:advance(2000)
+    assert.are.equal(w.n1.disk.snapshot.index, w.n3.disk.snapshot.index)
+    assert.are.equal(0, halted(w.n3)) -- at once: no entry may follow for a long time
+    assert.are.equal(1, w.n3:logged("entry " .. index .. " is in the snapshot that came"))
+    same_everywhere(w)
+  end)
+
   it("and has applied the entry stops; its next life goes back and skips", function()
     local w <close> = cluster()
     -- n3 has more memory than the others, and n2 leads.

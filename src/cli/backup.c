@@ -47,7 +47,10 @@ static enum error_code write_all(struct copy *copy, struct slice bytes, struct e
 static enum error_code keep(struct copy *copy, struct error *error);
 static enum error_code cannot(const struct copy *copy, const char *path, struct error *error);
 static void give_up(struct copy *copy);
+static void interrupt(int signal_number);
 static void say(const struct copy *copy, bool json);
+
+static const char *volatile half; /* the file that is not whole yet, for a signal to remove */
 
 #define FIELD(name) offsetof(struct backup_options, name)
 static const struct flag rows[] = {
@@ -101,6 +104,8 @@ static int backup_run(int argc, char **argv)
         return cli_fail(EXIT_USAGE, "backup: stdout is a terminal: name a FILE, or send it somewhere");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a limit of files' sizes is told as an error, as a full disk is */
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
     archive_init(&copy.archive);
     enum error_code code = make(&copy, &options, &error);
     if (code == ERROR_OK) {
@@ -186,6 +191,7 @@ static enum error_code open_file(struct copy *copy, struct error *error)
         return error_set(error, ERROR_USAGE, "the name of the file is too long");
     }
     copy->file = open(copy->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (copy->file >= 0) half = copy->partial;
     if (copy->file >= 0) return ERROR_OK;
     enum error_code code = cannot(copy, copy->partial, error);
     copy->partial[0] = 0;
@@ -211,6 +217,7 @@ static enum error_code keep(struct copy *copy, struct error *error)
     if (close(copy->file) != 0) status = -1;
     copy->file = -1;
     if (status != 0) return cannot(copy, copy->partial, error);
+    half = NULL;
     if (rename(copy->partial, copy->path) != 0) return cannot(copy, copy->path, error);
     copy->partial[0] = 0;
     snprintf(folder, sizeof folder, "%s", copy->path);
@@ -232,8 +239,18 @@ static enum error_code cannot(const struct copy *copy, const char *path, struct 
                      full ? ": no half of it is left there; make room, or name another place" : "");
 }
 
+/* As it would have ended anyway, but for the half file. */
+static void interrupt(int signal_number)
+{
+    const char *path = half;
+    if (path != NULL) unlink(path);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
 static void give_up(struct copy *copy)
 {
+    half = NULL;
     if (copy->file >= 0 && !copy->standard) close(copy->file);
     if (copy->partial[0] != 0) unlink(copy->partial);
 }

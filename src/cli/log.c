@@ -104,8 +104,8 @@ static enum error_code check_options(struct reading *reading, const char *folder
     }
     if (options->type == NULL || reading->type >= 0) return ERROR_OK;
     return error_set(error, ERROR_USAGE,
-                     "log: --type %.40s: the types are noop, configuration, init, deploy, command, session, settings "
-                     "and skip", options->type);
+                     "log: --type %.40s: the types are noop, configuration, init, deploy, command, session, "
+                     "settings, skip and restore", options->type);
 }
 
 static enum error_code print_log(struct reading *reading, struct store_inspection *inspection, struct error *error)

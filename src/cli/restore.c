@@ -46,6 +46,7 @@ struct job {
     uint64_t sent; /* bytes that are there */
     size_t piece_most;
     uint64_t heard_ms; /* when something was last answered well */
+    unsigned attempts; /* of the request that is being made */
     struct error error;
 };
 
@@ -131,9 +132,6 @@ static int restore_run(int argc, char **argv)
     if (options->verify && !options->abort) return archive_verify(job.path, options->json);
     if (job.path != NULL && strcmp(job.path, "-") == 0)
         return cli_fail(EXIT_USAGE, "restore: FILE is read twice, so it cannot be stdin");
-    struct sigaction action = {.sa_handler = interrupt};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     archive_init(&job.archive);
     job.heard_ms = clock_ms();
     snprintf(job.places[job.place_count++], sizeof job.places[0], "%s", options->address);
@@ -153,6 +151,9 @@ static enum error_code restore(struct job *job)
     }
     if (code == ERROR_OK) code = look(job);
     if (code != ERROR_OK) return code;
+    struct sigaction action = {.sa_handler = interrupt}; /* from here on there is something to give up */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
     job->heard_ms = clock_ms();
     if ((code = begin(job)) != ERROR_OK) return code;
     code = send_file(job);
@@ -330,12 +331,13 @@ static enum error_code commit(struct job *job)
     struct buffer body = {0};
     begin_body(&body, "commit", 2, job->id);
     enum error_code code = ask(job, &body, "index", &job->index);
+    bool asked = job->attempts > 0;
     buffer_deinit(&body);
-    if (code == ERROR_TIMEOUT || code == ERROR_UNAVAILABLE) {
+    if (asked && (code == ERROR_TIMEOUT || code == ERROR_UNAVAILABLE)) {
         char text[ERROR_TEXT_MAX];
         snprintf(text, sizeof text,
                  "%.300s; whether the cluster has switched is not known: look at `moonclave status`",
-                 job->error.text);
+                 interrupted ? "interrupted" : job->error.text);
         error_set(&job->error, code, "%s", text);
     }
     return code;
@@ -363,15 +365,18 @@ static void begin_body(struct buffer *body, const char *step, uint32_t count, ui
     mp_write_u64(body, id);
 }
 
-/* Until it is answered for good: by whoever answers. */
+/* Until it is answered for good: by whoever answers. An answer counts, whatever has interrupted it: what is done is. */
 static enum error_code ask(struct job *job, const struct buffer *body, const char *key, uint64_t *answer)
 {
-    for (;;) {
-        enum error_code code = job->client != NULL ? ERROR_OK : connect_somewhere(job);
-        if (code == ERROR_OK) code = ask_once(job, body, key, answer);
-        if (code == ERROR_OK) job->heard_ms = clock_ms();
+    for (job->attempts = 0;;) {
         if (interrupted)
             return error_set(&job->error, ERROR_UNAVAILABLE, "interrupted: the cluster is as it was");
+        enum error_code code = job->client != NULL ? ERROR_OK : connect_somewhere(job);
+        if (code == ERROR_OK) {
+            job->attempts++;
+            code = ask_once(job, body, key, answer);
+        }
+        if (code == ERROR_OK) job->heard_ms = clock_ms();
         if (!passes(code) || clock_ms() - job->heard_ms > job->options.timeout_s * 1000) return code;
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
     }
@@ -382,12 +387,14 @@ static enum error_code ask_once(struct job *job, const struct buffer *body, cons
     struct buffer params = {0};
     struct slice result, value;
     struct error why;
+    uint64_t most_ms = job->options.timeout_s * 1000;
+    unsigned attempt_ms = most_ms < ATTEMPT_MS ? (unsigned)most_ms : ATTEMPT_MS;
     buffer_append_slice(&params, buffer_slice(body));
     mp_write_map(&params, 1);
     mp_write_text(&params, "timeout");
-    mp_write_float(&params, (double)ATTEMPT_MS / 1000);
+    mp_write_float(&params, (double)attempt_ms / 1000);
     enum error_code code = rpc_client_call(job->client, "admin/restore", buffer_slice(&params),
-                                           ATTEMPT_MS + CONNECT_MS, &result, &why);
+                                           attempt_ms + CONNECT_MS, &result, &why);
     buffer_deinit(&params);
     bool told = code == ERROR_OK && mp_map_get(result, key, &value) &&
                 mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, answer);

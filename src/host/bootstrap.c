@@ -445,8 +445,13 @@ bool bootstrap_answered(struct host *host, const struct identity *from, uint64_t
     bool told = follow_leader(host, reply->body);
     bool leads = reply->code == ERROR_OVERLOADED || reply->code == ERROR_DISK_FULL;
     if (!told && !leads) try_another(bootstrap); /* this one may be out of touch for good */
+    bool passed_on = told && reply->code == ERROR_NOT_LEADER; /* no refusal: that is how a leader is found */
     uint64_t hash = hash_bytes(error.text, strlen(error.text));
-    if (hash != bootstrap->refused && !told) host_log(host, LOG_LEVEL_WARN, "%s; asks again", error.text);
+    if (passed_on)
+        host_log(host, LOG_LEVEL_INFO, "has asked one that does not lead, and asks the leader");
+    else if (hash != bootstrap->refused)
+        host_log(host, LOG_LEVEL_WARN, "%s; asks again", error.text);
+    if (passed_on) return true;
     bootstrap->refused = hash;
     return true;
 }

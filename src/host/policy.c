@@ -47,6 +47,7 @@ void policy_turn(struct host *host)
     struct policy *policy = &host->policy;
     if (!policy_runs(host) || !host_runs(host) || host->role != RAFT_LEADER) {
         policy->leads = false;
+        policy->problem.code = ERROR_OK; /* another leader's, from now on */
         return;
     }
     if (!policy->leads) begin_reign(host);

@@ -204,6 +204,7 @@ static void restored(struct host *host)
     host->snapshots.newest_ms = host->system.clock_ms;
     host->route_again = true;
     host_log(host, LOG_LEVEL_INFO, "starts from the snapshot at index %" PRIu64, restore->index);
+    skip_passed(host, restore->index); /* where this node had halted: others have applied it, or skipped it */
     settle_waiters(host, restore->index);
     if (apply->app_loaded)
         host->ports.loaded(host->ports.context, system_bundle(&host->system),

@@ -376,7 +376,7 @@ static void take_over(struct host *host, const struct raft_entry *entry, const s
 {
     struct staged *staged = &host->staged;
     struct apply *apply = &host->apply;
-    host->settings = *cluster_settings(host);
+    if (!host->system.initialised) settings_adopt(host, &staged->restored.settings);
     system_replace(&host->system, &staged->system, stamps, staged->id);
     host_log(host, LOG_LEVEL_WARN,
              "the state of index %" PRIu64 " of cluster %016" PRIx64 " is restored at index %" PRIu64,

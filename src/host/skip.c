@@ -138,7 +138,8 @@ void skip_passed(struct host *host, raft_index index)
     say_applying(host, skips->deadly);
     say_applying(host, 0);
     if (skips->halted) {
-        host_log(host, LOG_LEVEL_INFO, "entry %" PRIu64 " is skipped: this node applies again", skips->deadly);
+        host_log(host, LOG_LEVEL_INFO, "entry %" PRIu64 " is %s: this node applies again", skips->deadly,
+                 system_has_skipped(&host->system, skips->deadly) ? "skipped" : "in the snapshot that came");
         host->route_again = true;
     }
     skips->deadly = 0;

@@ -22,6 +22,7 @@
 
 static void add_servers(struct verdict *verdict, const struct raft_configuration *configuration);
 static void add_own_problems(struct node *node, struct verdict *verdict);
+static void add_text(struct verdict *verdict, struct slice status, const char *in, const char *key, const char *what);
 static bool is_so(struct slice value);
 static void add_waits(struct node *node, struct verdict *verdict);
 static void add_peers(struct node *node, const struct raft_status *status, struct verdict *verdict);
@@ -35,7 +36,7 @@ static const struct {
 } own_rows[] = {
     {NULL, "wiped", "wiped", "has lost its data: remove it and let it join again", true},
     {NULL, "disk_full", "disk_full", "has a full disk: make room, it goes on by itself", true},
-    {NULL, "halted_at", "apply_stopped", "applies nothing, having died twice of what is next: see `help skip`", true},
+    {NULL, "halted_at", "apply_stopped", "died of the next entry twice, applies nothing: `moonclave help skip`", true},
     {NULL, "stopping", "stopping", "is stopping", true},
     {"snapshot", "restoring", "restoring", "restores its state from a snapshot", true},
 };
@@ -88,7 +89,7 @@ static void add_servers(struct verdict *verdict, const struct raft_configuration
 static void add_own_problems(struct node *node, struct verdict *verdict)
 {
     struct buffer status = {0};
-    struct slice inner, value, text = {0};
+    struct slice inner, value;
     host_status(node->host, &status);
     for (size_t i = 0; i < sizeof own_rows / sizeof *own_rows; i++) {
         inner = buffer_slice(&status);
@@ -97,13 +98,20 @@ static void add_own_problems(struct node *node, struct verdict *verdict)
         verdict_add_problem(verdict, own_rows[i].code, verdict->id, own_rows[i].disables, false, "%s",
                             own_rows[i].text);
     }
-    if (mp_map_get(buffer_slice(&status), "app", &inner) && mp_map_get(inner, "error", &value)) {
-        struct mp_reader reader = mp_reader_of(value);
-        mp_read_string(&reader, &text);
-        verdict_add_problem(verdict, "app", "", false, false, "the app does not load: %.*s",
-                            (int)(text.size < 120 ? text.size : 120), (const char *)text.data);
-    }
+    add_text(verdict, buffer_slice(&status), "app", "error", "the app does not load");
+    add_text(verdict, buffer_slice(&status), "policy", "problem", "the membership policy fails");
     buffer_deinit(&status);
+}
+
+/* What the map `in` of the status says under `key`, if anything: a problem of the cluster, by the code `in`. */
+static void add_text(struct verdict *verdict, struct slice status, const char *in, const char *key, const char *what)
+{
+    struct slice inner, value, text = {0};
+    if (!mp_map_get(status, in, &inner) || !mp_map_get(inner, key, &value)) return;
+    struct mp_reader reader = mp_reader_of(value);
+    if (!mp_read_string(&reader, &text) || text.size == 0) return;
+    verdict_add_problem(verdict, in, "", false, false, "%s: %.*s", what, (int)(text.size < 120 ? text.size : 120),
+                        (const char *)text.data);
 }
 
 /* True, or a number that is not 0. */

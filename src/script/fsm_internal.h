@@ -131,6 +131,8 @@ int sandbox_run_file(lua_State *L, const char *path, struct slice source);
 void sandbox_base_functions(lua_State *L); /* into the table on top */
 void sandbox_table_functions(lua_State *L);
 void sandbox_string_functions(lua_State *L);
+void sandbox_charged_string(lua_State *L); /* stock ones that work for long: charged; the stock library is open */
+void sandbox_charged_utf8(lua_State *L);
 int sandbox_tostring(lua_State *L);
 int sandbox_random(lua_State *L);
 

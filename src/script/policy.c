@@ -144,7 +144,8 @@ static enum error_code run(struct policy_vm *vm, lua_CFunction function, struct 
 
 /* ---- the language ---- */
 
-/* Nothing that tells one process from another, or that waits. */
+/* Nothing that tells one process from another, or that waits; and whatever works for long is charged: the hook does not
+ * see into C, and a leader that a policy holds up leads nobody. */
 static int open_vm(lua_State *L)
 {
     static const luaL_Reg libraries[] = {
@@ -172,8 +173,13 @@ static int open_vm(lua_State *L)
     }
     lua_getfield(L, -2, LUA_STRLIBNAME);
     sandbox_string_functions(L);
+    sandbox_charged_string(L);
     lua_pushnil(L);
     lua_setfield(L, -2, "dump");
+    lua_getfield(L, -3, LUA_TABLIBNAME);
+    sandbox_table_functions(L);
+    lua_getfield(L, -4, LUA_UTF8LIBNAME);
+    sandbox_charged_utf8(L);
     lua_newtable(L);
     policy_vm_of(L)->modules = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;

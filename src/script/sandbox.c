@@ -62,6 +62,7 @@ static const char *const kept_math[] = {"abs",        "ceil", "floor",      "fmo
                                         "tointeger",  "type", "ult",        NULL};
 static const char *const kept_utf8[] = {"char", "charpattern", "codes", NULL};
 static const char *const charged_utf8[] = {"codepoint", "len", "offset", NULL};
+static const char *const charged_string[] = {"byte", NULL};
 static const char *const empty_libraries[] = {"os", "io", "package", "debug", "coroutine", NULL};
 
 static void open_stock(lua_State *L);
@@ -146,6 +147,16 @@ static void keep_charged(lua_State *L, const char *library, const char *const *n
     lua_pop(L, 1);
 }
 
+void sandbox_charged_utf8(lua_State *L)
+{
+    keep_charged(L, LUA_UTF8LIBNAME, charged_utf8);
+}
+
+void sandbox_charged_string(lua_State *L)
+{
+    keep_charged(L, LUA_STRLIBNAME, charged_string);
+}
+
 /* ---- what is not there ---- */
 
 static int raise_absent(lua_State *L, const char *library, const char *name, const char *instead)
@@ -214,7 +225,7 @@ static void add_libraries(lua_State *L)
 
     lua_newtable(L);
     keep(L, LUA_UTF8LIBNAME, kept_utf8);
-    keep_charged(L, LUA_UTF8LIBNAME, charged_utf8);
+    sandbox_charged_utf8(L);
     guard(L, "utf8");
     lua_setfield(L, -2, "utf8");
 
@@ -224,10 +235,9 @@ static void add_libraries(lua_State *L)
     lua_setfield(L, -2, "table");
 
     static const char *const kept[] = {"char", "len", "lower", "reverse", "sub", "upper", NULL};
-    static const char *const kept_charged[] = {"byte", NULL};
     lua_newtable(L);
     keep(L, LUA_STRLIBNAME, kept);
-    keep_charged(L, LUA_STRLIBNAME, kept_charged);
+    sandbox_charged_string(L);
     sandbox_string_functions(L);
     replace_string_metatable(L, lua_gettop(L));
     guard(L, "string");

@@ -62,6 +62,23 @@ enum error_code store_folder_make(const char *folder, struct error *error)
     return code;
 }
 
+/* SQLite says no more than that it cannot open, or lock, a file. One that is not there yet is no objection. */
+enum error_code store_names_check(const struct store_names *names, struct error *error)
+{
+    const char *const files[] = {names->lock, names->database, names->wal, names->mark};
+    struct stat found;
+    if (stat(names->folder, &found) == 0 && !S_ISDIR(found.st_mode))
+        return error_set(error, ERROR_IO, "%s: this is a file: a data folder is wanted", names->folder);
+    int reason = faccessat(AT_FDCWD, names->folder, R_OK | W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+    const char *which = names->folder;
+    for (size_t i = 0; i < sizeof files / sizeof *files && (reason == 0 || reason == ENOENT); i++) {
+        reason = faccessat(AT_FDCWD, which = files[i], R_OK | W_OK, AT_EACCESS) == 0 ? 0 : errno;
+    }
+    if (reason != EACCES && reason != EPERM && reason != EROFS) return ERROR_OK;
+    return error_set(error, ERROR_IO, "%s: may not be read and written: %s%s", which, strerror(reason),
+                     reason == EROFS ? "" : ": it belongs to the user that runs the node: be that one");
+}
+
 /* ---- files ---- */
 
 enum error_code store_file_open(struct store_file *file, sqlite3_vfs *vfs, const char *name,

@@ -34,6 +34,8 @@ struct store_names {
 enum error_code store_names_init(struct store_names *names, sqlite3_vfs *vfs, const char *folder,
                                  struct error *error);
 void store_names_deinit(struct store_names *names);
+/* May this process read and write them? Else IO, and why not. Only the system's own file system has such rules. */
+enum error_code store_names_check(const struct store_names *names, struct error *error);
 
 /* Makes the folder and its parent where they are missing, durably. Only the system's own file
  * system has folders. */

@@ -76,6 +76,7 @@ static enum error_code open_parts(struct store_inspection *inspection, const cha
     enum error_code code = store_names_init(&store->names, store->vfs, folder, error);
     if (code) return code;
     inspection->overview.folder = store->names.folder;
+    if ((code = store_names_check(&store->names, error))) return code;
     code = measure(inspection, store->names.database, SQLITE_OPEN_SUPER_JOURNAL, &inspection->has_database, error);
     if (!code) code = measure(inspection, store->names.wal, SQLITE_OPEN_WAL, &inspection->has_wal, error);
     if (!code) code = measure(inspection, store->names.mark, SQLITE_OPEN_SUPER_JOURNAL, &inspection->has_mark, error);

@@ -129,6 +129,7 @@ static enum error_code open_parts(struct store *store, const struct store_option
     } else if (!options->vfs && (code = store_folder_make(store->names.folder, error))) {
         return code;
     }
+    if (!options->vfs && (code = store_names_check(&store->names, error))) return code;
     if ((code = take_lock(store, error))) return code;
     if ((code = look_first(store, error))) return code;
     if ((code = store_schema_open(store, options, error))) return code;
