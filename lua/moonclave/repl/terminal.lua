@@ -80,7 +80,7 @@ end
 
 -- After a cancelled call nobody knows what the client was in the middle of: it is replaced.
 local function cancelled(console)
-  write "cancelled"
+  write "\ncancelled" -- behind the terminal's own ^C
   console.reconnect()
 end
 
