@@ -240,7 +240,7 @@ describe("moonclave repl at a terminal", function()
       assert.is_truthy(text:find("Or here. The nodes' logs go on in\n  " .. folder .. "/data/cluster.log\n", 1, true),
         text)
       screen:type 'add{ name = "x", by = 3 }\n' -- the app's, and the cluster's: the cluster's has the short name
-      screen:expect "\nerror: "
+      screen:expect "\nerror: usage: add takes a server, as in [^;]+; the app's own%s+is command.add{ %.%.%. }\n"
       screen:type 'command.add{ name = "x", by = 3 }\n'
       screen:expect "\n3 +%-%- "
       screen:type "while true do end\n"

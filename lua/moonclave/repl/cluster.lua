@@ -226,8 +226,9 @@ function M.install(session, env)
   end
 
   function env.add(server)
-    if type(server) ~= "table" then
-      fail("usage", 'add takes a table, as in add{ id = "n4", address = "127.0.0.1:5004" }')
+    if type(server) ~= "table" or type(server.id) ~= "string" then
+      fail("usage", 'add takes a server, as in add{ id = "n4", address = "127.0.0.1:5004" }%s', env.command.add and
+        "; the app's own is command.add{ ... }" or env.query.add and "; the app's own is query.add{ ... }" or "")
     end
     return admin("add", server, CHANGE_S)
   end
