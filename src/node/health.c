@@ -35,7 +35,8 @@ static const struct {
 } own_rows[] = {
     {NULL, "wiped", "wiped", "has lost its data: remove it and let it join again", true},
     {NULL, "disk_full", "disk_full", "has a full disk: make room, it goes on by itself", true},
-    {NULL, "halted_at", "apply_stopped", "died of the next entry twice and applies nothing: `moonclave help skip`", true},
+    {NULL, "halted_at", "apply_stopped", "died of the next entry twice and applies nothing: `moonclave help skip`",
+     true},
     {NULL, "stopping", "stopping", "is stopping", true},
     {"snapshot", "restoring", "restoring", "restores its state from a snapshot", true},
 };
