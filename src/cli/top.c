@@ -42,9 +42,9 @@ const struct cli_command top_command = {
             "of the member chosen also its snapshot, memory and processor.\n"
             "\n"
             "Keys: arrows (or j, k) choose; t hands leadership to the member chosen, p makes it a voter, d a\n"
-            "learner, x removes it, a adds one; q ends it. Orders ask first, and say how many voters are left and how many\n"
-            "of those answer. Where the output is no terminal `moonclave status` says the same once. NO_COLOR\n"
-            "is respected.\n"
+            "learner, x removes it, a adds one; q ends it. Orders ask first, and say how many voters are left and\n"
+            "how many of those answer. Where the output is no terminal `moonclave status` says the same once.\n"
+            "NO_COLOR is respected.\n"
             "\n"
             "  moonclave top --addr 127.0.0.1:5002\n",
     .flags = &flags,
