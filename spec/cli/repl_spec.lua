@@ -55,6 +55,10 @@ describe("an input", function()
     assert.is_nil(made)
     assert.same({ "syntax error near 'b'", 7, 1 }, { reader.place(problem) })
     assert.same({ "a plain text" }, { reader.place "a plain text" })
+    for text, said in pairs { ["1 +"] = "unexpected symbol near <eof>", [")"] = "unexpected symbol near ')'",
+      ["not x y"] = "<eof> expected near 'y'", ["x = ="] = "unexpected symbol near '='" } do
+      assert.equal(said, (reader.place(select(2, reader.compile(text, {}, 1)))))
+    end
     assert.equal("b", reader.line("a\nb\nc", 2))
     assert.is_true(reader.is_empty "  -- nothing\n")
     assert.is_false(reader.is_empty "x = 1 -- something")
@@ -393,7 +397,8 @@ error "not reached"
         "all 'config().settings.trailing_entries.value'" }
       assert.equal("", complaint)
       assert.equal(0, code)
-      assert.matches("^name +value +default +scope +source\nblock_bytes_max +16777216 +16777216 +cluster +cluster\n", text)
+      assert.matches("^name +value +default +scope +source\nblock_bytes_max +16777216 +16777216 +cluster +cluster\n",
+        text)
       assert.matches("\nhealthy: 3 of 3 voters, survives the loss of 1\nid  address +role +state +ready ", text)
       assert.matches("\ntrue\ntrue\nn3\n{ n1 = 10000, n2 = 10000, n3 = 7777 }\n$", text)
     end)
