@@ -100,9 +100,15 @@ describe("moonclave repl at a terminal", function()
         screen:type "\nf(14)\n"
         screen:expect "> f%(14%)\n42 "
 
+        screen:type "5 * 9"
+        screen:resize(60, 24)
+        screen:type "\n"
+        screen:expect "> 5 %* 9\n45 +%-%- %d+%.%d m?s\nn1 leader t%d+ #%d+>$"
+        screen:resize(80, 24)
+
         screen:type "while true do end\n"
         screen:keys "C-c"
-        screen:expect "cancelled\nn1 leader t%d+ #%d+>$"
+        screen:expect "%^C\ncancelled\nn1 leader t%d+ #%d+>$"
         screen:type "half a line"
         screen:keys "C-c"
         screen:expect "> half a line\nn1 leader t%d+ #%d+>$"
