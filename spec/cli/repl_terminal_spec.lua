@@ -203,7 +203,11 @@ describe("moonclave repl at a terminal", function()
       screen:type(("\\attach %s\n"):format(c.nodes.n1.data))
       screen:expect "\nn1 inside leader t%d+ #%d+>$"
       screen:type "state.items.de"
-      screen:keys "Tab"
+      cluster.eventually("Tab completes", function() -- which asks the node, and waits half a second at most
+        screen:keys "Tab"
+        local text = screen:text()
+        return text:find "> state.items.deep$" ~= nil, text
+      end)
       screen:type ".value\n"
       screen:expect '> state.items.deep.value\n"1" '
       screen:type "while true do end\n"

@@ -29,7 +29,9 @@ describe("moonclave top", function()
     tmux "set-option -g status off"
   end)
   teardown(function()
+    local path = tmux("display-message -p '#{socket_path}'"):match "^(/[^\n]+)"
     shell.run("tmux -L " .. socket .. " kill-server")
+    if path then os.remove(path) end -- tmux itself leaves it
     cluster.run(function() c:close() end)
   end)
 
