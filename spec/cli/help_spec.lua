@@ -122,6 +122,12 @@ describe("the commands", function()
         assert.matches(("there is no command \"%sq\": did you mean %s?"):format(name, name), text, 1, true)
       end
     end
+    -- What is typed, what is meant.
+    for _, row in ipairs { { "tpo", "top" }, { "membrs", "members" }, { "strat", "start" }, { "ransfer", "transfer" },
+      { "cnofig", "config" }, { "foo", nil }, { "settings", nil }, { "list", nil } } do
+      local _, text = run(row[1])
+      assert.equal(row[2], text:match "did you mean (%w+)%?", text)
+    end
   end)
 end)
 

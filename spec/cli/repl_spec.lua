@@ -2,6 +2,7 @@
 -- against a real cluster -e, pipes, --json, exit codes, and Lua on a node over its unix socket.
 local cluster = require "support.cluster"
 local completer = require "moonclave.repl.completer"
+local functions = require "moonclave.repl.cluster"
 local help = require "moonclave.repl.help"
 local printer = require "moonclave.repl.printer"
 local reader = require "moonclave.repl.reader"
@@ -54,6 +55,10 @@ describe("an input", function()
     assert.is_nil(made)
     assert.same({ "syntax error near 'b'", 7, 1 }, { reader.place(problem) })
     assert.same({ "a plain text" }, { reader.place "a plain text" })
+    for text, said in pairs { ["1 +"] = "unexpected symbol near <eof>", [")"] = "unexpected symbol near ')'",
+      ["not x y"] = "<eof> expected near 'y'", ["x = ="] = "unexpected symbol near '='" } do
+      assert.equal(said, (reader.place(select(2, reader.compile(text, {}, 1)))))
+    end
     assert.equal("b", reader.line("a\nb\nc", 2))
     assert.is_true(reader.is_empty "  -- nothing\n")
     assert.is_false(reader.is_empty "x = 1 -- something")
@@ -145,7 +150,8 @@ describe("Tab", function()
     { 'help "tr', 'help "transfer"' }, { "\\us", "\\use " }, { "\\use n2", "\\use n2" },
     { "\\format j", "\\format json" },
     { "\\watch 1 mem", "\\watch 1 members(" }, { "fun", "function" }, { "'mem", nil }, { "-- mem", nil },
-    { "[[ mem", nil }, { "nothing_like_it", nil },
+    { "[[ mem", nil }, { "nothing_like_it", nil }, { '("x"):rev', '("x"):reverse(' }, { "put{}.", nil },
+    { "members()[1].m", nil }, { '"x" .. mem', '"x" .. members(' }, { "f() .. pu", "f() .. put{" },
   } do
     it(("makes %q %s"):format(row[1], row[2] and ("%q"):format(row[2]) or row[3] and "a list" or "nothing"), function()
       local gone, instead, below = table.unpack(tab(row[1]), 1, 3)
@@ -168,6 +174,45 @@ describe("Tab", function()
     end }, { __index = context })
     assert.same({ 1, "alp" }, { completer.complete(inside, "count(state.items.a", 19) })
     assert.same({ "state.items", "a" }, asked)
+  end)
+end)
+
+describe("before a change of voters", function()
+  -- What a leader, n1, says of its members: their ids, the silent ones with a mark.
+  local function members(ids, leader)
+    local list = {}
+    for i, id in ipairs(ids) do
+      list[i] = { id = id:match "^%w+", role = "voter", state = i == 1 and "leader" or "follower", match = leader and 5,
+        contact_ms = leader and i > 1 and not id:find "!" and 10 or nil }
+    end
+    return list
+  end
+
+  for _, row in ipairs {
+    { { "n1", "n2", "n3" }, "n2", "2 voters: no failure can then be survived" },
+    { { "n1", "n2", "n3", "n4" }, "n2", "3 voters: one failure can then be survived" },
+    { { "n1", "n2", "n3", "n4!" }, "n4", "3 voters: one failure can then be survived" },
+    { { "n1", "n2", "n3", "n4!" }, "n2", "3 voters: n4 does not answer, so that no failure can then be survived" },
+    { { "n1", "n2", "n3", "n4!" }, "n1", "3 voters: n4 does not answer, so that no failure can then be survived; " ..
+      "it leads, and hands over first" },
+    { { "n1", "n2", "n3!" }, "n2", "2 voters: n3 does not answer, and 2 of them are needed: the cluster could then " ..
+      "decide nothing at all" },
+    { { "n1", "n2", "n3", "n4!", "n5", "n6" }, "n6", "5 voters: n4 does not answer, so that one failure can then be " ..
+      "survived" },
+    { { "n1" }, "n1", "no voter: the cluster will refuse" },
+  } do
+    it(("of %s it is said what removing %s means"):format(table.concat(row[1], " "), row[2]), function()
+      assert.equal(("removing %s leaves %s"):format(row[2], row[3]),
+        functions.consequence("removing", row[2], members(row[1], true)))
+    end)
+  end
+
+  it("nobody is called silent by a follower's list, and an unknown server is named", function()
+    assert.equal("removing n2 leaves 2 voters: no failure can then be survived",
+      functions.consequence("removing", "n2", members { "n1", "n2", "n3" }))
+    local fine, err = pcall(functions.consequence, "removing", "n9", members({ "n1", "n2" }, true))
+    assert.is_false(fine)
+    assert.equal("not_found: there is no server n9: the members are n1, n2", tostring(err))
   end)
 end)
 
@@ -255,6 +300,12 @@ describe("moonclave repl", function()
         { { "put{ key = 1 }" }, "bad_request: a key is a string that is not empty" },
         { { 'error{ code = "mine", message = "said" }' }, "code = \"mine\"" },
         { { 'remove "n3"' }, "unconfirmed: removing n3 leaves 2 voters: no failure can then be survived" },
+        { { 'remove "n9"' }, "there is no server n9: the members are n1, n2, n3" },
+        { { 'voters{ "n1", "n9" }' }, "there is no server n9 among the members" },
+        { { "config{ command_steps_max = 1000000 }" },
+          "unconfirmed: command_steps_max becomes 1000000 in the whole cluster" },
+        { { "\\use n2", "config{ trailing_entries = 7 }" },
+          "unconfirmed: trailing_entries becomes 7 on n2 alone, until it is restarted" },
         { { 'on("n9", status)' }, "there is no node n9: the members are n1, n2, n3" },
         { { 'help "nothing"' }, 'there is no help about "nothing"' },
         { { 'call "no/such"' }, "this node does not know `no/such`" },
@@ -337,6 +388,19 @@ error "not reached"
       code, _, complaint = run { address, "-y", "-e", 'demote "n3"', "-e", 'promote "n3"' }
       assert.equal("", complaint)
       assert.equal(0, code)
+    end)
+
+    it("shows settings and health as the nodes have them, and changes the setting of a node on that node", function()
+      local code, text, complaint = run { address, "-y", "-e", "config()", "-e", "health()", "-e",
+        "config{ session_timeout_ms = 7200000 }.index > 0", "-e", 'config{ session_timeout_ms = "1h" }.index > 0', "-e",
+        'on("n3", function() return config{ trailing_entries = 7777 } end).id', "-e",
+        "all 'config().settings.trailing_entries.value'" }
+      assert.equal("", complaint)
+      assert.equal(0, code)
+      assert.matches("^name +value +default +scope +source\nblock_bytes_max +16777216 +16777216 +cluster +cluster\n",
+        text)
+      assert.matches("\nhealthy: 3 of 3 voters, survives the loss of 1\nid  address +role +state +ready ", text)
+      assert.matches("\ntrue\ntrue\nn3\n{ n1 = 10000, n2 = 10000, n3 = 7777 }\n$", text)
     end)
 
     it("knows what the app's source says of its commands", function()

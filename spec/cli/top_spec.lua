@@ -29,7 +29,9 @@ describe("moonclave top", function()
     tmux "set-option -g status off"
   end)
   teardown(function()
+    local path = tmux("display-message -p '#{socket_path}'"):match "^(/[^\n]+)"
     shell.run("tmux -L " .. socket .. " kill-server")
+    if path then os.remove(path) end -- tmux itself leaves it
     cluster.run(function() c:close() end)
   end)
 
@@ -78,6 +80,10 @@ describe("moonclave top", function()
       assert.matches("1 election seen", text)
       sees(("hand leadership to n%d: done"):format(target))
       assert.equal("n" .. target, c:leader())
+      keys "x"
+      sees(("\nremove n%d%%? 2 voters stay, 2 answer, 2 must %%[y/N%%]"):format(target))
+      keys "n"
+      sees "x remove   q quit"
       c:kill "n1"
       text = sees "\n[> ] n1 +voter +does not answer   127"
       assert.matches("%d%d:%d%d:%d%d  n1 does not answer\n", text)
@@ -109,7 +115,7 @@ describe("moonclave top", function()
         cluster.eventually("it is drawn anew", function()
           local text = screen()
           local lines = shell.lines(text)
-          local last = ("arrows choose   t transfer"):sub(1, size[1] - 1)
+          local last = (size[1] < 80 and " q quit  t transfer" or " arrows choose   t transfer"):sub(1, size[1])
           local fits = #lines <= size[2] and text:match "^cluster %x+" and text:find(last, 1, true)
           local bar = text:match "(#+) "
           return fits and (size[1] < 100 or #(bar or "") == size[1] - 68), text

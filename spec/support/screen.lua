@@ -99,7 +99,9 @@ function screen:ended()
 end
 
 function screen:close()
+  local socket = self:tmux("display-message", "-p", "#{socket_path}"):match "^(/[^\n]+)\n"
   self:tmux "kill-server"
+  if socket then os.remove(socket) end -- tmux itself leaves it
   os.remove(self.configuration)
   os.remove(self.status)
 end

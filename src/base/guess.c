@@ -29,5 +29,7 @@ bool guess_is_near(const char *wrong, const char *name, size_t *distance)
     if (size == 0 || size > GUESS_NAME_MAX || strlen(name) > GUESS_NAME_MAX) return false;
     *distance = guess_distance(wrong, name);
     if (size >= 3 && strncmp(wrong, name, size) == 0) *distance = 1;
-    return *distance <= (size + 1) / 3 + 1 && *distance < size;
+    size_t most = (size + 1) / 3 + 1;
+    if (wrong[0] != name[0]) most = size < 6 ? 1 : size / 3; /* the first is seldom the one that is mistyped */
+    return *distance <= most && *distance < size;
 }

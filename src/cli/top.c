@@ -19,6 +19,7 @@ static int top_run(int argc, char **argv);
 static enum error_code watch(struct top *top, uint64_t interval_ms, struct error *error);
 static bool obey(struct top *top, int key);
 static void order(struct top *top, const char *method, const char *doing);
+static const char *a_voter_less(const struct top *top, char text[TOP_LINE_MAX]);
 static void add(struct top *top);
 static bool ask_line(struct top *top, const char *question, char *answer, size_t size);
 static bool ask_yes(struct top *top, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -41,8 +42,9 @@ const struct cli_command top_command = {
             "of the member chosen also its snapshot, memory and processor.\n"
             "\n"
             "Keys: arrows (or j, k) choose; t hands leadership to the member chosen, p makes it a voter, d a\n"
-            "learner, x removes it, a adds one; q ends it. Orders ask first. Where the output is no terminal\n"
-            "`moonclave status` says the same once. NO_COLOR is respected.\n"
+            "learner, x removes it, a adds one; q ends it. Orders ask first, and say how many voters are left and\n"
+            "how many of those answer. Where the output is no terminal `moonclave status` says the same once.\n"
+            "NO_COLOR is respected.\n"
             "\n"
             "  moonclave top --addr 127.0.0.1:5002\n",
     .flags = &flags,
@@ -106,15 +108,35 @@ static bool obey(struct top *top, int key)
 
 static void order(struct top *top, const char *method, const char *doing)
 {
-    char id[CELL_MAX];
+    char id[CELL_MAX], meaning[TOP_LINE_MAX];
     struct error error;
     if (top->selected >= top->count) return;
     memcpy(id, top->nodes[top->selected].id, sizeof id); /* the list may change while we ask */
-    if (!ask_yes(top, "%s %s? [y/N] ", doing, id)) return;
+    bool less = strcmp(method, "admin/remove") == 0 || strcmp(method, "admin/demote") == 0;
+    if (!ask_yes(top, "%s %s? %s[y/N] ", doing, id, less ? a_voter_less(top, meaning) : "")) return;
     snprintf(top->message, sizeof top->message, "%s %.70s ...", doing, id);
     top_screen_draw(top, NULL);
     enum error_code code = top_order(top, method, id, NULL, &error);
     tell(top, doing, id, code, &error);
+}
+
+/* What it means that the member chosen votes no more; empty where it does not vote anyway. */
+static const char *a_voter_less(const struct top *top, char text[TOP_LINE_MAX])
+{
+    unsigned stay = 0, answer = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < top->count; i++) {
+        const struct top_node *node = &top->nodes[i];
+        if (strcmp(node->role, "voter") != 0) {
+            if (i == top->selected) return text;
+        } else if (i != top->selected) {
+            stay++;
+            answer += node->answers;
+        }
+    }
+    snprintf(text, TOP_LINE_MAX, "%u voter%s stay%s, %u answer%s, %u must ", stay, stay == 1 ? "" : "s",
+             stay == 1 ? "s" : "", answer, answer == 1 ? "s" : "", stay / 2 + 1);
+    return text;
 }
 
 static void add(struct top *top)

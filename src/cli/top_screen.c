@@ -18,6 +18,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#define KEYS       " arrows choose   t transfer   p promote   d demote   a add   x remove   q quit"
+#define KEYS_SHORT " q quit  t transfer  p promote  d demote  a add  x remove"
+
 #define BAR_MIN 8
 #define BAR_ENTRIES_MIN 100 /* a bar's whole length is at least so many entries */
 
@@ -138,7 +141,7 @@ void top_screen_draw(const struct top *top, const char *question)
     if (question != NULL)
         line(&canvas, "1", "%s", question);
     else
-        line(&canvas, "7", " arrows choose   t transfer   p promote   d demote   a add   x remove   q quit");
+        line(&canvas, "7", "%s", canvas.columns > (int)sizeof KEYS ? KEYS : KEYS_SHORT);
     buffer_append_text(&canvas.out, "\033[0m");
     fwrite(canvas.out.data, 1, canvas.out.size, stdout);
     fflush(stdout);

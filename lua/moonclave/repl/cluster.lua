@@ -45,39 +45,137 @@ end
 
 local function counted(voters) return ("%d voter%s"):format(voters, voters == 1 and "" or "s") end
 
--- Would those who answer now be enough to decide anything? Only a leader's list says who answers.
-local function majority_lost(remaining)
-  local alive, leader = {}, false
-  for _, member in ipairs(remaining) do
-    leader = leader or member.state == "leader"
-    if member.state == "leader" or (member.contact_ms and member.contact_ms < SILENT_MS) then
-      alive[#alive + 1] = member.id
-    end
+-- Those of `list` who do not answer, as the leader has it; nil where no leader has made the list: only it knows.
+local function silent_among(list, members)
+  local told = false
+  for _, member in ipairs(members) do
+    told = told or (member.state == "leader" and member.match ~= nil)
   end
-  local needed = #remaining // 2 + 1
-  if not leader or #alive >= needed then return nil end
-  return ("of these only %s answer%s, and %d are needed: the cluster could then decide nothing at all"):format(
-    table.concat(alive, ", "), #alive == 1 and "s" or "", needed)
+  if not told then return nil end
+  local ids = {}
+  for _, member in ipairs(list) do
+    local heard = member.contact_ms and member.contact_ms < SILENT_MS
+    if member.state ~= "leader" and not heard then ids[#ids + 1] = member.id end
+  end
+  return ids
 end
 
--- "removing n2 leaves 2 voters: no failure can then be survived"
+-- What these voters can survive, if those who do not answer now never do again.
+local function outlook(voters, members)
+  local silent = silent_among(voters, members) or {}
+  local answer, needed = #voters - #silent, #voters // 2 + 1
+  if #silent == 0 then return survives(#voters) end
+  local who = ("%s do%s not answer"):format(table.concat(silent, ", "), #silent == 1 and "es" or "")
+  if answer < needed then
+    return ("%s, and %d of them are needed: the cluster could then decide nothing at all"):format(who, needed)
+  end
+  return ("%s, so that %s"):format(who, survives(2 * (answer - needed) + 1))
+end
+
+-- "removing n2 leaves 2 voters: no failure can then be survived". Raises where there is no such member.
 function M.consequence(doing, id, members)
-  local remaining, voters, member = {}, 0, nil
-  for _, one in ipairs(members) do
+  local remaining, ids, voters, member = {}, {}, 0, nil
+  for i, one in ipairs(members) do
+    ids[i] = one.id
     if one.id == id then member = one end
     if one.role == "voter" then
       voters = voters + 1
       if one.id ~= id then remaining[#remaining + 1] = one end
     end
   end
-  if not member then return ("%s %s: it is not among the members"):format(doing, id) end
+  if not member then fail("not_found", "there is no server %s: the members are %s", id, table.concat(ids, ", ")) end
   if member.role ~= "voter" then
     return ("%s %s leaves %s, as there are now: it is a %s"):format(doing, id, counted(voters), member.role)
   end
   if voters == 1 then return ("%s %s leaves no voter: the cluster will refuse"):format(doing, id) end
-  local lost = majority_lost(remaining)
   local leads = member.state == "leader" and "; it leads, and hands over first" or ""
-  return ("%s %s leaves %s: %s%s"):format(doing, id, counted(voters - 1), lost or survives(voters - 1), leads)
+  return ("%s %s leaves %s: %s%s"):format(doing, id, counted(voters - 1), outlook(remaining, members), leads)
+end
+
+-- The same of voters{ ... }.
+local function consequence_of_voters(ids, members)
+  local by_id, voters = {}, {}
+  for _, member in ipairs(members) do by_id[member.id] = member end
+  for i, id in ipairs(ids) do
+    voters[i] = by_id[check_id("voters", id)] or fail("not_found", "there is no server %s among the members", id)
+  end
+  return ("from then on exactly %s vote: that is %s: %s"):format(table.concat(ids, ", "), counted(#ids),
+    outlook(voters, members))
+end
+
+-- ---- health ----
+
+-- What a node says is wrong, with itself or with others, by their ids.
+local function add_problems(says, health)
+  for _, problem in ipairs(health.problems or {}) do
+    local id = problem.id or health.id
+    says[id] = says[id] or {}
+    if not says[id][problem.code] then
+      says[id][problem.code] = true
+      table.insert(says[id], problem.text)
+    end
+  end
+end
+
+-- Every member asked by itself: a row for each, and the leader's word on the whole (nil: no leader answers).
+function M.health(session, members)
+  local rows, says, furthest, note = {}, {}, 0, nil
+  for i, member in ipairs(members) do
+    local row = { id = member.id, address = member.address, role = member.role, ready = false }
+    local options = { address = member.address, timeout = 1.0 }
+    local status, err = session.client:call("status", nil, options)
+    if status then
+      row.state, row.ready, row.term, row.applied = status.role, status.ready, status.term, status.applied_index
+      furthest = math.max(furthest, status.applied_index)
+      local health = session.client:call("health", nil, options)
+      if health then
+        add_problems(says, health)
+        note = health.leads and health.text or note
+      end
+    else
+      row.state = "gone"
+      local reason = err.message:match "%(([^()]*)%)$" or err.message -- "127.0.0.1:5004: Connection refused"
+      local at = reason:sub(1, #member.address) == member.address and #member.address + 3 or 1
+      says[member.id] = { reason:sub(at) }
+    end
+    rows[i] = row
+  end
+  for _, row in ipairs(rows) do
+    row.behind = row.applied and furthest - row.applied
+    row.says = says[row.id] and table.concat(says[row.id], "; ") or nil
+  end
+  return rows, note
+end
+
+-- ---- settings ----
+
+local CONFIG_COLUMNS = { "name", "value", "default", "scope", "source" }
+
+local function config_rows(answer)
+  local rows = {}
+  for name, setting in pairs(answer.settings) do
+    local source = setting.source == "changed" and setting.index and "index " .. setting.index or setting.source
+    rows[#rows + 1] = { name = name, value = setting.value, default = setting.default, scope = setting.scope,
+      source = source }
+  end
+  table.sort(rows, function(a, b)
+    if a.scope ~= b.scope then return a.scope < b.scope end
+    return a.name < b.name
+  end)
+  return rows
+end
+
+-- "trailing_entries becomes 5000 on n1 alone, until it is restarted". What no node knows is left to the node to refuse.
+local function consequence_of_config(changes, answer)
+  local lines, names = {}, {}
+  for name in pairs(changes) do names[#names + 1] = tostring(name) end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    local setting = answer.settings[name] or {}
+    lines[i] = ("%s becomes %s %s"):format(name, printer.lua(changes[name]), setting.scope == "node" and
+      ("on %s alone, until it is restarted"):format(answer.id) or "in the whole cluster")
+  end
+  return table.concat(lines, "\n")
 end
 
 -- "05:20:55.717 n2  leader  { term = 3 }"
@@ -95,6 +193,7 @@ end
 -- session: what session.lua documents. Fills `env`.
 function M.install(session, env)
   local function members() return session:ask_leader "members" end
+  local function leaders_members() return session:ask_leader("members", true) end
 
   local function admin(action, arguments, seconds)
     local result = session:ask(function(client, options)
@@ -121,46 +220,28 @@ function M.install(session, env)
   end
 
   function env.health()
-    local list = session:call "members"
-    local rows, furthest = {}, 0
-    for i, member in ipairs(list) do
-      local row = { id = member.id, address = member.address, role = member.role, ready = false }
-      local status, err = session.client:call("status", nil, { address = member.address, timeout = 1.0 })
-      if status then
-        row.state, row.ready, row.term, row.applied = status.role, status.ready, status.term, status.applied_index
-        furthest = math.max(furthest, status.applied_index)
-        local says = {}
-        for _, flag in ipairs { "disk_full", "wiped", "stopping" } do
-          if status[flag] then says[#says + 1] = flag end
-        end
-        if type(status.app) == "table" and status.app.error then says[#says + 1] = tostring(status.app.error) end
-        row.says = says[1] and table.concat(says, ", ") or nil
-      else
-        row.state, row.says = "gone", err.message
-      end
-      rows[i] = row
-    end
-    for _, row in ipairs(rows) do row.behind = row.applied and furthest - row.applied end
-    session:hint(rows, { columns = HEALTH_COLUMNS })
+    local rows, note = M.health(session, session:call "members")
+    session:hint(rows, { columns = HEALTH_COLUMNS, note = note })
     return rows
   end
 
   function env.add(server)
-    if type(server) ~= "table" then
-      fail("usage", 'add takes a table, as in add{ id = "n4", address = "127.0.0.1:5004" }')
+    if type(server) ~= "table" or type(server.id) ~= "string" then
+      fail("usage", 'add takes a server, as in add{ id = "n4", address = "127.0.0.1:5004" }%s', env.command.add and
+        "; the app's own is command.add{ ... }" or env.query.add and "; the app's own is query.add{ ... }" or "")
     end
     return admin("add", server, CHANGE_S)
   end
 
   function env.remove(id)
-    confirm(M.consequence("removing", check_id("remove", id), members()))
+    confirm(M.consequence("removing", check_id("remove", id), leaders_members()))
     return admin("remove", { id = id }, CHANGE_S)
   end
 
   function env.promote(id) return admin("promote", { id = check_id("promote", id) }, CHANGE_S) end
 
   function env.demote(id)
-    confirm(M.consequence("demoting", check_id("demote", id), members()))
+    confirm(M.consequence("demoting", check_id("demote", id), leaders_members()))
     return admin("demote", { id = id }, CHANGE_S)
   end
 
@@ -168,8 +249,7 @@ function M.install(session, env)
     if type(ids) ~= "table" or #ids == 0 then
       fail("usage", 'voters takes a list of ids, as in voters{ "n1", "n4" }')
     end
-    confirm(("from then on exactly %s vote: that is %s, and %s"):format(table.concat(ids, ", "), counted(#ids),
-      survives(#ids)))
+    confirm(consequence_of_voters(ids, leaders_members()))
     return admin("set", { voters = ids }, CHANGE_S)
   end
 
@@ -180,10 +260,19 @@ function M.install(session, env)
   function env.snapshot() return admin("snapshot", nil, CHANGE_S) end
 
   function env.config(changes)
-    if changes == nil then return session:call "config" end
-    if type(changes) ~= "table" then fail("usage", "config takes a table, as in config{ trailing_entries = 5000 }") end
-    confirm("settings of the whole cluster change: " .. printer.lua(changes))
-    return admin("config", changes, CHANGE_S)
+    if changes == nil then
+      local answer = session:call "config"
+      session:hint(answer, { rows = config_rows, columns = CONFIG_COLUMNS })
+      return answer
+    end
+    if type(changes) ~= "table" or next(changes) == nil then
+      fail("usage", "config takes a table, as in config{ session_timeout_ms = 7200000 }")
+    end
+    local answer = session:ask_leader "config"
+    confirm(consequence_of_config(changes, answer))
+    local result, err = session.client:admin("config", changes, { node = answer.id, timeout = CHANGE_S })
+    if err then raise(err) end
+    return result
   end
 
   function env.events(count)

@@ -154,6 +154,13 @@ local function offer_fields(context, word)
   end
 end
 
+-- Fields of what is no name: behind a colon that can be a text's methods, ("x"):re; else there is nothing to say.
+local function offer_methods(mark, prefix)
+  local found = {}
+  if mark == ":" then keys_into(found, "", true) end
+  return prefix, matching(names_in(found), prefix), function() return "(" end
+end
+
 local function offer_globals(context, word)
   local found = {}
   keys_into(found, context.environment)
@@ -196,6 +203,8 @@ local function offer(context, text)
     return "", {}
   end
   local word = text:match "[%a_][%w_%.:]*$" or ""
+  local mark, field = text:match "[%)%]\"'%}]%s*([%.:])([%w_]*)$"
+  if mark then return offer_methods(mark, field) end
   if word:find "[%.:]" then return offer_fields(context, word) end
   if inner and inner.open == "{" and inner.field and inner.name and
     context.arguments[inner.name:match "[^%.:]+$"] then

@@ -30,8 +30,11 @@ M.functions = {
     { 'priority("n2", 5)' } },
   { "snapshot", "snapshot()", "a snapshot of the state on the node that is asked",
     "So that a restart need not read the whole log.", { "snapshot()", 'on("n2", snapshot)', "all(snapshot)" } },
-  { "config", "config()", "the settings; config{ NAME = value } changes the cluster's; asks first", nil,
-    { "config()", "config{ trailing_entries = 5000 }" } },
+  { "config", "config()", "the settings; config{ NAME = value } changes some; asks first",
+    "The cluster's are changed on every node, through the log; a node's own only on the node that leads, or that of " ..
+    "`\\use`, until it is restarted.",
+    { "config()", "config().settings.command_steps_max", "config{ command_steps_max = 1000000 }",
+      'on("n2", function() return config{ trailing_entries = 5000 } end)' } },
   { "events", "events()", "what happens in the cluster, as it happens, until Ctrl-C; events(5) ends after five", nil,
     { "events()", "events(5)" } },
   { "deploy", 'deploy "APP"', "a new version of the app; asks first", "`moonclave deploy` says what it does.",

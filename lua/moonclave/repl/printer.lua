@@ -212,7 +212,7 @@ local function fit(widths, width)
     for i, one in ipairs(widths) do
       if one > widths[widest] then widest = i end
     end
-    if widths[widest] <= 8 then return end
+    if widths[widest] <= 5 then return end
     widths[widest] = widths[widest] - 1
   end
 end

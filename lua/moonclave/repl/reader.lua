@@ -24,11 +24,14 @@ end
 -- The function it is, or nil and why not. `number` is the input's: errors and functions remember it.
 function M.compile(text, environment, number)
   local name = "=input " .. (number or 0)
-  local chunk = load("return " .. text, name, "t", environment)
+  local chunk, as_expression = load("return " .. text, name, "t", environment)
   if chunk then return chunk end
   local problem
   chunk, problem = load(text, name, "t", environment)
-  return chunk, problem
+  if chunk then return chunk end
+  local token = problem:match "unexpected symbol near '(.*)'$" -- no statement begins so: it was meant as an expression
+  if token and text:match "^%s*(.*)":sub(1, #token) == token then problem = as_expression end
+  return nil, problem
 end
 
 -- Comments and blanks only: nothing to run. (A command's name may begin a comment in no Lua.)

@@ -19,7 +19,7 @@ session.__index = session
 local RESULTS_KEPT = 100
 local SOURCES_KEPT = 1000
 local APP_AGAIN_S = 5.0
-local INSIDE_S = 30.0
+local INSIDE_S = 90.0 -- a node's budget is of processor time: on a busy machine that takes long
 
 local empty_map = getmetatable(channel.object {})
 
@@ -96,9 +96,10 @@ function session:call(method, params, seconds)
   return result
 end
 
--- What only the leader knows whole, from the leader where it can be reached, else from whoever answers.
-function session:ask_leader(method)
-  if self.target or self.is_inside then return self:call(method) end
+-- What only the leader knows whole, from the leader where it can be reached, else from whoever answers; from the node
+-- of \use, if there is one, but for `always`.
+function session:ask_leader(method, always)
+  if (self.target and not always) or self.is_inside then return self:call(method) end
   local _, address = self.client:leader()
   if address then
     local result = self.client:call(method, nil, { address = address, timeout = 1.0 })
@@ -265,7 +266,7 @@ function session:render(value, look)
     if hint then
       local text = printer.columns(hint.rows and hint.rows(value) or value,
         { columns = hint.columns, colours = used.colours, width = used.width })
-      if text then return text end
+      if text then return hint.note and hint.note .. "\n" .. text or text end
     end
   end
   return printer.show(value, used)

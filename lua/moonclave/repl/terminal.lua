@@ -80,7 +80,7 @@ end
 
 -- After a cancelled call nobody knows what the client was in the middle of: it is replaced.
 local function cancelled(console)
-  write "cancelled"
+  write "\ncancelled" -- behind the terminal's own ^C
   console.reconnect()
 end
 
@@ -262,6 +262,7 @@ function M.run(connection, options)
     if text then
       if text:find "%S" then
         text = text:gsub("%s+$", "")
+        console.session.look.width = editor.size() -- it may have become another while it was typed
         line:add(text)
         if console.inputs[#console.inputs] ~= text then
           console.inputs[#console.inputs + 1] = text
