@@ -81,7 +81,9 @@ local specs_path = "lua/?.lua;lua/?/init.lua;spec/?.lua;;"
 
 local function child(mutant, seconds, command, more)
   local words = { ("ulimit -t %d; ulimit -c 0; ulimit -v 1000000;"):format(math.ceil(seconds)), "MALLOC_PERTURB_=165",
-    "LUA_PATH=" .. quote(specs_path), "LUA_CPATH=" .. quote(cpath), more or "", "exec", command, "2>&1" }
+    "LUA_PATH=" .. quote(specs_path), "LUA_CPATH=" .. quote(cpath), -- and for .busted, whose paths come first:
+    "MOONCLAVE_BUILD=" .. quote(options.build .. (asan and "/build-asan" or "/build")), more or "", "exec", command,
+    "2>&1" }
   if mutant then table.insert(words, 2, "MOONCLAVE_MUTANT=" .. mutant) end
   if asan then
     words[1] = ("ulimit -t %d; ulimit -c 0;"):format(math.ceil(4 * seconds))
