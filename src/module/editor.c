@@ -286,6 +286,7 @@ static int read_line(lua_State *L)
     editor->failed = editor->cancelled = editor->in_sequence = false;
     editor->queued = editor->taken = 0;
     for (size_t i = 0; i < 4; i++) catch_signal(numbers[i], &before[i]);
+    el_resize(editor->line); /* nobody heard of it between two lines */
     say("\033[?2004h");
     const char *text = el_gets(editor->line, &count);
     say("\033[?2004l");
