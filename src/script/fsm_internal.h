@@ -128,6 +128,9 @@ void sandbox_open(struct fsm *fsm);   /* the globals, libraries and their guards
 void sandbox_freeze(struct fsm *fsm); /* after load: no global changes any more */
 /* Compiles and calls it; pushes one result, returns 1. Raises. */
 int sandbox_run_file(lua_State *L, const char *path, struct slice source);
+/* require(name): a module of the bundle, run once; `modules` is the registry's number of the table of those that have
+ * run. why_not: none runs now, and why; null: it may. */
+int sandbox_require(lua_State *L, struct slice bundle, int modules, const char *why_not);
 void sandbox_base_functions(lua_State *L); /* into the table on top */
 void sandbox_table_functions(lua_State *L);
 void sandbox_string_functions(lua_State *L);

@@ -203,43 +203,11 @@ static int base_log(lua_State *L)
     return 0;
 }
 
-static bool find_module(lua_State *L, const char *name, struct slice *source)
-{
-    static const char *const endings[] = {".lua", "/init.lua"};
-    const char *path = luaL_gsub(L, name, ".", "/");
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        lua_pushfstring(L, "%s%s", path, endings[i]);
-        if (bundle_file(buffer_slice(&policy_vm_of(L)->bundle), lua_tostring(L, -1), source)) return true;
-        lua_pop(L, 1);
-    }
-    return false;
-}
-
 /* The app's own modules, and the default policy. */
 static int base_require(lua_State *L)
 {
-    struct policy_vm *vm = policy_vm_of(L);
-    const char *name = luaL_checkstring(L, 1);
-    struct slice source;
-    lua_settop(L, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->modules);
-    lua_pushvalue(L, 1);
-    int known = lua_rawget(L, 2);
-    if (known == LUA_TLIGHTUSERDATA) return luaL_error(L, "module '%s' requires itself", name);
-    if (known != LUA_TNIL) return 1;
-    if (!find_module(L, name, &source)) return luaL_error(L, "the app has no module '%s'", name);
-    lua_pushvalue(L, 1);
-    lua_pushlightuserdata(L, vm);
-    lua_rawset(L, 2);
-    sandbox_run_file(L, lua_tostring(L, -1), source);
-    if (lua_isnil(L, -1)) {
-        lua_pushboolean(L, true);
-        lua_replace(L, -2);
-    }
-    lua_pushvalue(L, 1);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, 2);
-    return 1;
+    const struct policy_vm *vm = policy_vm_of(L);
+    return sandbox_require(L, buffer_slice(&vm->bundle), vm->modules, NULL);
 }
 
 /* ---- loading ---- */

@@ -386,42 +386,32 @@ int sandbox_run_file(lua_State *L, const char *path, struct slice source)
 }
 
 /* Pushes the path of the module's file in the bundle. */
-static bool find_module(lua_State *L, const char *name, struct slice *source)
+static bool find_module(lua_State *L, struct slice bundle, const char *name, struct slice *source)
 {
     static const char *const endings[] = {".lua", "/init.lua"};
     const char *path = luaL_gsub(L, name, ".", "/");
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         lua_pushfstring(L, "%s%s", path, endings[i]);
-        if (bundle_file(fsm_of(L)->bundle, lua_tostring(L, -1), source)) return true;
+        if (bundle_file(bundle, lua_tostring(L, -1), source)) return true;
         lua_pop(L, 1);
     }
     return false;
 }
 
-/* Each module runs once, while the app loads: later it would run at different times on different
- * nodes. */
-static int base_require(lua_State *L)
+int sandbox_require(lua_State *L, struct slice bundle, int modules, const char *why_not)
 {
-    struct fsm *fsm = fsm_of(L);
     const char *name = luaL_checkstring(L, 1);
+    struct slice source;
     lua_settop(L, 1);
-    if (strcmp(name, "moonclave") == 0) {
-        lua_getglobal(L, "moonclave");
-        return 1;
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, fsm->modules);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, modules);
     lua_pushvalue(L, 1);
     int known = lua_rawget(L, 2);
     if (known == LUA_TLIGHTUSERDATA) return luaL_error(L, "module '%s' requires itself", name);
     if (known != LUA_TNIL) return 1;
-    if (fsm->mode != FSM_LOADING) {
-        return luaL_error(L, "require '%s' while a command runs: "
-                             "require modules at the top of the file", name);
-    }
-    struct slice source;
-    if (!find_module(L, name, &source)) return luaL_error(L, "the app has no module '%s'", name);
+    if (why_not) return luaL_error(L, "require '%s' %s", name, why_not);
+    if (!find_module(L, bundle, name, &source)) return luaL_error(L, "the app has no module '%s'", name);
     lua_pushvalue(L, 1);
-    lua_pushlightuserdata(L, fsm);
+    lua_pushlightuserdata(L, L);
     lua_rawset(L, 2);
     sandbox_run_file(L, lua_tostring(L, -1), source);
     if (lua_isnil(L, -1)) {
@@ -432,6 +422,20 @@ static int base_require(lua_State *L)
     lua_pushvalue(L, -2);
     lua_rawset(L, 2);
     return 1;
+}
+
+/* Each module runs once, while the app loads: later it would run at different times on different
+ * nodes. */
+static int base_require(lua_State *L)
+{
+    const struct fsm *fsm = fsm_of(L);
+    bool loads = fsm->mode == FSM_LOADING;
+    if (strcmp(luaL_checkstring(L, 1), "moonclave") == 0) {
+        lua_getglobal(L, "moonclave");
+        return 1;
+    }
+    return sandbox_require(L, fsm->bundle, fsm->modules,
+                           loads ? NULL : "while a command runs: require modules at the top of the file");
 }
 
 /* ---- chance ---- */
