@@ -18,8 +18,10 @@ free_ports() { # COUNT
                 io.write(port, ' ')
             else
                 server:close()
+                uv.run 'nowait' -- or luv frees it twice
             end
-        end"
+        end
+        os.exit(0)" # nothing is to be closed any more
 }
 
 cluster_start() {
