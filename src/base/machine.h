@@ -25,6 +25,11 @@ struct machine_entry {
     uint64_t sequence;
 };
 
+/* The numbers that an app's code gives itself; 0 where it gives none. */
+struct machine_versions {
+    int64_t from, to;
+};
+
 struct machine {
     void *context;
 
@@ -34,7 +39,7 @@ struct machine {
     void (*configure)(void *context, const struct settings *settings);
 
     /* Loads the app's code from a bundle (script/bundle.h) and makes the first state by its init(config); config is
-     * one msgpack value. OK, or SCRIPT with the reason. Called once, at INIT. */
+     * one msgpack value. OK, or SCRIPT with the reason: nothing is loaded, and it may be called again. */
     enum error_code (*load)(void *context, const struct machine_entry *entry, struct slice bundle, struct slice config,
                             struct error *error);
 
@@ -45,6 +50,12 @@ struct machine {
      * INTERNAL, from this as from load and query, is never a result: this node alone has no memory left, others may
      * have had it. The machine cannot be used any more and the node must stop. */
     enum error_code (*apply)(void *context, const struct machine_entry *entry, struct slice body, struct buffer *reply);
+
+    /* Other code over the state as it is, where one is loaded: loads `bundle` without its init and, where its version
+     * differs, has its migrate make the state over. OK, with both versions; SCRIPT with the reason: app and state are
+     * as before, and the versions as far as they came to be known. INTERNAL as above. */
+    enum error_code (*upgrade)(void *context, const struct machine_entry *entry, struct slice bundle,
+                               struct machine_versions *versions, struct error *error);
 
     /* Answers one query on the state as it is; never changes it. Replies as apply does. */
     enum error_code (*query)(void *context, struct slice body, struct buffer *reply);

@@ -57,6 +57,8 @@
     X(http_idle_ms,            60000, 100, 3600000, "ms", NODE, true, "an HTTP connection that sends no request for this long is closed") \
     X(command_steps_max,       50000000, 1000, 100000000000, "VM instructions", REPLICATED, true, "budget of one command or query") \
     X(command_memory_max,      268435456, 1048576, 17179869184, "bytes", REPLICATED, true, "Lua memory one command may have in use") \
+    X(migrate_steps_max,       2000000000, 1000, 100000000000, "VM instructions", REPLICATED, true, "budget of a new version's migrate") \
+    X(migrate_memory_max,      1073741824, 1048576, 17179869184, "bytes", REPLICATED, true, "Lua memory migrate may have in use, and bytes of the state it may write") \
     X(block_bytes_max,         16777216, 65536, 1073741824, "bytes", REPLICATED, true, "one block of Lua memory, and so one string") \
     X(session_timeout_ms,      3600000, 1000, 2592000000, "ms", REPLICATED, true, "a session that nobody uses for this long, by the replicated clock, expires") \
     X(session_window,          128, 1, 4096, "replies", REPLICATED, true, "newest replies kept for each session, and so commands it may have under way") \

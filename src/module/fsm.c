@@ -405,6 +405,20 @@ static int machine_restore_finish(lua_State *L)
     return push_error(L, box->machine.restore_finish(box->fsm, &entry, hash, &error), &error);
 }
 
+/* machine:upgrade(bundle, entry) -> "ok", from, to; or a code and its text, from, to */
+static int machine_upgrade(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct machine_entry entry = check_entry(L, 3);
+    struct machine_versions versions;
+    struct error error;
+    enum error_code code = box->machine.upgrade(box->fsm, &entry, check_slice(L, 2), &versions, &error);
+    int count = push_error(L, code, &error);
+    lua_pushinteger(L, versions.from);
+    lua_pushinteger(L, versions.to);
+    return count + 2;
+}
+
 /* machine:stage_begin(bundle, entry), stage_feed(bytes), stage_take(bundle, entry, last, hash): as those of
  * restoring. stage_end() */
 static int machine_stage_begin(lua_State *L)
@@ -488,6 +502,7 @@ int luaopen_moonclave_fsm(lua_State *L)
         {"restore_begin", machine_restore_begin},
         {"restore_feed", machine_restore_feed},
         {"restore_finish", machine_restore_finish},
+        {"upgrade", machine_upgrade},
         {"stage_begin", machine_stage_begin},
         {"stage_feed", machine_stage_feed},
         {"stage_take", machine_stage_take},

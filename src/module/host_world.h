@@ -449,6 +449,19 @@ static inline enum error_code machine_restore_finish(void *context,
     return take_failure(L, error);
 }
 
+static inline enum error_code machine_upgrade(void *context, const struct machine_entry *entry,
+                                              struct slice bundle, struct machine_versions *versions,
+                                              struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "upgrade");
+    push_stamps(L, entry);
+    push_slice(L, bundle);
+    call(context, 2, 4);
+    *versions = (struct machine_versions){lua_tointeger(L, -2), lua_tointeger(L, -1)};
+    lua_pop(L, 2);
+    return take_failure(L, error);
+}
+
 static inline enum error_code machine_stage_begin(void *context, const struct settings *settings,
                                                   const struct machine_entry *entry, struct slice bundle,
                                                   struct error *error)
@@ -531,6 +544,7 @@ static const struct machine world_machine = {
     .restore_begin = machine_restore_begin,
     .restore_feed = machine_restore_feed,
     .restore_finish = machine_restore_finish,
+    .upgrade = machine_upgrade,
     .stage_begin = machine_stage_begin,
     .stage_feed = machine_stage_feed,
     .stage_take = machine_stage_take,

@@ -150,8 +150,8 @@ static bool is_full(struct budget *budget)
 /* The place is on top. */
 static int raise_spent(lua_State *L, const struct budget *budget)
 {
-    lua_pushfstring(L, "more than %I steps (command_steps_max): is there an endless loop?",
-                    (LUAI_UACINT)budget->steps_max);
+    lua_pushfstring(L, "more than %I steps (%s_steps_max): is there an endless loop?", (LUAI_UACINT)budget->steps_max,
+                    budget->whose);
     lua_concat(L, 2);
     return lua_error(L);
 }

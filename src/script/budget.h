@@ -32,6 +32,7 @@ enum budget_stop { BUDGET_RUNS, BUDGET_STEPS, BUDGET_MEMORY, BUDGET_BLOCK, BUDGE
 struct budget {
     lua_State *L;
     uint64_t steps_max, memory_max, block_max;
+    const char *whose; /* what their settings' names begin with: "command" */
     int64_t steps_left;
     uint64_t memory_used;
     enum budget_stop stop; /* why it is over; RUNS: it is not */

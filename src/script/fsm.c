@@ -6,7 +6,8 @@
  * has succeeded is the transaction on the state tree committed: a command that raises, exceeds its
  * budget, returns what is no plain data, or refuses (nil and an error) leaves nothing behind.
  *
- * The ways of failing are in fsm_failure.c, loading is in fsm_load.c, snapshots are in fsm_snapshot.c.
+ * The ways of failing are in fsm_failure.c, loading is in fsm_load.c, snapshots are in fsm_snapshot.c,
+ * another version of the app in fsm_upgrade.c.
  */
 #include "script/fsm_internal.h"
 
@@ -20,8 +21,7 @@
 #include <locale.h>
 #include <string.h>
 
-static enum error_code run(struct fsm *fsm, lua_CFunction function, struct fsm_call *call,
-                           enum fsm_mode mode);
+static void take_limits(struct fsm *fsm, const struct fsm *from);
 static void open_fsm(struct fsm *fsm);
 static void close_fsm(struct fsm *fsm);
 static int open_vm(lua_State *L);
@@ -43,6 +43,26 @@ struct fsm *fsm_new(const struct settings *settings, void (*log)(void *context, 
     return fsm;
 }
 
+struct fsm *fsm_new_beside(const struct fsm *fsm)
+{
+    struct fsm *beside = memory_zero(1, sizeof *beside);
+    beside->log = fsm->log;
+    beside->log_context = fsm->log_context;
+    open_fsm(beside);
+    take_limits(beside, fsm);
+    beside->budget.fail_in = fsm->budget.fail_in;
+    return beside;
+}
+
+static void take_limits(struct fsm *fsm, const struct fsm *from)
+{
+    fsm->budget.steps_max = from->budget.steps_max;
+    fsm->budget.memory_max = from->budget.memory_max;
+    fsm->budget.block_max = from->budget.block_max;
+    fsm->migrate_steps_max = from->migrate_steps_max;
+    fsm->migrate_memory_max = from->migrate_memory_max;
+}
+
 void fsm_free(struct fsm *fsm)
 {
     if (!fsm) return;
@@ -59,7 +79,7 @@ void fsm_free(struct fsm *fsm)
 static void open_fsm(struct fsm *fsm)
 {
     fsm->state = state_new();
-    fsm->budget = (struct budget){.memory_max = SIZE_MAX, .block_max = SIZE_MAX};
+    fsm->budget = (struct budget){.whose = "command", .memory_max = SIZE_MAX, .block_max = SIZE_MAX};
     fsm->L = fsm->budget.L = lua_newstate(budget_allocate, &fsm->budget);
     assert(fsm->L);
     *(struct fsm **)lua_getextraspace(fsm->L) = fsm;
@@ -80,14 +100,12 @@ static void close_fsm(struct fsm *fsm)
 
 void fsm_reset(struct fsm *fsm)
 {
-    struct budget limits = fsm->budget;
+    const struct fsm before = *fsm;
     close_fsm(fsm);
     open_fsm(fsm);
-    fsm->budget.steps_max = limits.steps_max;
-    fsm->budget.memory_max = limits.memory_max;
-    fsm->budget.block_max = limits.block_max;
-    fsm->budget.exhausted = limits.exhausted;
-    fsm->budget.fail_in = limits.fail_in;
+    take_limits(fsm, &before);
+    fsm->budget.exhausted = before.budget.exhausted;
+    fsm->budget.fail_in = before.budget.fail_in;
     fsm->handle_count = 0;
     fsm->loaded = false;
 }
@@ -107,6 +125,8 @@ void fsm_limit(struct fsm *fsm, const struct settings *settings)
     fsm->budget.steps_max = settings->command_steps_max;
     fsm->budget.memory_max = settings->command_memory_max;
     fsm->budget.block_max = settings->block_bytes_max;
+    fsm->migrate_steps_max = settings->migrate_steps_max;
+    fsm->migrate_memory_max = settings->migrate_memory_max;
 }
 
 static int context_index(lua_State *L);
@@ -178,8 +198,11 @@ static void machine_configure(void *context, const struct settings *settings)
 static enum error_code machine_load(void *context, const struct machine_entry *entry,
                                     struct slice bundle, struct slice config, struct error *error)
 {
-    assert(!((struct fsm *)context)->loaded);
-    return fsm_load(context, entry, bundle, config, error);
+    struct fsm *fsm = context;
+    assert(!fsm->loaded);
+    enum error_code code = fsm_load(fsm, entry, bundle, config, error);
+    if (code != ERROR_OK) fsm_reset(fsm); /* another may follow */
+    return code;
 }
 
 enum error_code fsm_load(struct fsm *fsm, const struct machine_entry *entry, struct slice bundle,
@@ -191,7 +214,7 @@ enum error_code fsm_load(struct fsm *fsm, const struct machine_entry *entry, str
     fsm->bundle = bundle;
     struct fsm_call call = {.fsm = fsm, .arguments = config};
     state_begin(fsm->state);
-    code = run(fsm, fsm_load_app, &call, FSM_LOADING);
+    code = fsm_run(fsm, fsm_load_app, &call, FSM_LOADING);
     fsm->bundle = (struct slice){0};
     if (code) {
         state_rollback(fsm->state);
@@ -228,7 +251,7 @@ static enum error_code answer(struct fsm *fsm, struct slice body, struct buffer 
                           "a request is the msgpack array [name, arguments]");
         return ERROR_BAD_REQUEST;
     }
-    enum error_code code = run(fsm, run_named, &call, mode);
+    enum error_code code = fsm_run(fsm, run_named, &call, mode);
     if (code == ERROR_COMMAND_FAILED || code == ERROR_INTERNAL) {
         reply->size = before;
         fsm_write_failure(fsm, reply);
@@ -282,6 +305,7 @@ void fsm_machine(struct fsm *fsm, struct machine *machine)
     };
     fsm_machine_snapshots(machine);
     fsm_machine_stage(machine);
+    fsm_machine_upgrade(machine);
 }
 
 enum error_code fsm_check(struct slice bundle, struct slice config, const struct settings *settings,
@@ -296,10 +320,7 @@ enum error_code fsm_check(struct slice bundle, struct slice config, const struct
 
 /* ---- one protected call ---- */
 
-/* OK, COMMAND_FAILED with the error on the Lua stack's top for fsm_failure_text, what the function has set; or
- * INTERNAL, with that error too: no memory, and never a result. */
-static enum error_code run(struct fsm *fsm, lua_CFunction function, struct fsm_call *call,
-                           enum fsm_mode mode)
+enum error_code fsm_run(struct fsm *fsm, lua_CFunction function, struct fsm_call *call, enum fsm_mode mode)
 {
     lua_State *L = fsm->L;
     lua_settop(L, 0);

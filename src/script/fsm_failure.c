@@ -92,7 +92,7 @@ const char *fsm_failure_text(struct fsm *fsm, char text[FSM_MESSAGE_MAX])
         break;
     case BUDGET_MEMORY:
         snprintf(text, FSM_MESSAGE_MAX,
-                 "more than %" PRIu64 " bytes of memory (command_memory_max)", budget->memory_max);
+                 "more than %" PRIu64 " bytes of memory (%s_memory_max)", budget->memory_max, budget->whose);
         break;
     case BUDGET_BLOCK:
         snprintf(text, FSM_MESSAGE_MAX,

@@ -6,6 +6,7 @@
  *   fsm_snapshot.c   the state as bytes, and the way back
  *   fsm_about.c      what the source says about commands and queries
  *   fsm_stage.c      another app and state in place of these
+ *   fsm_upgrade.c    another version of the app over the state as it is
  *   fsm_failure.c    what a failure says
  *   fsm_state.c      `state`: handles to tables of the tree
  *   fsm_assign.c     Lua values into the tree
@@ -36,6 +37,7 @@ struct fsm_handle {
 
 struct fsm {
     struct budget budget; /* first: budget_of */
+    uint64_t migrate_steps_max, migrate_memory_max;
     lua_State *L;
     struct state *state;
     struct state_snapshot *snapshot; /* being written; null: none */
@@ -54,7 +56,8 @@ struct fsm {
     struct fsm_handle **handles;
     uint32_t handle_count, handle_capacity;
     /* Places in the registry; 0: none. */
-    int handle_anchors, handle_metatable, context, commands, queries, modules;
+    int handle_anchors, handle_metatable, context, commands, queries, migrate, modules;
+    int64_t version; /* of the code; 0: it says none */
     void (*log)(void *context, const char *text);
     void *log_context;
 };
@@ -70,11 +73,16 @@ struct fsm_call {
     struct fsm *fsm;
     struct slice name;
     struct slice arguments; /* one msgpack value, or empty; of a load: the config */
+    int64_t from_version; /* of a migration */
     struct buffer *reply;
     enum error_code code;
 };
 
 /* ---- fsm.c ---- */
+/* One protected call. OK; COMMAND_FAILED with the error on the Lua stack's top for fsm_failure_text; what the function
+ * has set; or INTERNAL, with that error too: no memory, and never a result. */
+enum error_code fsm_run(struct fsm *fsm, lua_CFunction function, struct fsm_call *call, enum fsm_mode mode);
+struct fsm *fsm_new_beside(const struct fsm *fsm); /* with its log and its limits */
 bool fsm_push_arguments(lua_State *L, struct slice bytes);
 void fsm_reset(struct fsm *fsm); /* a VM and a state as new; the limits stay */
 enum error_code fsm_load(struct fsm *fsm, const struct machine_entry *entry, struct slice bundle,
@@ -89,6 +97,9 @@ void fsm_machine_stage(struct machine *machine); /* its part of the table */
 void fsm_stage_abandon(struct fsm *fsm);
 void fsm_stage_deinit(struct fsm *fsm);
 void fsm_limit(struct fsm *fsm, const struct settings *settings); /* fsm.c: what a command may use from now on */
+
+/* ---- fsm_upgrade.c ---- */
+void fsm_machine_upgrade(struct machine *machine); /* its part of the table */
 
 /* ---- fsm_load.c ---- */
 int fsm_load_app(lua_State *L);

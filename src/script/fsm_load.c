@@ -1,6 +1,6 @@
 /*
  * Loading an app: fsm.lua and what it requires run once, its commands and queries are taken out of
- * the table it returns, the globals are frozen, and init(config) makes the first state.
+ * the table it returns with its version and migrate, the globals are frozen, and init(config) makes the first state.
  */
 #include "script/fsm_internal.h"
 
@@ -11,6 +11,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
+static void take_version(lua_State *L, int module);
 static int take_functions(lua_State *L, int module, const char *name);
 static void make_first_state(lua_State *L, int module, struct slice config);
 static void write_names(struct fsm *fsm, int functions);
@@ -28,11 +29,7 @@ int fsm_load_app(lua_State *L)
     bool has_commands = lua_istable(L, module) && lua_getfield(L, module, "commands") != LUA_TNIL;
     if (!has_commands) return luaL_error(L, "fsm.lua must return a table with `commands`");
     lua_settop(L, module);
-    if (lua_getfield(L, module, "version") != LUA_TNIL && !lua_isinteger(L, -1)) {
-        return luaL_error(L, "fsm.lua: `version` must be an integer, it is a %s",
-                          luaL_typename(L, -1));
-    }
-    lua_settop(L, module);
+    take_version(L, module);
     fsm->commands = take_functions(L, module, "commands");
     fsm->queries = take_functions(L, module, "queries");
     buffer_clear(&fsm->names);
@@ -44,6 +41,21 @@ int fsm_load_app(lua_State *L)
     sandbox_freeze(fsm);
     if (!fsm->restoring) make_first_state(L, module, call->arguments);
     return 0;
+}
+
+static void take_version(lua_State *L, int module)
+{
+    struct fsm *fsm = fsm_of(L);
+    if (lua_getfield(L, module, "version") != LUA_TNIL && !lua_isinteger(L, -1)) {
+        luaL_error(L, "fsm.lua: `version` must be an integer, it is a %s", luaL_typename(L, -1));
+    }
+    fsm->version = lua_tointeger(L, -1);
+    int type = lua_getfield(L, module, "migrate");
+    if (type != LUA_TNIL && type != LUA_TFUNCTION) {
+        luaL_error(L, "fsm.lua: `migrate` must be a function, it is a %s", luaL_typename(L, -1));
+    }
+    fsm->migrate = type == LUA_TNIL ? 0 : luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_settop(L, module);
 }
 
 /* Copies the functions of module[name] into a table of our own: later changes to the script's do

@@ -96,7 +96,8 @@ enum error_code policy_vm_decide(struct policy_vm *vm, struct slice view, struct
 /* The VM's own first blocks are made without limits: no script runs yet. */
 static bool begin_vm(struct policy_vm *vm)
 {
-    vm->budget = (struct budget){.steps_max = STEPS_MAX, .memory_max = SIZE_MAX, .block_max = SIZE_MAX};
+    vm->budget = (struct budget){
+        .whose = "command", .steps_max = STEPS_MAX, .memory_max = SIZE_MAX, .block_max = SIZE_MAX};
     vm->L = vm->budget.L = lua_newstate(budget_allocate, &vm->budget);
     if (!vm->L) return false;
     *(struct policy_vm **)lua_getextraspace(vm->L) = vm;
