@@ -377,11 +377,12 @@ describe("INIT", function()
     local init = formats.entry_decode(w.n1.disk.entries[2])
     assert.are.equal(2, init.type)
     assert.are.equal(
-      "\x84\xA6bundle\xA6BUNDLE\xA6config\x81\xA1a\x01\xACformat_level\x01\xA8settings\x8A"
+      "\x84\xA6bundle\xA6BUNDLE\xA6config\x81\xA1a\x01\xACformat_level\x01\xA8settings\x8C"
         .. "\xAFblock_bytes_max\xCE\x01\x00\x00\x00" .. "\xB2command_memory_max\xCE\x10\x00\x00\x00"
         .. "\xB1command_steps_max\xCE\x02\xFA\xF0\x80"
         .. "\xB5idempotency_bytes_max\xCE\x04\x00\x00\x00" .. "\xB4idempotency_keys_max\xCE\x00\x03\xD0\x90"
-        .. "\xB6idempotency_timeout_ms\xCE\x05\x26\x5C\x00" .. "\xB1session_bytes_max\xCE\x10\x00\x00\x00"
+        .. "\xB6idempotency_timeout_ms\xCE\x05\x26\x5C\x00" .. "\xB2migrate_memory_max\xCE\x40\x00\x00\x00"
+        .. "\xB1migrate_steps_max\xCE\x77\x35\x94\x00" .. "\xB1session_bytes_max\xCE\x10\x00\x00\x00"
         .. "\xB2session_timeout_ms\xCE\x00\x36\xEE\x80" .. "\xAEsession_window\xCC\x80"
         .. "\xACsessions_max\xCD\x27\x10", init.payload)
   end)

@@ -102,6 +102,16 @@ local function machine_of(node)
     end,
     restore_feed = function(bytes) return files.machine_feed(machine, bytes) end,
     restore_finish = function(entry, hash) return files.machine_finish(machine, entry, hash) end,
+    upgrade = function(entry, bundle)
+      local from = machine.version or 1
+      local to = math.tointeger(bundle:match "version (%d+)") or from
+      if node.on_upgrade then node.on_upgrade(entry, bundle) end
+      if bundle:match "EXHAUST" and not node.strong then return "internal", "no memory", from, to end
+      if bundle:match "BROKEN" then return "script_error", "fsm.lua:1: it is broken", from, to end
+      machine.bundle, machine.loaded_at, machine.version = bundle, entry, to
+      machine.hash_value = machine.hash_value * 31 + to
+      return nil, nil, from, to
+    end,
     stage_begin = function(entry, bundle)
       assert(not machine.staged, "a state is staged before the last one was ended")
       if bundle:match "BROKEN" then return "script_error", "fsm.lua:1: it is broken" end

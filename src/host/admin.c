@@ -48,6 +48,7 @@ static void run_transfer(struct task *task);
 static void run_config(struct task *task);
 static void run_skip(struct task *task);
 static void run_restore(struct task *task);
+static void run_deploy(struct task *task);
 static enum error_code add_server(struct task *task, uint64_t incarnation, const char *address,
                                   bool by_itself);
 static enum error_code ask_policy(struct task *task, bool by_itself, const char **wants);
@@ -74,7 +75,7 @@ static const struct {
     {"priority", edit_priority, NULL, true}, {"set", edit_set, NULL, false},
     {"labels", edit_labels, NULL, true},     {"transfer", NULL, run_transfer, false},
     {"config", NULL, run_config, false},     {"skip", NULL, run_skip, false},
-    {"restore", NULL, run_restore, false},
+    {"restore", NULL, run_restore, false},   {"deploy", NULL, run_deploy, false},
 };
 
 /* Once a turn, at whoever leads. */
@@ -469,6 +470,11 @@ static void run_config(struct task *task)
 static void run_restore(struct task *task)
 {
     restore_propose(task->host, task->waiter, task->arguments);
+}
+
+static void run_deploy(struct task *task)
+{
+    deploy_propose(task->host, task->waiter, task->arguments);
 }
 
 /* ---- arguments ---- */

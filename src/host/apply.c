@@ -29,12 +29,10 @@ static enum error_code apply_configuration(struct host *host, const struct raft_
 static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_command(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_session(struct host *host, const struct raft_entry *entry);
-static enum error_code refuse_skipped(struct host *host);
 static void load_app(struct host *host, const struct machine_entry *stamps,
                      const struct init_payload *init);
 static void warn_of_another_app(struct host *host);
 static void answer_index(struct host *host, const struct raft_entry *entry, enum error_code code);
-static struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry);
 
 /* A type without a row is of a later program: to go on without applying it would be to diverge. */
 static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
@@ -42,6 +40,7 @@ static enum error_code (*const type_rows[RAFT_ENTRY_TYPES])(struct host *host,
     [RAFT_NOOP] = apply_nothing,
     [RAFT_CONFIGURATION] = apply_configuration,
     [RAFT_INIT] = apply_init,
+    [RAFT_DEPLOY] = apply_deploy,
     [RAFT_COMMAND] = apply_command,
     [RAFT_SESSION] = apply_session,
     [RAFT_SETTINGS] = settings_applied,
@@ -249,7 +248,7 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
 }
 
 /* The same reply on every node, and for a retry of it too. */
-static enum error_code refuse_skipped(struct host *host)
+enum error_code refuse_skipped(struct host *host)
 {
     reply_write_error(&host->apply.reply, ERROR_COMMAND_FAILED, "an operator had it skipped: it was not done");
     return ERROR_COMMAND_FAILED;
@@ -292,7 +291,7 @@ static enum error_code apply_session(struct host *host, const struct raft_entry 
 }
 
 /* What is the hash of a key is no session to the app. */
-static struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry)
+struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry)
 {
     bool keyed = entry->flags & RAFT_ENTRY_KEYED;
     return (struct machine_entry){

@@ -104,6 +104,10 @@ struct apply {
     struct buffer reply;    /* of the command being applied or the query being run */
 };
 
+/* ---- deploy.c ---- */
+void deploy_propose(struct host *host, struct waiter *waiter, struct slice arguments);
+enum error_code apply_deploy(struct host *host, const struct raft_entry *entry);
+
 /* ---- snapshot.c ---- */
 #define TRAIL_MARKS 32
 
@@ -407,6 +411,8 @@ void apply_forget(struct host *host); /* what was read of the log */
 void apply_deinit(struct host *host);
 void say_applying(const struct host *host, raft_index index); /* 0: it is survived */
 void machine_failed(struct host *host, raft_index index); /* fatal: the machine has said INTERNAL */
+enum error_code refuse_skipped(struct host *host); /* writes the reply */
+struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry);
 #define APPLY_TOKEN (UINT64_C(1) << 63) /* marks log reads of the host among those of the core */
 
 /* ---- skip.c ---- */

@@ -6,8 +6,9 @@
  * halts before it. It stores, votes, and leads if it must, and applies nothing more; commands are refused, for whoever
  * cannot apply can answer nobody.
  *
- * An operator may then have it skipped. SKIP is an entry that names another's index: wherever that one is applied it is
- * a refused command, the same reply everywhere, and the state stays as it was. Two things make it safe:
+ * An operator may then have it skipped, where it is a command or a DEPLOY. SKIP is an entry that names another's index:
+ * wherever that one is applied it is refused, the same reply everywhere, and the state stays as it was. Two things make
+ * it safe:
  *
  *   who takes it    only a leader that has itself halted before that entry. Whatever it led to was never told to a
  *                   client by this leader; `moonclave skip` asks the other members whether one of them has applied it.
@@ -166,8 +167,8 @@ void skip_ask(struct host *host, struct waiter *waiter, raft_index index)
                  "only a leader that has halted before that entry can have it skipped: this one has applied up to "
                  "%" PRIu64 "%s", host->apply.applied, skips->halted ? ", and has halted there" : " and goes on");
         answer_error(host, waiter, ERROR_CONFLICT, text);
-    } else if (skips->deadly_type != RAFT_COMMAND) {
-        snprintf(text, sizeof text, "only commands can be skipped: it is a %s",
+    } else if (skips->deadly_type != RAFT_COMMAND && skips->deadly_type != RAFT_DEPLOY) {
+        snprintf(text, sizeof text, "only commands and deploys can be skipped: it is a %s",
                  raft_entry_type_name(skips->deadly_type));
         answer_error(host, waiter, ERROR_CONFLICT, text);
     } else {

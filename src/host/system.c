@@ -223,6 +223,21 @@ bool system_apply_init(struct system *system, const struct machine_entry *entry,
     return true;
 }
 
+void system_deploy(struct system *system, const struct machine_entry *entry, struct slice bundle)
+{
+    struct state_table *app = state_get_table(state_root(system->tree), state_key_text("app"));
+    system->app_hash = bundle_name(bundle);
+    system->app_index = entry->index;
+    system->entry = *entry;
+    state_begin(system->tree);
+    put(system, app, "bundle", state_string(bundle));
+    put(system, app, "error", state_nil());
+    put(system, app, "hash", state_integer((int64_t)system->app_hash));
+    put(system, app, "index", state_integer((int64_t)entry->index));
+    put_entry(system, app, entry);
+    state_commit(system->tree);
+}
+
 void system_apply_settings(struct system *system, const struct settings_change *change, raft_index index)
 {
     unsigned count;

@@ -5,6 +5,7 @@
  *
  * INIT's payload, canonical msgpack: {"bundle": bytes, "config": value, "format_level": n,
  * "settings": {name: n}}, with every REPLICATED setting of base/settings.h.
+ * DEPLOY's payload: host/deploy.c.
  * SETTINGS' payload, canonical msgpack: {name: n}, the REPLICATED settings that are to change.
  */
 #ifndef MOONCLAVE_HOST_SYSTEM_H
@@ -43,7 +44,7 @@ struct system {
     uint64_t clock_ms;  /* the replicated clock: the greatest stamp applied */
     uint64_t chain;     /* hash(chain before, index, result, state hash, sessions' hash) */
     uint64_t app_hash;
-    raft_index app_index; /* of the entry that brought it: the INIT, or a restore's commit */
+    raft_index app_index; /* of the entry that brought it: INIT, a DEPLOY, or a restore's commit */
     uint64_t restored_id; /* of the last backup restored through the log; 0: none was */
     raft_index restored_index; /* ... and where it was committed */
     struct machine_entry entry; /* the last one given to the machine */
@@ -56,6 +57,8 @@ void system_deinit(struct system *system);
 /* The first INIT counts; false: there was one, this one is ignored. `entry`: its stamps. */
 bool system_apply_init(struct system *system, const struct machine_entry *entry,
                        const struct init_payload *init);
+/* Another bundle in the place of INIT's, loaded by these stamps; an INIT was applied. */
+void system_deploy(struct system *system, const struct machine_entry *entry, struct slice bundle);
 /* SETTINGS; an INIT was applied. */
 void system_apply_settings(struct system *system, const struct settings_change *change, raft_index index);
 /* The SETTINGS entry that gave it its value; 0: INIT did. */
@@ -83,7 +86,7 @@ void system_replace(struct system *system, struct system *other, const struct ma
 /* What a tree that system_seal has completed says beside what becomes of `system`. Borrowed from it. */
 struct system_restored {
     struct settings settings;
-    struct machine_entry init; /* INIT's stamps */
+    struct machine_entry init; /* the stamps that the app was loaded by */
     uint64_t sessions;         /* the hash of their bytes */
     struct slice app_error;    /* empty: the app did load */
 };

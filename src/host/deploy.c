@@ -1,0 +1,205 @@
+/*
+ * Another version of the app, at one index on all nodes. A DEPLOY entry is a canonical msgpack map:
+ *
+ *   {"bundle": bytes, "replaces": hash}   hash: that of the bundle this one is meant to follow, as a 64-bit integer
+ *                                         with a sign; null: whichever there is
+ *
+ * All that can be wrong with it is judged as it is applied, by what is applied and nothing else: so it is refused
+ * everywhere or nowhere. The same bundle again changes nothing and is told what the first was, so it may be sent again.
+ *
+ * The app's state goes on under the new code (machine.upgrade). Where no app runs, because INIT's did not load, the new
+ * one begins as INIT's would have. Sessions and keys stay what they are; the system tree holds the new bundle with the
+ * stamps of this entry, which is what a snapshot loads it by.
+ */
+#include "host/internal.h"
+
+#include "base/mp.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct deploy {
+    struct slice bundle;
+    bool any;          /* whatever there is, it is replaced */
+    uint64_t replaces;
+};
+
+static bool read_asked(struct slice arguments, struct deploy *deploy);
+static bool read_hash(struct mp_item item, uint64_t *hash);
+static bool read_payload(struct slice payload, struct deploy *deploy);
+static enum error_code upgrade(struct host *host, const struct machine_entry *stamps, const struct deploy *deploy,
+                               struct machine_versions *versions, struct error *error);
+static void note(struct host *host, const struct machine_entry *stamps, const struct machine_versions *versions);
+static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void write_reply(struct host *host, const struct machine_versions *versions);
+
+/* ---- asked of the leader ---- */
+
+void deploy_propose(struct host *host, struct waiter *waiter, struct slice arguments)
+{
+    struct deploy deploy;
+    struct buffer bytes = {0};
+    if (!read_asked(arguments, &deploy)) {
+        answer_error(host, waiter, ERROR_BAD_REQUEST,
+                     "`bundle` is the new version's files as bytes (`moonclave deploy` makes them), and `replaces` the "
+                     "hash of the one it follows, 16 hexadecimal digits as in the status");
+        return;
+    }
+    mp_write_map(&bytes, 2);
+    mp_write_text(&bytes, "bundle");
+    mp_write_string(&bytes, deploy.bundle);
+    mp_write_text(&bytes, "replaces");
+    if (deploy.any)
+        mp_write_nil(&bytes);
+    else
+        mp_write_integer(&bytes, (int64_t)deploy.replaces);
+    propose_for(host, waiter, RAFT_DEPLOY, buffer_slice(&bytes));
+    buffer_deinit(&bytes);
+}
+
+static bool read_asked(struct slice arguments, struct deploy *deploy)
+{
+    struct slice value;
+    struct mp_item item = {.type = MP_NIL};
+    if (!mp_map_get(arguments, "bundle", &value) ||
+        !mp_read_string(&(struct mp_reader){value.data, value.data + value.size}, &deploy->bundle) ||
+        deploy->bundle.size == 0)
+        return false;
+    if (mp_map_get(arguments, "replaces", &value))
+        mp_read(&(struct mp_reader){value.data, value.data + value.size}, &item);
+    deploy->any = item.type == MP_NIL;
+    return deploy->any || read_hash(item, &deploy->replaces);
+}
+
+/* 16 hexadecimal digits. */
+static bool read_hash(struct mp_item item, uint64_t *hash)
+{
+    *hash = 0;
+    if (item.type != MP_STRING || item.string.size != 16) return false;
+    for (size_t i = 0; i < 16; i++) {
+        const char *digit = memchr("0123456789abcdef", item.string.data[i], 16);
+        if (digit == NULL) return false;
+        *hash = *hash << 4 | (uint64_t)(digit - "0123456789abcdef");
+    }
+    return true;
+}
+
+/* ---- applied, alike on every node ---- */
+
+enum error_code apply_deploy(struct host *host, const struct raft_entry *entry)
+{
+    struct system *system = &host->system;
+    struct deploy deploy;
+    struct error error;
+    struct machine_versions versions = {0};
+    if (!read_payload(entry->payload.bytes, &deploy)) {
+        error_set(&error, ERROR_VERSION,
+                  "entry %" PRIu64 " deploys an app in a way that this program (moonclave %s) does not know: a newer "
+                  "one does",
+                  entry->index, MOONCLAVE_VERSION);
+        host_fatal(host, &error);
+        return error.code;
+    }
+    if (skip_due(host, entry->index)) return refuse_skipped(host);
+    if (!system->initialised)
+        return refuse(host, ERROR_CONFLICT, "the cluster has no app yet: its first one comes with the nodes' start");
+    if (host->apply.app_loaded && bundle_name(deploy.bundle) == system->app_hash &&
+        slice_equal(deploy.bundle, system_bundle(system))) {
+        write_reply(host, NULL);
+        return ERROR_OK;
+    }
+    if (!deploy.any && deploy.replaces != system->app_hash) {
+        return refuse(host, ERROR_CONFLICT,
+                      "it is meant to follow the app %016" PRIx64 ", and the cluster's is %016" PRIx64
+                      ": look at what that changed, and deploy again", deploy.replaces, system->app_hash);
+    }
+    if (restore_is_staged(host))
+        return refuse(host, ERROR_CONFLICT,
+                      "a backup is being restored: wait until it is done, or give it up with "
+                      "`moonclave restore --abort`");
+    struct machine_entry stamps = stamps_of(host, entry);
+    say_applying(host, entry->index);
+    enum error_code code = upgrade(host, &stamps, &deploy, &versions, &error);
+    if (code == ERROR_INTERNAL) {
+        machine_failed(host, entry->index);
+        return code;
+    }
+    say_applying(host, 0);
+    if (code != ERROR_OK) return refuse(host, code, "the app is refused, nothing has changed: %.400s", error.text);
+    note(host, &stamps, &versions);
+    write_reply(host, &versions);
+    return ERROR_OK;
+}
+
+static bool read_payload(struct slice payload, struct deploy *deploy)
+{
+    static const struct mp_limits limits = {.depth = 1, .elements = 5, .bytes = SIZE_MAX};
+    struct slice bundle, replaces;
+    struct mp_item item;
+    if (mp_check(payload, &limits, NULL) != ERROR_OK || !mp_map_get(payload, "bundle", &bundle) ||
+        !mp_read_string(&(struct mp_reader){bundle.data, bundle.data + bundle.size}, &deploy->bundle) ||
+        !mp_map_get(payload, "replaces", &replaces) ||
+        !mp_read(&(struct mp_reader){replaces.data, replaces.data + replaces.size}, &item))
+        return false;
+    deploy->any = item.type == MP_NIL;
+    deploy->replaces = item.type == MP_UNSIGNED ? item.unsigned_integer : (uint64_t)item.integer;
+    return deploy->any || item.type == MP_INTEGER || item.type == MP_UNSIGNED;
+}
+
+static enum error_code upgrade(struct host *host, const struct machine_entry *stamps, const struct deploy *deploy,
+                               struct machine_versions *versions, struct error *error)
+{
+    struct machine *machine = &host->machine;
+    enum error_code code =
+        host->apply.app_loaded
+            ? machine->upgrade(machine->context, stamps, deploy->bundle, versions, error)
+            : machine->load(machine->context, stamps, deploy->bundle, system_config(&host->system), error);
+    if (code == ERROR_OK) system_deploy(&host->system, stamps, deploy->bundle);
+    return code;
+}
+
+static void note(struct host *host, const struct machine_entry *stamps, const struct machine_versions *versions)
+{
+    struct apply *apply = &host->apply;
+    host_log(host, LOG_LEVEL_INFO,
+             "the app is %016" PRIx64 " from index %" PRIu64 " on (its version %" PRId64 ", before %" PRId64 ")",
+             host->system.app_hash, stamps->index, versions->to, versions->from);
+    apply->app_error.code = ERROR_OK;
+    apply->app_loaded = true;
+    host->route_again = true;
+    host->ports.loaded(host->ports.context, system_bundle(&host->system), system_config(&host->system));
+}
+
+static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
+{
+    char text[ERROR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    reply_write_error(&host->apply.reply, code, text);
+    return code;
+}
+
+/* {"from", "hash", "index", "to"}; without versions: nothing had to be done. */
+static void write_reply(struct host *host, const struct machine_versions *versions)
+{
+    char hash[17];
+    struct buffer *reply = &host->apply.reply;
+    snprintf(hash, sizeof hash, "%016" PRIx64, host->system.app_hash);
+    mp_write_map(reply, versions != NULL ? 4 : 2);
+    if (versions != NULL) {
+        mp_write_text(reply, "from");
+        mp_write_integer(reply, versions->from);
+    }
+    mp_write_text(reply, "hash");
+    mp_write_text(reply, hash);
+    mp_write_text(reply, "index");
+    mp_write_u64(reply, host->system.app_index);
+    if (versions == NULL) return;
+    mp_write_text(reply, "to");
+    mp_write_integer(reply, versions->to);
+}
