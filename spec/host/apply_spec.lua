@@ -348,6 +348,17 @@ describe("an entry that this program cannot apply", function()
     assert.is_truthy(fatal.text:find("deploy", 1, true))
   end)
 
+  it("stops the node: a deploy that is put otherwise", function()
+    local sound = "\x82\xA6bundle\xA1B\xA8replaces"
+    for _, tail in ipairs { "\xC0", "\x01", "\xD3\xF1\x23\x45\x67\x89\xAB\xCD\xEF" } do
+      assert.is_nil(start_with(3, 3, sound .. tail).code)
+    end
+    for _, bad in ipairs { "", "\xC0", "\x80", sound, sound .. "\xA1a", sound .. "\xC0\xC0",
+      "\x82\xA6bundle\x01\xA8replaces\xC0", "\x81\xA6bundle\xA1B", "\x81\xA8replaces\xC0" } do
+      assert.are.equal("version", start_with(3, 3, bad).code)
+    end
+  end)
+
   local settings = "\xA8settings\x80"
   local tail = "\xA6bundle\xA1B\xA6config\xC0\xACformat_level"
 
