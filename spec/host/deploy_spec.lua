@@ -315,3 +315,196 @@ describe("a deploy that a node dies of", function()
     assert.same({ 0, 0 }, { w.n1.page.applying, w.n1.page.count })
   end)
 end)
+
+describe("a deploy that takes many turns", function()
+  local BUNDLE = "version 2 in 50 steps"
+
+  -- A node's machine counts the slices it does, of so many microseconds.
+  local function counted(node, us)
+    local steps = 0
+    node.on_upgrade = function()
+      steps = steps + 1
+      node.world.now = node.world.now + us
+    end
+    return function() return steps end
+  end
+
+  -- One turn of each node, what it writes and sends, and no time.
+  local function once(w)
+    for _, node in ipairs(w.nodes) do
+      if node.host then
+        node.host:turn()
+        node:flush()
+      end
+    end
+    w:deliver_all()
+  end
+
+  -- The node is in the middle of it: k slices are done.
+  local function halfway(w, node, k, us)
+    local ticket = w.n1:admin("deploy", { bundle = BUNDLE, replaces = hash_of(FIRST) })
+    local steps = counted(node, us or 0)
+    for _ = 1, 1000 do
+      if steps() >= k then return ticket, steps end
+      once(w)
+      w.now = w.now + 1000
+      for _, other in ipairs(w.nodes) do
+        if other.host and (other.timer or 0) > 0 and w.now >= other.timer then other.host:timer() end
+      end
+    end
+    error "it does not begin"
+  end
+
+  it("holds back what is behind it and every query; Raft goes on", function()
+    local w <close> = cluster()
+    write(w, w.n1, "a")
+    local before = w.n1.host:status()
+    local ticket, steps = halfway(w, w.n1, 3)
+    local status = w.n1.host:status()
+    assert.same({ before.applied_index, before.state_hash, before.app },
+      { status.applied_index, status.state_hash, status.app })
+    local command, stale, query = w.n1:submit "b", w.n1:query("x", { stale = true }), w.n1:query "y"
+    for _ = 1, 10 do once(w) end
+    assert.equal(13, steps()) -- one slice a turn: there is no clock for more
+    assert.same({}, { w.n1.replies[ticket], w.n1.replies[command], w.n1.replies[stale], w.n1.replies[query] })
+    status = w.n1.host:status()
+    assert.is_true(status.commit_index > before.commit_index + 1)
+    assert.equal(before.applied_index, status.applied_index)
+    w:settle()
+    w:advance(300)
+    assert.equal(50, steps())
+    assert.equal("ok", (w.n1:told(ticket)))
+    assert.equal("ok done 2 b", w.n1:answer(command))
+    assert.equal("ok answer 2 x", w.n1:answer(stale))
+    assert.equal("ok answer 2 y", w.n1:answer(query))
+    same_everywhere(w)
+  end)
+
+  it("goes by the clock where turns are limited by it", function()
+    local w <close> = world.new { nodes = 1, settings = support.NEVER }
+    w.n1.options.bundle, w.n1.options.apply_slice_us = FIRST, 500
+    w:bootstrap()
+    w:elect "n1"
+    w:settle()
+    local ticket, steps = halfway(w, w.n1, 1, 100)
+    local done = steps()
+    w.n1.host:turn()
+    assert.equal(done + 5, steps())
+    w:settle()
+    assert.equal("ok", (w.n1:told(ticket)))
+  end)
+
+  it("begins again in the next life", function()
+    local w <close> = cluster()
+    local _, steps = halfway(w, w.n1, 10)
+    w.n1:crash()
+    w.n1:start()
+    w:connect_all()
+    w:advance(4000)
+    assert.is_true(steps() >= 60)
+    for _, node in ipairs(w.nodes) do assert.equal("version 2 in 50 steps", node.machine.bundle) end
+    same_everywhere(w)
+  end)
+
+  it("is nobody's death when the node is stopped in the middle, and is given up", function()
+    local w <close> = cluster(1)
+    halfway(w, w.n1, 10)
+    w.n1.host:stop()
+    w:settle()
+    w:advance(20000)
+    assert.equal(1, w.n1.stopped)
+    assert.is_nil(w.n1.machine.upgrade)
+    assert.same({ 0, 0 }, { w.n1.page.applying, w.n1.page.count })
+  end)
+
+  it("may be refused at its end, and nothing has changed", function()
+    local w <close> = cluster()
+    local before = w.n1.host:status()
+    local code, body = deploy(w, w.n1, "RAISES version 2 in 20 steps")
+    assert.same({ "script_error", "the app is refused, nothing has changed: migrate: it raises" }, { code, body.message })
+    assert.same({ before.app, before.state_hash }, { app(w.n1), w.n1.host:status().state_hash })
+    assert.equal("ok done 1 a", write(w, w.n1, "a"))
+    same_everywhere(w)
+  end)
+
+  it("holds a snapshot up that is being written, and none begins", function()
+    local w <close> = cluster(1)
+    for i = 1, 40 do w.n1:submit(("put %d "):format(i) .. ("x"):rep(9000)) end
+    w:settle()
+    local asked = w.n1:admin "snapshot"
+    w.n1.host:turn()
+    assert.is_truthy(w.n1.machine.writing)
+    local ticket = halfway(w, w.n1, 2)
+    local writing, size = w.n1.machine.writing, #w.n1.jobs
+    for _ = 1, 10 do once(w) end
+    assert.is_truthy(writing)
+    assert.same({ writing, size }, { w.n1.machine.writing, #w.n1.jobs })
+    w:settle()
+    assert.same({ "ok", "ok" }, { (w.n1:told(ticket)), (w.n1:told(asked)) })
+    local index = w.n1.disk.snapshot.index
+    assert.is_true(index < app(w.n1).version) -- it is of before
+    w.n1:crash()
+    w.n1:start()
+    w:elect "n1"
+    w:settle()
+    assert.equal("version 2 in 50 steps", w.n1.machine.bundle)
+  end)
+
+  it("is given up for a snapshot that the leader sends", function()
+    local w <close> = cluster(3, { settings = { trailing_entries = 0 } })
+    write(w, w.n1, "a")
+    local _, steps = halfway(w, w.n3, 5)
+    -- n3 hears nothing and gets no further; the others go on, and their logs begin behind it.
+    for _, node in ipairs { w.n1, w.n2 } do
+      w:lose(node.id, "n3")
+      w:lose("n3", node.id)
+    end
+    local begun = w.n3.machine.upgrade
+    w.n3.machine.upgrade.left = 1 << 40
+    w.n3.turn = function(node) node.host:turn() end
+    w:advance(500)
+    write(w, w.n1, "b")
+    for _, node in ipairs { w.n1, w.n2 } do node:admin "snapshot" end
+    w:settle()
+    assert.is_true(steps() > 5)
+    assert.equal(begun, w.n3.machine.upgrade)
+    w:connect_all()
+    w:advance(3000)
+    assert.is_nil(w.n3.machine.upgrade)
+    w.n3.turn = nil
+    write(w, w.n1, "c")
+    same_everywhere(w)
+    assert.equal(BUNDLE, w.n3.machine.bundle)
+    assert.is_true(w.n3.disk.snapshot.index > app(w.n3).version)
+  end)
+
+  it("is given up where an operator has it skipped", function()
+    local w <close> = cluster()
+    local _, steps = halfway(w, w.n3, 5)
+    local index = w.n3.host:status().applied_index + 1
+    for _, node in ipairs(w.nodes) do
+      if node ~= w.n3 then node:crash() end
+      w:lose(node.id, "n3")
+    end
+    -- n1 and n2 have died of it twice.
+    for _, node in ipairs { w.n1, w.n2 } do node:start { deadly = index, deaths = 2 } end
+    w:connect("n1", "n2")
+    w.n3.machine.upgrade.left = 1 << 40
+    w.n3.turn = function(node) node.host:turn() end
+    w:advance(5000)
+    local leader = w.n1.role == "leader" and w.n1 or w.n2
+    assert.equal(index, leader.host:status().halted_at)
+    local ticket = leader:admin("skip", { index = index })
+    w:advance(300)
+    assert.equal("ok", (leader:told(ticket)))
+    local done = steps()
+    w:connect_all()
+    w:advance(3000)
+    assert.is_nil(w.n3.machine.upgrade)
+    assert.is_true(steps() >= done)
+    w.n3.turn = nil
+    assert.equal("ok done 1 a", write(w, leader, "a"))
+    same_everywhere(w)
+    assert.equal(FIRST, w.n3.machine.bundle)
+  end)
+end)

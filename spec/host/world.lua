@@ -102,16 +102,29 @@ local function machine_of(node)
     end,
     restore_feed = function(bytes) return files.machine_feed(machine, bytes) end,
     restore_finish = function(entry, hash) return files.machine_finish(machine, entry, hash) end,
-    upgrade = function(entry, bundle)
+    upgrade_begin = function(entry, bundle)
+      assert(not machine.upgrade, "an upgrade begins before the last one has ended")
+      assert(not machine.staged, "an upgrade begins while a state is staged")
       local from = machine.version or 1
       local to = math.tointeger(bundle:match "version (%d+)") or from
-      if node.on_upgrade then node.on_upgrade(entry, bundle) end
-      if bundle:match "EXHAUST" and not node.strong then return "internal", "no memory", from, to end
       if bundle:match "BROKEN" then return "script_error", "fsm.lua:1: it is broken", from, to end
-      machine.bundle, machine.loaded_at, machine.version = bundle, entry, to
-      machine.hash_value = machine.hash_value * 31 + to
+      machine.upgrade = { bundle = bundle, loaded_at = entry, version = to,
+        left = math.tointeger(bundle:match "(%d+) steps") or 1 }
       return nil, nil, from, to
     end,
+    upgrade_step = function()
+      local upgrade = machine.upgrade
+      if node.on_upgrade then node.on_upgrade(upgrade) end
+      upgrade.left = upgrade.left - 1
+      if upgrade.left > 0 then return true end
+      machine.upgrade = nil
+      if upgrade.bundle:match "EXHAUST" and not node.strong then return false, "internal", "no memory" end
+      if upgrade.bundle:match "RAISES" then return false, "script_error", "migrate: it raises" end
+      machine.bundle, machine.loaded_at, machine.version = upgrade.bundle, upgrade.loaded_at, upgrade.version
+      machine.hash_value = machine.hash_value * 31 + upgrade.version
+      return false
+    end,
+    upgrade_end = function() machine.upgrade = nil end,
     stage_begin = function(entry, bundle)
       assert(not machine.staged, "a state is staged before the last one was ended")
       if bundle:match "BROKEN" then return "script_error", "fsm.lua:1: it is broken" end

@@ -50,7 +50,8 @@ function fsm.migrate(state, from)
   state.from, state.at = from, #state.items
   return state
 end
-function fsm.queries.extra() return true end]]
+function fsm.queries.extra() return true end
+]]
 
 describe("another version of the app", function()
   it("makes the state over and serves from then on", function()
@@ -123,7 +124,7 @@ describe("another version of the app", function()
       { app(2, "function fsm.migrate(state) state.items = {} error { code = 'own' } end"), "own" },
       { app(2, "function fsm.migrate(state) state.items = {} end"),
         "it must return the state, or a table to take its place; it returned nil" },
-      { app(2, "function fsm.migrate(state) state.items.k1 = nil return { print } end"), "function" },
+      { app(2, "function fsm.migrate(state) state.items.k1 = nil return { string.rep } end"), "function" },
       { app(2, "function fsm.migrate(state) state.items = {} while true do end end"),
         "more than 2000000 steps %(migrate_steps_max%)" },
       { app(2, "function fsm.migrate(state) local t = {} for i = 1, 1e9 do t[i] = i end end"),
@@ -187,6 +188,109 @@ describe("another version of the app", function()
       end
     until code == "ok"
     assert.is_true(failures > 10, failures)
+  end)
+
+  it("is done in slices, whose sizes change nothing", function()
+    local young = app(2, DOUBLES .. [[
+function fsm.queries.more() return 1 end
+local migrate = fsm.migrate
+function fsm.migrate(state, from)
+  local ok, why = pcall(function() for i = 1, 20000 do state.items.k1 = i % 3 end error { code = "inner" } end)
+  state.inner = { ok, why.code }
+  table.sort({ 5, 3, 4 }, function(a, b) for _ = 1, 5000 do end return a < b end)
+  for i = 1, 300000 do if i % 1000 == 0 then state.seen = i end end
+  return migrate(state, from)
+end]])
+    local whole = machine_with(app(1), 50)
+    assert.equal("ok", (whole:upgrade(young, DEPLOY)))
+    local slices = {}
+    for i, work in ipairs { 1, 5000, 50000, 1 << 40 } do
+      local machine = machine_with(app(1), 50)
+      local hash = machine:hash()
+      assert.same({ "ok", nil, 1, 2 }, { machine:upgrade_begin(young, DEPLOY) })
+      local code, more
+      slices[i] = 0
+      repeat
+        assert.equal(hash, machine:hash()) -- of what is applied
+        code, more = machine:upgrade_step(work)
+        assert.equal("ok", code, more)
+        slices[i] = slices[i] + 1
+      until not more
+      assert.equal(whole:encode(), machine:encode())
+      assert.equal(whole:hash(), machine:hash())
+      assert.same({ "ok", 51 }, { put(machine, 51, "a", 1) })
+    end
+    assert.is_true(slices[1] > slices[2] and slices[2] > slices[3] and slices[3] > slices[4])
+    assert.is_true(slices[1] > 500)
+    assert.equal(1, slices[4])
+  end)
+
+  it("spends the same budget in slices, and says the same", function()
+    local young = app(2, "function fsm.migrate(state) while true do state.n = (state.n or 0) + 1 end end")
+    local machine = machine_with(app(1), 3)
+    machine:configure { migrate_steps_max = 1000000 }
+    local before = machine:encode()
+    local _, whole = machine:upgrade(young, DEPLOY)
+    assert.is_truthy(whole:find("migrate_steps_max", 1, true))
+    for _, work in ipairs { 1, 3000, 77777 } do
+      assert.equal("ok", (machine:upgrade_begin(young, DEPLOY)))
+      local code, more
+      repeat code, more = machine:upgrade_step(work) until code ~= "ok"
+      assert.same({ "script_error", whole }, { code, more })
+      assert.equal(before, machine:encode())
+    end
+  end)
+
+  it("can be given up in the middle, also for a snapshot that comes", function()
+    local old, young = app(1), app(2, DOUBLES)
+    local machine = machine_with(old, 5000)
+    local before, hash = machine:encode(), machine:hash()
+    for _ = 1, 3 do
+      machine:upgrade_begin(young, DEPLOY)
+      for _ = 1, 4 do assert.same({ "ok", true }, { machine:upgrade_step(1000) }) end
+      machine:upgrade_end()
+      assert.equal(before, machine:encode())
+      assert.equal(hash, machine:hash())
+    end
+    machine:upgrade_end() -- harmless
+    assert.same({ "ok", 60 }, { put(machine, 60, "a", 1) })
+    machine:upgrade_begin(young, DEPLOY)
+    machine:upgrade_step(1000)
+    local source = machine_with(old, 3)
+    local wanted = source:snapshot_begin()
+    local bytes = source:snapshot_step(1 << 30)
+    source:snapshot_end()
+    assert.equal("ok", (machine:restore_begin(old, INIT)))
+    assert.equal("ok", (machine:restore_feed(bytes)))
+    assert.equal("ok", (machine:restore_finish(INIT, wanted)))
+    assert.equal(bytes, machine:encode())
+    assert.equal("ok", (machine:upgrade(young, DEPLOY)))
+    machine:upgrade_begin(app(3, DOUBLES), DEPLOY)
+    machine:upgrade_step(1) -- and its end is that of the machine
+  end)
+
+  it("stops for good where memory runs out in a slice", function()
+    local failures = 0
+    local young = app(2, DOUBLES .. [[
+local migrate = fsm.migrate
+function fsm.migrate(state, from)
+  local kept = {}
+  for i = 1, 2000 do kept[i] = { i } end
+  return migrate(state, from)
+end]])
+    for nth = 5, 400, 13 do
+      local machine = machine_with(app(1), 300)
+      local before = machine:encode()
+      machine:fail_allocation(nth)
+      local code, more = machine:upgrade_begin(young, DEPLOY)
+      if code == "ok" then repeat code, more = machine:upgrade_step(500) until code ~= "ok" or not more end
+      if code ~= "ok" then
+        failures = failures + 1
+        assert.equal("internal", code)
+        assert.equal(before, machine:encode())
+      end
+    end
+    assert.is_true(failures > 20, failures)
   end)
 
   it("can follow an app that did not load", function()

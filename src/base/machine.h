@@ -51,11 +51,17 @@ struct machine {
      * have had it. The machine cannot be used any more and the node must stop. */
     enum error_code (*apply)(void *context, const struct machine_entry *entry, struct slice body, struct buffer *reply);
 
-    /* Other code over the state as it is, where one is loaded: loads `bundle` without its init and, where its version
-     * differs, has its migrate make the state over. OK, with both versions; SCRIPT with the reason: app and state are
-     * as before, and the versions as far as they came to be known. INTERNAL as above. */
-    enum error_code (*upgrade)(void *context, const struct machine_entry *entry, struct slice bundle,
-                               struct machine_versions *versions, struct error *error);
+    /* Other code over the state as it is, where one is loaded. begin loads `bundle` without its init, beside what runs:
+     * OK, with both versions; SCRIPT, with the reason, where it does not load or cannot follow: nothing was begun. step
+     * goes on for about work_max VM instructions of its migrate, which makes the state over; after OK without *more the
+     * new code and state are in force; SCRIPT with the reason: all is as before. INTERNAL as above. end gives up what
+     * is under way: all is as before; harmless where nothing is.
+     *
+     * Meanwhile nothing else is called but hash, which answers as before begin, and restore_begin, which gives it up. */
+    enum error_code (*upgrade_begin)(void *context, const struct machine_entry *entry, struct slice bundle,
+                                     struct machine_versions *versions, struct error *error);
+    enum error_code (*upgrade_step)(void *context, uint64_t work_max, bool *more, struct error *error);
+    void (*upgrade_end)(void *context);
 
     /* Answers one query on the state as it is; never changes it. Replies as apply does. */
     enum error_code (*query)(void *context, struct slice body, struct buffer *reply);
@@ -101,5 +107,16 @@ struct machine {
     /* What taking has replaced may be large: a piece of it is freed by each call. true: there is more. May be null. */
     bool (*stage_sweep)(void *context);
 };
+
+/* All of an upgrade at once. */
+static inline enum error_code machine_upgrade(const struct machine *machine, const struct machine_entry *entry,
+                                              struct slice bundle, struct machine_versions *versions,
+                                              struct error *error)
+{
+    bool more = true;
+    enum error_code code = machine->upgrade_begin(machine->context, entry, bundle, versions, error);
+    while (code == ERROR_OK && more) code = machine->upgrade_step(machine->context, UINT64_MAX, &more, error);
+    return code;
+}
 
 #endif

@@ -24,6 +24,8 @@ static void hold(struct host *host, const struct raft_entry *entry);
 static void make_room(struct apply *apply);
 static void let_go(struct apply *apply, raft_index applied);
 static void apply_entry(struct host *host, const struct raft_entry *entry);
+static enum error_code apply_new(struct host *host, const struct raft_entry *entry);
+static void applied(struct host *host, const struct raft_entry *entry, enum error_code code);
 static enum error_code apply_nothing(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_configuration(struct host *host, const struct raft_entry *entry);
 static enum error_code apply_init(struct host *host, const struct raft_entry *entry);
@@ -61,7 +63,7 @@ bool apply_run(struct host *host, uint64_t until_us)
         uint64_t began_us = host->now_us;
         raft_index index = entry->index;
         apply_entry(host, entry);
-        over = timed && host_now(host) >= until_us;
+        over = timed ? host_now(host) >= until_us : deploying(host); /* a slice of it a turn, at least */
         if (timed) watch_applied(host, index, host->now_us - began_us);
     }
     if (apply->applied > apply->reported && host_runs(host)) {
@@ -176,7 +178,15 @@ void apply_deinit(struct host *host)
 
 /* ---- one entry ---- */
 
+/* Or goes on with it, where it is one that takes many turns: it is applied when it has ended. */
 static void apply_entry(struct host *host, const struct raft_entry *entry)
+{
+    if (deploying(host) && skip_due(host, entry->index)) deploy_abandon(host);
+    enum error_code code = deploying(host) ? deploy_step(host, entry) : apply_new(host, entry);
+    if (!host->dead && !deploying(host)) applied(host, entry, code);
+}
+
+static enum error_code apply_new(struct host *host, const struct raft_entry *entry)
 {
     struct apply *apply = &host->apply;
     if (entry->type >= RAFT_ENTRY_TYPES || type_rows[entry->type] == NULL) {
@@ -185,14 +195,18 @@ static void apply_entry(struct host *host, const struct raft_entry *entry)
                   "entry %" PRIu64 " is a %s: this program cannot apply it, a newer one can",
                   entry->index, raft_entry_type_name(entry->type));
         host_fatal(host, &error);
-        return;
+        return error.code;
     }
     system_advance(&host->system, &host->settings, entry->time_ms);
     restore_expire(host);
     buffer_clear(&apply->reply);
     if (skip_due(host, entry->index)) system_note_skipped(&host->system, entry->index);
-    enum error_code code = type_rows[entry->type](host, entry);
-    if (host->dead) return;
+    return type_rows[entry->type](host, entry);
+}
+
+static void applied(struct host *host, const struct raft_entry *entry, enum error_code code)
+{
+    struct apply *apply = &host->apply;
     uint64_t state_hash = apply->app_loaded ? host->machine.hash(host->machine.context) : 0;
     system_chain(&host->system, entry->index, code, buffer_slice(&apply->reply), state_hash);
     apply->term = entry->term;

@@ -7,31 +7,38 @@
  * All that can be wrong with it is judged as it is applied, by what is applied and nothing else: so it is refused
  * everywhere or nowhere. The same bundle again changes nothing and is told what the first was, so it may be sent again.
  *
- * The app's state goes on under the new code (machine.upgrade). Where no app runs, because INIT's did not load, the new
- * one begins as INIT's would have. Sessions and keys stay what they are; the system tree holds the new bundle with the
- * stamps of this entry, which is what a snapshot loads it by.
+ * The app's state goes on under the new code, which may make it over (machine.upgrade_begin). That may take long, so it
+ * is done in slices: the entry stays the next one to be applied, nothing is asked of the machine meanwhile, and Raft
+ * goes on. Where no app runs, because INIT's did not load, the new one begins as INIT's would have.
+ *
+ * Sessions and keys stay what they are; the system tree holds the new bundle with the stamps of this entry, which is
+ * what a snapshot loads it by.
  */
 #include "host/internal.h"
 
 #include "base/mp.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-struct deploy {
+#define STEP_WORK 20000 /* VM instructions: under a millisecond */
+
+struct payload {
     struct slice bundle;
     bool any;          /* whatever there is, it is replaced */
     uint64_t replaces;
 };
 
-static bool read_asked(struct slice arguments, struct deploy *deploy);
+static bool read_asked(struct slice arguments, struct payload *deploy);
 static bool read_hash(struct mp_item item, uint64_t *hash);
-static bool read_payload(struct slice payload, struct deploy *deploy);
-static enum error_code upgrade(struct host *host, const struct machine_entry *stamps, const struct deploy *deploy,
-                               struct machine_versions *versions, struct error *error);
-static void note(struct host *host, const struct machine_entry *stamps, const struct machine_versions *versions);
+static bool read_payload(struct slice payload, struct payload *deploy);
+static enum error_code begin(struct host *host, const struct raft_entry *entry, const struct payload *deploy);
+static enum error_code end(struct host *host, const struct raft_entry *entry, enum error_code code,
+                           const struct error *error);
+static void note(struct host *host, raft_index index);
 static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 static void write_reply(struct host *host, const struct machine_versions *versions);
@@ -40,7 +47,7 @@ static void write_reply(struct host *host, const struct machine_versions *versio
 
 void deploy_propose(struct host *host, struct waiter *waiter, struct slice arguments)
 {
-    struct deploy deploy;
+    struct payload deploy;
     struct buffer bytes = {0};
     if (!read_asked(arguments, &deploy)) {
         answer_error(host, waiter, ERROR_BAD_REQUEST,
@@ -60,7 +67,7 @@ void deploy_propose(struct host *host, struct waiter *waiter, struct slice argum
     buffer_deinit(&bytes);
 }
 
-static bool read_asked(struct slice arguments, struct deploy *deploy)
+static bool read_asked(struct slice arguments, struct payload *deploy)
 {
     struct slice value;
     struct mp_item item = {.type = MP_NIL};
@@ -91,11 +98,10 @@ static bool read_hash(struct mp_item item, uint64_t *hash)
 
 enum error_code apply_deploy(struct host *host, const struct raft_entry *entry)
 {
-    struct system *system = &host->system;
-    struct deploy deploy;
-    struct error error;
-    struct machine_versions versions = {0};
+    const struct system *system = &host->system;
+    struct payload deploy;
     if (!read_payload(entry->payload.bytes, &deploy)) {
+        struct error error;
         error_set(&error, ERROR_VERSION,
                   "entry %" PRIu64 " deploys an app in a way that this program (moonclave %s) does not know: a newer "
                   "one does",
@@ -106,35 +112,101 @@ enum error_code apply_deploy(struct host *host, const struct raft_entry *entry)
     if (skip_due(host, entry->index)) return refuse_skipped(host);
     if (!system->initialised)
         return refuse(host, ERROR_CONFLICT, "the cluster has no app yet: its first one comes with the nodes' start");
-    if (host->apply.app_loaded && bundle_name(deploy.bundle) == system->app_hash &&
-        slice_equal(deploy.bundle, system_bundle(system))) {
+    if (host->apply.app_loaded && slice_equal(deploy.bundle, system_bundle(system))) {
         write_reply(host, NULL);
         return ERROR_OK;
     }
     if (!deploy.any && deploy.replaces != system->app_hash) {
         return refuse(host, ERROR_CONFLICT,
                       "it is meant to follow the app %016" PRIx64 ", and the cluster's is %016" PRIx64
-                      ": look at what that changed, and deploy again", deploy.replaces, system->app_hash);
+                      ": look at what that changed, and deploy again",
+                      deploy.replaces, system->app_hash);
     }
     if (restore_is_staged(host))
         return refuse(host, ERROR_CONFLICT,
                       "a backup is being restored: wait until it is done, or give it up with "
                       "`moonclave restore --abort`");
+    return begin(host, entry, &deploy);
+}
+
+static enum error_code begin(struct host *host, const struct raft_entry *entry, const struct payload *deploy)
+{
+    struct machine *machine = &host->machine;
     struct machine_entry stamps = stamps_of(host, entry);
+    struct error error;
+    enum error_code code;
     say_applying(host, entry->index);
-    enum error_code code = upgrade(host, &stamps, &deploy, &versions, &error);
+    host->deploy.versions = (struct machine_versions){0};
+    if (!host->apply.app_loaded) {
+        code = machine->load(machine->context, &stamps, deploy->bundle, system_config(&host->system), &error);
+        return end(host, entry, code, &error);
+    }
+    code = machine->upgrade_begin(machine->context, &stamps, deploy->bundle, &host->deploy.versions, &error);
+    if (code != ERROR_OK) return end(host, entry, code, &error);
+    host->deploy.index = entry->index;
+    return code;
+}
+
+bool deploying(const struct host *host)
+{
+    return host->deploy.index != 0;
+}
+
+enum error_code deploy_step(struct host *host, const struct raft_entry *entry)
+{
+    struct error error;
+    bool more;
+    assert(entry->index == host->deploy.index);
+    enum error_code code = host->machine.upgrade_step(host->machine.context, STEP_WORK, &more, &error);
+    if (code == ERROR_OK && more) return code;
+    host->deploy.index = 0;
+    return end(host, entry, code, &error);
+}
+
+void deploy_abandon(struct host *host)
+{
+    if (!deploying(host)) return;
+    host->deploy.index = 0;
+    host->machine.upgrade_end(host->machine.context);
+    say_applying(host, 0);
+}
+
+static enum error_code end(struct host *host, const struct raft_entry *entry, enum error_code code,
+                           const struct error *error)
+{
+    struct payload deploy;
     if (code == ERROR_INTERNAL) {
         machine_failed(host, entry->index);
         return code;
     }
     say_applying(host, 0);
-    if (code != ERROR_OK) return refuse(host, code, "the app is refused, nothing has changed: %.400s", error.text);
-    note(host, &stamps, &versions);
-    write_reply(host, &versions);
+    if (code != ERROR_OK) return refuse(host, code, "the app is refused, nothing has changed: %.400s", error->text);
+    bool read = read_payload(entry->payload.bytes, &deploy);
+    assert(read); /* it began */
+    (void)read;
+    struct machine_entry stamps = stamps_of(host, entry);
+    system_deploy(&host->system, &stamps, deploy.bundle);
+    note(host, entry->index);
+    write_reply(host, &host->deploy.versions);
     return ERROR_OK;
 }
 
-static bool read_payload(struct slice payload, struct deploy *deploy)
+static void note(struct host *host, raft_index index)
+{
+    struct apply *apply = &host->apply;
+    const struct machine_versions *versions = &host->deploy.versions;
+    host_log(host, LOG_LEVEL_INFO,
+             "the app is %016" PRIx64 " from index %" PRIu64 " on (its version %" PRId64 ", before %" PRId64 ")",
+             host->system.app_hash, index, versions->to, versions->from);
+    apply->app_error.code = ERROR_OK;
+    apply->app_loaded = true;
+    host->route_again = true;
+    host->ports.loaded(host->ports.context, system_bundle(&host->system), system_config(&host->system));
+}
+
+/* ---- bytes ---- */
+
+static bool read_payload(struct slice payload, struct payload *deploy)
 {
     static const struct mp_limits limits = {.depth = 1, .elements = 5, .bytes = SIZE_MAX};
     struct slice bundle, replaces;
@@ -147,30 +219,6 @@ static bool read_payload(struct slice payload, struct deploy *deploy)
     deploy->any = item.type == MP_NIL;
     deploy->replaces = item.type == MP_UNSIGNED ? item.unsigned_integer : (uint64_t)item.integer;
     return deploy->any || item.type == MP_INTEGER || item.type == MP_UNSIGNED;
-}
-
-static enum error_code upgrade(struct host *host, const struct machine_entry *stamps, const struct deploy *deploy,
-                               struct machine_versions *versions, struct error *error)
-{
-    struct machine *machine = &host->machine;
-    enum error_code code =
-        host->apply.app_loaded
-            ? machine->upgrade(machine->context, stamps, deploy->bundle, versions, error)
-            : machine->load(machine->context, stamps, deploy->bundle, system_config(&host->system), error);
-    if (code == ERROR_OK) system_deploy(&host->system, stamps, deploy->bundle);
-    return code;
-}
-
-static void note(struct host *host, const struct machine_entry *stamps, const struct machine_versions *versions)
-{
-    struct apply *apply = &host->apply;
-    host_log(host, LOG_LEVEL_INFO,
-             "the app is %016" PRIx64 " from index %" PRIu64 " on (its version %" PRId64 ", before %" PRId64 ")",
-             host->system.app_hash, stamps->index, versions->to, versions->from);
-    apply->app_error.code = ERROR_OK;
-    apply->app_loaded = true;
-    host->route_again = true;
-    host->ports.loaded(host->ports.context, system_bundle(&host->system), system_config(&host->system));
 }
 
 static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)

@@ -105,8 +105,11 @@ struct apply {
 };
 
 /* ---- deploy.c ---- */
-void deploy_propose(struct host *host, struct waiter *waiter, struct slice arguments);
-enum error_code apply_deploy(struct host *host, const struct raft_entry *entry);
+/* The DEPLOY that the machine is at work on. */
+struct deploy {
+    raft_index index; /* 0: none */
+    struct machine_versions versions;
+};
 
 /* ---- snapshot.c ---- */
 #define TRAIL_MARKS 32
@@ -339,6 +342,7 @@ struct host {
     struct restore restore;
     struct skips skips;
     struct staged staged;
+    struct deploy deploy;
     bool sweeps; /* what a restore has replaced is being freed */
     struct stop stop;
     struct watch watch;
@@ -428,6 +432,13 @@ void skip_passed(struct host *host, raft_index index);
 void skip_ask(struct host *host, struct waiter *waiter, raft_index index);
 void skip_answer(struct host *host, struct waiter *waiter, raft_index index);
 enum error_code apply_skip(struct host *host, const struct raft_entry *entry);
+
+/* ---- deploy.c ---- */
+void deploy_propose(struct host *host, struct waiter *waiter, struct slice arguments);
+enum error_code apply_deploy(struct host *host, const struct raft_entry *entry);
+bool deploying(const struct host *host); /* the entry after the applied one is under way, for many turns */
+enum error_code deploy_step(struct host *host, const struct raft_entry *entry); /* that entry */
+void deploy_abandon(struct host *host); /* all is as before it; harmless where there is none */
 
 /* ---- snapshot.c ---- */
 bool snapshot_turn(struct host *host); /* true: more to do */

@@ -129,7 +129,8 @@ static struct round *round_find(struct reads *reads, uint64_t context)
 
 bool reads_run(struct host *host, uint64_t until_us)
 {
-    if (host->dead || restoring(host)) return false; /* the machine may be what has failed, or is not all there */
+    /* The machine may be what has failed, or is not all there. */
+    if (host->dead || restoring(host) || deploying(host)) return false;
     bool more = run_list(host, &host->waiters.lists[WAITER_STALE], until_us);
     for (struct round *round = host->reads.first; round != NULL && !more && !host->dead;
          round = round->next) {

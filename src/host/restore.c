@@ -42,6 +42,7 @@ void restore_begin(struct host *host, const struct raft_snapshot_meta *meta)
     struct apply *apply = &host->apply;
     assert(meta->index > 0 && meta->index >= apply->committed);
     restore_deinit(host);
+    deploy_abandon(host);
     restore_drop(host); /* the log that follows has it, from its beginning */
     *restore = (struct restore){
         .stage = RESTORE_SYSTEM,

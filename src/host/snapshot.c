@@ -50,6 +50,7 @@ bool snapshot_turn(struct host *host)
         snapshot_abandon(host);
         return false;
     }
+    if (deploying(host)) return false; /* it goes on when the state is whole again */
     if (snapshots->stage == SNAPSHOT_NONE && may_take(host)) {
         if (host->apply.applied <= snapshots->index)
             answer_all(host);

@@ -61,6 +61,7 @@ void stop_turn(struct host *host)
     }
     if (stop->stage == STOP_DRAINING && (drained(host) || host->now_us >= stop->deadline_us)) {
         submit_tell(host);
+        deploy_abandon(host); /* the next life begins it again; it was not this one's death */
         stop->stage = STOP_DONE;
         host->ready = false;
         host->ports.stopped(host->ports.context);

@@ -406,17 +406,51 @@ static int machine_restore_finish(lua_State *L)
 }
 
 /* machine:upgrade(bundle, entry) -> "ok", from, to; or a code and its text, from, to */
-static int machine_upgrade(lua_State *L)
+static int upgrade_whole(lua_State *L)
 {
     struct box *box = to_box(L, 1);
     struct machine_entry entry = check_entry(L, 3);
     struct machine_versions versions;
     struct error error;
-    enum error_code code = box->machine.upgrade(box->fsm, &entry, check_slice(L, 2), &versions, &error);
+    enum error_code code = machine_upgrade(&box->machine, &entry, check_slice(L, 2), &versions, &error);
     int count = push_error(L, code, &error);
     lua_pushinteger(L, versions.from);
     lua_pushinteger(L, versions.to);
     return count + 2;
+}
+
+/* machine:upgrade_begin(bundle, entry): as upgrade */
+static int machine_upgrade_begin(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct machine_entry entry = check_entry(L, 3);
+    struct machine_versions versions;
+    struct error error;
+    enum error_code code = box->machine.upgrade_begin(box->fsm, &entry, check_slice(L, 2), &versions, &error);
+    int count = push_error(L, code, &error);
+    lua_pushinteger(L, versions.from);
+    lua_pushinteger(L, versions.to);
+    return count + 2;
+}
+
+/* machine:upgrade_step(work) -> "ok", more; or a code and its text */
+static int machine_upgrade_step(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    struct error error;
+    bool more = false;
+    enum error_code code = box->machine.upgrade_step(box->fsm, (uint64_t)luaL_checkinteger(L, 2), &more, &error);
+    if (code) return push_error(L, code, &error);
+    lua_pushstring(L, error_name(code));
+    lua_pushboolean(L, more);
+    return 2;
+}
+
+static int machine_upgrade_end(lua_State *L)
+{
+    struct box *box = to_box(L, 1);
+    box->machine.upgrade_end(box->fsm);
+    return 0;
 }
 
 /* machine:stage_begin(bundle, entry), stage_feed(bytes), stage_take(bundle, entry, last, hash): as those of
@@ -502,7 +536,10 @@ int luaopen_moonclave_fsm(lua_State *L)
         {"restore_begin", machine_restore_begin},
         {"restore_feed", machine_restore_feed},
         {"restore_finish", machine_restore_finish},
-        {"upgrade", machine_upgrade},
+        {"upgrade", upgrade_whole},
+        {"upgrade_begin", machine_upgrade_begin},
+        {"upgrade_step", machine_upgrade_step},
+        {"upgrade_end", machine_upgrade_end},
         {"stage_begin", machine_stage_begin},
         {"stage_feed", machine_stage_feed},
         {"stage_take", machine_stage_take},

@@ -449,17 +449,35 @@ static inline enum error_code machine_restore_finish(void *context,
     return take_failure(L, error);
 }
 
-static inline enum error_code machine_upgrade(void *context, const struct machine_entry *entry,
-                                              struct slice bundle, struct machine_versions *versions,
-                                              struct error *error)
+static inline enum error_code machine_upgrade_begin(void *context, const struct machine_entry *entry,
+                                                    struct slice bundle, struct machine_versions *versions,
+                                                    struct error *error)
 {
-    lua_State *L = begin(context, MACHINE, "upgrade");
+    lua_State *L = begin(context, MACHINE, "upgrade_begin");
     push_stamps(L, entry);
     push_slice(L, bundle);
     call(context, 2, 4);
     *versions = (struct machine_versions){lua_tointeger(L, -2), lua_tointeger(L, -1)};
     lua_pop(L, 2);
     return take_failure(L, error);
+}
+
+static inline enum error_code machine_upgrade_step(void *context, uint64_t work_max, bool *more,
+                                                   struct error *error)
+{
+    lua_State *L = begin(context, MACHINE, "upgrade_step");
+    lua_pushinteger(L, (lua_Integer)work_max);
+    call(context, 1, 3);
+    *more = lua_toboolean(L, -3);
+    enum error_code code = take_failure(L, error);
+    lua_pop(L, 1);
+    return code;
+}
+
+static inline void machine_upgrade_end(void *context)
+{
+    begin(context, MACHINE, "upgrade_end");
+    call(context, 0, 0);
 }
 
 static inline enum error_code machine_stage_begin(void *context, const struct settings *settings,
@@ -544,7 +562,9 @@ static const struct machine world_machine = {
     .restore_begin = machine_restore_begin,
     .restore_feed = machine_restore_feed,
     .restore_finish = machine_restore_finish,
-    .upgrade = machine_upgrade,
+    .upgrade_begin = machine_upgrade_begin,
+    .upgrade_step = machine_upgrade_step,
+    .upgrade_end = machine_upgrade_end,
     .stage_begin = machine_stage_begin,
     .stage_feed = machine_stage_feed,
     .stage_take = machine_stage_take,

@@ -11,6 +11,7 @@
     96 /* block of a string that Lua may share; whether it is allocated depends on the past */
 
 static void tick(lua_State *L, lua_Debug *where);
+static void end_slice(lua_State *L, struct budget *budget);
 static int raise_spent(lua_State *L, const struct budget *budget);
 static bool fits(struct budget *budget, const void *block, size_t before, size_t size);
 static void note_strings(struct budget *budget, const void *block, void *grown, size_t size);
@@ -81,6 +82,12 @@ void budget_begin(struct budget *budget)
     lua_sethook(budget->L, tick, LUA_MASKCOUNT, STEPS_PER_TICK);
 }
 
+void budget_slice(struct budget *budget, uint64_t steps)
+{
+    budget->sliced = true;
+    budget->slice_left = steps < INT64_MAX ? (int64_t)steps : INT64_MAX;
+}
+
 void budget_pause(struct budget *budget)
 {
     lua_sethook(budget->L, NULL, 0, 0);
@@ -128,13 +135,23 @@ static void tick(lua_State *L, lua_Debug *where)
     if (budget->stop == BUDGET_RUNS) {
         budget->steps_left -= STEPS_PER_TICK;
         bool steps = budget->steps_left < 0, memory = !steps && is_full(budget);
-        if (!steps && !memory) return;
+        if (!steps && !memory) {
+            if (budget->sliced) end_slice(L, budget);
+            return;
+        }
         budget->stop = steps ? BUDGET_STEPS : BUDGET_MEMORY;
         lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     }
     lua_getinfo(L, "Sl", where);
     lua_pushfstring(L, "%s:%d: ", where->short_src, where->currentline);
     raise_spent(L, budget);
+}
+
+/* The last thing that a hook does. */
+static void end_slice(lua_State *L, struct budget *budget)
+{
+    budget->slice_left -= STEPS_PER_TICK;
+    if (budget->slice_left <= 0 && lua_isyieldable(L)) lua_yield(L, 0);
 }
 
 /* What is in use is never less than what is reachable: where this says no, every node says no.

@@ -34,6 +34,8 @@ struct budget {
     uint64_t steps_max, memory_max, block_max;
     const char *whose; /* what their settings' names begin with: "command" */
     int64_t steps_left;
+    int64_t slice_left; /* until a coroutine yields that is held to slices */
+    bool sliced;
     uint64_t memory_used;
     enum budget_stop stop; /* why it is over; RUNS: it is not */
     bool block_refused;    /* the last allocation that failed did so because of block_max */
@@ -51,6 +53,8 @@ static inline struct budget *budget_of(lua_State *L)
 
 void *budget_allocate(void *budget, void *block, size_t old_size, size_t size); /* a lua_Alloc */
 void budget_begin(struct budget *budget); /* a new command: everything is there again */
+/* What runs is a coroutine: its hook yields after about so many steps, where Lua can. */
+void budget_slice(struct budget *budget, uint64_t steps);
 void budget_pause(struct budget *budget); /* no command runs: no hook */
 
 /* Takes steps; raises when there are not enough left. */

@@ -66,6 +66,7 @@ static void take_limits(struct fsm *fsm, const struct fsm *from)
 void fsm_free(struct fsm *fsm)
 {
     if (!fsm) return;
+    fsm_upgrade_abandon(fsm);
     fsm_stage_deinit(fsm);
     close_fsm(fsm);
     buffer_deinit(&fsm->scratch);
@@ -284,7 +285,8 @@ static enum error_code machine_query(void *context, struct slice body, struct bu
 
 static uint64_t machine_hash(void *context)
 {
-    return state_hash(((struct fsm *)context)->state);
+    const struct fsm *fsm = context;
+    return fsm->upgrade ? fsm_upgrade_hash(fsm) : state_hash(fsm->state);
 }
 
 static void machine_encode(void *context, struct buffer *out)
@@ -330,7 +332,12 @@ enum error_code fsm_run(struct fsm *fsm, lua_CFunction function, struct fsm_call
     lua_pushcfunction(L, fsm_trace);
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, call);
-    int status = lua_pcall(L, 1, 0, 1);
+    enum error_code code = fsm_run_ended(fsm, lua_pcall(L, 1, 0, 1));
+    return code == ERROR_OK ? call->code : code;
+}
+
+enum error_code fsm_run_ended(struct fsm *fsm, int status)
+{
     if (status == LUA_ERRMEM && fsm->budget.stop == BUDGET_RUNS)
         fsm->budget.stop = budget_memory_stop(&fsm->budget);
     if (fsm->budget.exhausted) fsm->budget.stop = BUDGET_EXHAUSTED; /* whatever has come of it */
@@ -338,8 +345,7 @@ enum error_code fsm_run(struct fsm *fsm, lua_CFunction function, struct fsm_call
     budget_pause(&fsm->budget);
     fsm_end_handles(fsm);
     if (fsm->budget.exhausted) return ERROR_INTERNAL;
-    if (status != LUA_OK || fsm->budget.stop != BUDGET_RUNS) return ERROR_COMMAND_FAILED;
-    return call->code;
+    return status != LUA_OK || fsm->budget.stop != BUDGET_RUNS ? ERROR_COMMAND_FAILED : ERROR_OK;
 }
 
 /* Missing and nil arguments come as an empty table. false: there is something in them that Lua

@@ -43,6 +43,7 @@ struct fsm {
     struct state_snapshot *snapshot; /* being written; null: none */
     struct state_restore *restore;   /* being read; null: none */
     struct state_restore *stage;     /* being read beside it; null: none */
+    struct fsm_upgrade *upgrade;     /* under way; null: none */
     struct state *replaced;          /* to be freed piece by piece; null: nothing */
     enum fsm_mode mode;
     bool loaded;
@@ -73,7 +74,6 @@ struct fsm_call {
     struct fsm *fsm;
     struct slice name;
     struct slice arguments; /* one msgpack value, or empty; of a load: the config */
-    int64_t from_version; /* of a migration */
     struct buffer *reply;
     enum error_code code;
 };
@@ -82,6 +82,7 @@ struct fsm_call {
 /* One protected call. OK; COMMAND_FAILED with the error on the Lua stack's top for fsm_failure_text; what the function
  * has set; or INTERNAL, with that error too: no memory, and never a result. */
 enum error_code fsm_run(struct fsm *fsm, lua_CFunction function, struct fsm_call *call, enum fsm_mode mode);
+enum error_code fsm_run_ended(struct fsm *fsm, int status); /* its part behind the call: OK: it has not failed */
 struct fsm *fsm_new_beside(const struct fsm *fsm); /* with its log and its limits */
 bool fsm_push_arguments(lua_State *L, struct slice bytes);
 void fsm_reset(struct fsm *fsm); /* a VM and a state as new; the limits stay */
@@ -100,6 +101,8 @@ void fsm_limit(struct fsm *fsm, const struct settings *settings); /* fsm.c: what
 
 /* ---- fsm_upgrade.c ---- */
 void fsm_machine_upgrade(struct machine *machine); /* its part of the table */
+void fsm_upgrade_abandon(struct fsm *fsm);
+uint64_t fsm_upgrade_hash(const struct fsm *fsm); /* the state's before the one that is under way */
 
 /* ---- fsm_load.c ---- */
 int fsm_load_app(lua_State *L);

@@ -35,6 +35,7 @@ static enum error_code restore_begin(void *context, const struct machine_entry *
                                      struct slice bundle, struct error *error)
 {
     struct fsm *fsm = context;
+    fsm_upgrade_abandon(fsm);
     fsm_reset(fsm);
     const struct budget limits = fsm->budget;
     fsm->restoring = true;

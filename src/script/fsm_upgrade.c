@@ -1,113 +1,252 @@
 /*
  * Another version of the app over the state as it is.
  *
- * The new code gets a VM of its own beside the one that runs. It is loaded there, without init; where its version
+ * The new code gets a VM of its own beside the one that runs, and is loaded there, without init. Where its version
  * differs from the old one's it then borrows the state, and its migrate(state, from_version) makes it over in one
- * transaction. When all of that has succeeded the two VMs change places, and the old one is closed. Else the
- * transaction is rolled back, and nothing of the old VM was ever touched.
+ * transaction: in a coroutine that yields after so many steps, because making a large state over takes longer than a
+ * node may be silent. Nobody sees the state meanwhile. When all has succeeded the two VMs change places, and the old
+ * one is closed. Else the transaction is rolled back, and nothing of the old VM was ever touched.
  */
 #include "script/fsm_internal.h"
+
+#include "base/memory.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <lauxlib.h>
 
-static enum error_code migrate(struct fsm *fsm, struct fsm *next, const struct machine_versions *versions,
-                               struct error *error);
+struct fsm_upgrade {
+    struct fsm_call call; /* first: what runs in next gets a pointer to it */
+    struct fsm *next;
+    lua_State *main, *coroutine; /* of next; coroutine is null where there is no migrate to run */
+    struct state *own;           /* next's, while it has borrowed the other's */
+    uint64_t steps_max, memory_max; /* what a command may use, meanwhile */
+    int64_t from_version;
+    uint64_t hash;
+};
+
+static enum error_code begin_migrate(struct fsm *fsm, struct error *error);
+static int make_coroutine(lua_State *L);
+static enum error_code step_migrate(struct fsm_upgrade *upgrade, uint64_t work_max, bool *more, struct error *error);
+static enum error_code end_migrate(struct fsm_upgrade *upgrade, int status, struct error *error);
+static void give_back(struct fsm_upgrade *upgrade);
 static int run_migrate(lua_State *L);
+static int migrate_returned(lua_State *L, int status, lua_KContext context);
+static int take_result(lua_State *L);
 static void change_places(struct fsm *fsm, struct fsm *next);
 static void own_vm(struct fsm *fsm);
 
-static enum error_code upgrade(void *context, const struct machine_entry *entry, struct slice bundle,
-                               struct machine_versions *versions, struct error *error)
+static enum error_code upgrade_begin(void *context, const struct machine_entry *entry, struct slice bundle,
+                                     struct machine_versions *versions, struct error *error)
 {
     struct fsm *fsm = context;
-    assert(fsm->loaded);
+    assert(fsm->loaded && !fsm->upgrade);
     struct fsm *next = fsm_new_beside(fsm);
-    *versions = (struct machine_versions){.from = fsm->version};
+    struct fsm_upgrade *upgrade = fsm->upgrade = memory_zero(1, sizeof *upgrade);
+    *upgrade = (struct fsm_upgrade){
+        .call = {.fsm = next}, .next = next, .main = next->L, .from_version = fsm->version};
+    upgrade->hash = state_hash(fsm->state);
     next->restoring = true;
     enum error_code code = fsm_load(next, entry, bundle, (struct slice){0}, error);
     next->restoring = false;
-    if (code == ERROR_OK) {
-        versions->to = next->version;
-        code = migrate(fsm, next, versions, error);
-    }
-    if (code == ERROR_OK) change_places(fsm, next);
-    if (code == ERROR_INTERNAL) fsm->budget.exhausted = true;
-    fsm_free(next);
-    return code;
-}
-
-static enum error_code migrate(struct fsm *fsm, struct fsm *next, const struct machine_versions *versions,
-                               struct error *error)
-{
-    if (versions->to == versions->from) return ERROR_OK;
-    if (next->migrate == 0 && versions->to > versions->from) return ERROR_OK;
-    if (next->migrate == 0) {
-        return error_set(error, ERROR_SCRIPT,
+    *versions = (struct machine_versions){.from = fsm->version, .to = next->version};
+    if (code == ERROR_OK && next->migrate == 0 && next->version < fsm->version) {
+        code = error_set(error, ERROR_SCRIPT,
                          "version %" PRId64 " cannot follow version %" PRId64
                          ": an older version needs a migrate(state, from_version) that knows the way back",
-                         versions->to, versions->from);
+                         next->version, fsm->version);
     }
-    struct fsm_call call = {.fsm = next, .from_version = versions->from};
-    struct state *own = next->state;
-    const struct budget limits = next->budget;
-    next->state = fsm->state;
-    next->budget.steps_max = next->migrate_steps_max;
-    next->budget.memory_max = next->migrate_memory_max;
-    next->budget.whose = "migrate";
-    state_begin(next->state);
-    enum error_code code = fsm_run(next, run_migrate, &call, FSM_COMMAND);
-    if (code != ERROR_OK) {
-        char text[FSM_MESSAGE_MAX];
-        state_rollback(next->state);
-        code = error_set(error, code == ERROR_INTERNAL ? code : ERROR_SCRIPT, "migrate from version %" PRId64 ": %s",
-                         versions->from, fsm_failure_text(next, text));
-    } else {
-        state_commit(next->state);
-    }
-    next->state = own;
-    next->budget.steps_max = limits.steps_max;
-    next->budget.memory_max = limits.memory_max;
-    next->budget.whose = limits.whose;
+    if (code == ERROR_OK && next->migrate != 0 && next->version != fsm->version) code = begin_migrate(fsm, error);
+    if (code == ERROR_INTERNAL) fsm->budget.exhausted = true;
+    if (code != ERROR_OK) fsm_upgrade_abandon(fsm);
     return code;
 }
 
-/* What it returns is the state: the one it was given, or a table that takes its place. */
+static enum error_code upgrade_step(void *context, uint64_t work_max, bool *more, struct error *error)
+{
+    struct fsm *fsm = context;
+    struct fsm_upgrade *upgrade = fsm->upgrade;
+    enum error_code code = ERROR_OK;
+    *more = false;
+    if (upgrade->coroutine) code = step_migrate(upgrade, work_max, more, error);
+    if (*more) return code;
+    if (code == ERROR_INTERNAL) fsm->budget.exhausted = true;
+    if (code == ERROR_OK) change_places(fsm, upgrade->next);
+    fsm_upgrade_abandon(fsm);
+    return code;
+}
+
+static void upgrade_end(void *context)
+{
+    fsm_upgrade_abandon(context);
+}
+
+/* Where it was done, what is left of it is the old VM. */
+void fsm_upgrade_abandon(struct fsm *fsm)
+{
+    struct fsm_upgrade *upgrade = fsm->upgrade;
+    if (!upgrade) return;
+    if (upgrade->own) {
+        fsm_end_handles(upgrade->next);
+        state_rollback(upgrade->next->state);
+        give_back(upgrade);
+    }
+    fsm_free(upgrade->next);
+    memory_free(upgrade);
+    fsm->upgrade = NULL;
+}
+
+uint64_t fsm_upgrade_hash(const struct fsm *fsm)
+{
+    return fsm->upgrade->hash;
+}
+
+/* ---- migrate ---- */
+
+static enum error_code begin_migrate(struct fsm *fsm, struct error *error)
+{
+    struct fsm_upgrade *upgrade = fsm->upgrade;
+    struct fsm *next = upgrade->next;
+    struct budget *budget = &next->budget;
+    if (fsm_run(next, make_coroutine, &upgrade->call, FSM_LOADING) != ERROR_OK) {
+        return error_set(error, budget->exhausted ? ERROR_INTERNAL : ERROR_SCRIPT, "no memory is left for migrate");
+    }
+    upgrade->own = next->state;
+    next->state = fsm->state;
+    upgrade->steps_max = budget->steps_max;
+    upgrade->memory_max = budget->memory_max;
+    budget->steps_max = next->migrate_steps_max;
+    budget->memory_max = next->migrate_memory_max;
+    budget->whose = "migrate";
+    budget->L = upgrade->coroutine;
+    budget_begin(budget);
+    state_begin(next->state);
+    return ERROR_OK;
+}
+
+/* The registry keeps it as long as its VM lives. */
+static int make_coroutine(lua_State *L)
+{
+    struct fsm_upgrade *upgrade = lua_touserdata(L, 1);
+    lua_State *co = lua_newthread(L);
+    lua_pushcfunction(co, run_migrate);
+    lua_pushlightuserdata(co, upgrade);
+    luaL_ref(L, LUA_REGISTRYINDEX);
+    upgrade->coroutine = co;
+    return 0;
+}
+
+static enum error_code step_migrate(struct fsm_upgrade *upgrade, uint64_t work_max, bool *more, struct error *error)
+{
+    struct fsm *next = upgrade->next;
+    lua_State *co = upgrade->coroutine;
+    int results = 0;
+    next->L = co;
+    next->mode = FSM_COMMAND;
+    budget_slice(&next->budget, work_max);
+    int status = lua_resume(co, upgrade->main, lua_status(co) == LUA_OK ? 1 : 0, &results);
+    next->L = upgrade->main;
+    next->mode = FSM_IDLE;
+    *more = status == LUA_YIELD;
+    if (*more) return ERROR_OK;
+    if (status == LUA_OK) {
+        status = (int)lua_tointeger(co, -1);
+        lua_pop(co, 1);
+    }
+    return end_migrate(upgrade, status, error);
+}
+
+/* The error, where there is one, is on top of the coroutine's stack. */
+static enum error_code end_migrate(struct fsm_upgrade *upgrade, int status, struct error *error)
+{
+    struct fsm *next = upgrade->next;
+    char text[FSM_MESSAGE_MAX];
+    lua_settop(next->L, 0);
+    if (status != LUA_OK) lua_xmove(upgrade->coroutine, next->L, 1);
+    enum error_code code = fsm_run_ended(next, status);
+    if (code == ERROR_OK) {
+        state_commit(next->state);
+    } else {
+        state_rollback(next->state);
+        code = error_set(error, code == ERROR_INTERNAL ? code : ERROR_SCRIPT, "migrate from version %" PRId64 ": %s",
+                         upgrade->from_version, fsm_failure_text(next, text));
+    }
+    give_back(upgrade);
+    return code;
+}
+
+/* The state to its owner, and to the new code what is a command's. */
+static void give_back(struct fsm_upgrade *upgrade)
+{
+    struct budget *budget = &upgrade->next->budget;
+    upgrade->next->state = upgrade->own;
+    upgrade->own = NULL;
+    budget->L = upgrade->main;
+    budget->sliced = false;
+    budget->whose = "command";
+    budget->steps_max = upgrade->steps_max;
+    budget->memory_max = upgrade->memory_max;
+}
+
+/* ---- in the coroutine: 1 is the upgrade, 2 the message handler ---- */
+
 static int run_migrate(lua_State *L)
 {
-    struct fsm_call *call = lua_touserdata(L, 1);
-    struct fsm *fsm = call->fsm;
+    struct fsm_upgrade *upgrade = lua_touserdata(L, 1);
+    struct fsm *fsm = upgrade->next;
+    lua_pushcfunction(L, fsm_trace);
     lua_rawgeti(L, LUA_REGISTRYINDEX, fsm->migrate);
     fsm_push_table(fsm, state_root(fsm->state));
-    lua_pushinteger(L, call->from_version);
-    lua_call(L, 2, 1);
-    if (fsm_is_handle(L, -1) && fsm_check_table(L, lua_gettop(L)) == state_root(fsm->state)) return 0;
-    if (!fsm_is_handle(L, -1) && !lua_istable(L, -1)) {
+    lua_pushinteger(L, upgrade->from_version);
+    return migrate_returned(L, lua_pcallk(L, 2, 1, 2, 0, migrate_returned), 0);
+}
+
+/* Answers the error, if any, and the status. */
+static int migrate_returned(lua_State *L, int status, lua_KContext context)
+{
+    (void)context;
+    if (status == LUA_OK || status == LUA_YIELD) {
+        lua_pushcfunction(L, take_result);
+        lua_insert(L, -2);
+        status = lua_pcall(L, 1, 1, 2);
+    }
+    lua_pushinteger(L, status);
+    return 2;
+}
+
+/* What migrate returns is the state: the one it was given, or a table that takes its place. */
+static int take_result(lua_State *L)
+{
+    struct fsm *fsm = fsm_of(L);
+    if (fsm_is_handle(L, 1) && fsm_check_table(L, 1) == state_root(fsm->state)) return 0;
+    if (!fsm_is_handle(L, 1) && !lua_istable(L, 1)) {
         return luaL_error(L, "it must return the state, or a table to take its place; it returned %s",
-                          luaL_typename(L, -1));
+                          luaL_typename(L, 1));
     }
     uint64_t before = state_written(fsm->state);
-    state_put_root(fsm->state, fsm_build(L, lua_gettop(L), 1));
+    state_put_root(fsm->state, fsm_build(L, 1, 1));
     budget_charge_bytes(L, state_written(fsm->state) - before);
     if (state_written(fsm->state) > fsm->budget.memory_max) budget_end(L, BUDGET_MEMORY);
     return 0;
 }
 
-/* The VMs with all that belongs to them. The state with its snapshot and its stage, and what was applied last, stay. */
+/* ---- the end ---- */
+
+/* The VMs with all that belongs to them. The state and what is done with it beside commands stay. */
 static void change_places(struct fsm *fsm, struct fsm *next)
 {
     const struct fsm old = *fsm, new = *next;
-    *fsm = new;
-    *next = old;
     struct fsm *const places[] = {fsm, next};
     const struct fsm *const kept[] = {&old, &new};
+    *fsm = new;
+    *next = old;
     for (size_t i = 0; i < 2; i++) {
         places[i]->state = kept[i]->state;
         places[i]->snapshot = kept[i]->snapshot;
         places[i]->restore = kept[i]->restore;
         places[i]->stage = kept[i]->stage;
         places[i]->replaced = kept[i]->replaced;
+        places[i]->upgrade = kept[i]->upgrade;
         own_vm(places[i]);
     }
 }
@@ -120,5 +259,7 @@ static void own_vm(struct fsm *fsm)
 
 void fsm_machine_upgrade(struct machine *machine)
 {
-    machine->upgrade = upgrade;
+    machine->upgrade_begin = upgrade_begin;
+    machine->upgrade_step = upgrade_step;
+    machine->upgrade_end = upgrade_end;
 }
