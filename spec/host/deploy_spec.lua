@@ -133,8 +133,8 @@ describe("a deploy", function()
     local w <close> = cluster(1)
     local count = #w.n1.disk.entries
     for _, arguments in ipairs {
-      {}, { bundle = 3 }, { bundle = "" }, { bundle = "version 2", replaces = "0123" }, { bundle = { "x" } },
-      { bundle = "version 2", replaces = 5 }, { bundle = "version 2", replaces = "0123456789abcdeF" },
+      {}, { bundle = 3 }, { replaces = "0123456789abcdef" }, { bundle = "" }, { bundle = "version 2", replaces = "0123" }, { bundle = { "x" } },
+      { bundle = "version 2", replaces = 5 }, { bundle = "version 2", replaces = { 1, 2 } }, { bundle = "version 2", replaces = "0123456789abcdeF" },
       { bundle = "version 2", replaces = "0123456789abcdefa" }, { bundle = "version 2", replaces = "0123456789abcdeg" },
     } do
       local ticket = w.n1:admin("deploy", arguments)
@@ -159,11 +159,12 @@ describe("a deploy", function()
     local code, body = deploy(w, w.n1, "BROKEN too", hash_of "BROKEN")
     assert.equal("script_error", code, body)
     assert.is_truthy(app(w.n2).error)
+    assert.equal("script_error", (deploy(w, w.n1, "BROKEN"))) -- the same again is no success
     assert.equal("ok", (deploy(w, w.n1, "version 1", hash_of "BROKEN")))
     for _, node in ipairs(w.nodes) do
       assert.is_nil(app(node).error)
       assert.is_true(app(node).loaded)
-      assert.equal(3, node.machine.load_count) -- both broken ones, and this one
+      assert.equal(4, node.machine.load_count)
       assert.equal(node.loaded[1].config, node.machine.config)
     end
     assert.equal("ok done 1 a", write(w, w.n1, "a"))

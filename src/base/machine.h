@@ -54,8 +54,8 @@ struct machine {
     /* Other code over the state as it is, where one is loaded. begin loads `bundle` without its init, beside what runs:
      * OK, with both versions; SCRIPT, with the reason, where it does not load or cannot follow: nothing was begun. step
      * goes on for about work_max VM instructions of its migrate, which makes the state over; after OK without *more the
-     * new code and state are in force; SCRIPT with the reason: all is as before. INTERNAL as above. end gives up what
-     * is under way: all is as before; harmless where nothing is.
+     * new code and state are in force; SCRIPT with the reason: all is as before, and *more is false. INTERNAL as above.
+     * end gives up what is under way: all is as before; harmless where nothing is.
      *
      * Meanwhile nothing else is called but hash, which answers as before begin, and restore_begin, which gives it up. */
     enum error_code (*upgrade_begin)(void *context, const struct machine_entry *entry, struct slice bundle,

@@ -158,7 +158,7 @@ enum error_code deploy_step(struct host *host, const struct raft_entry *entry)
     bool more;
     assert(entry->index == host->deploy.index);
     enum error_code code = host->machine.upgrade_step(host->machine.context, STEP_WORK, &more, &error);
-    if (code == ERROR_OK && more) return code;
+    if (more) return code;
     host->deploy.index = 0;
     return end(host, entry, code, &error);
 }
@@ -213,12 +213,12 @@ static bool read_payload(struct slice payload, struct payload *deploy)
     struct mp_item item;
     if (mp_check(payload, &limits, NULL) != ERROR_OK || !mp_map_get(payload, "bundle", &bundle) ||
         !mp_read_string(&(struct mp_reader){bundle.data, bundle.data + bundle.size}, &deploy->bundle) ||
-        !mp_map_get(payload, "replaces", &replaces) ||
-        !mp_read(&(struct mp_reader){replaces.data, replaces.data + replaces.size}, &item))
+        !mp_map_get(payload, "replaces", &replaces))
         return false;
+    mp_read(&(struct mp_reader){replaces.data, replaces.data + replaces.size}, &item);
     deploy->any = item.type == MP_NIL;
-    deploy->replaces = item.type == MP_UNSIGNED ? item.unsigned_integer : (uint64_t)item.integer;
-    return deploy->any || item.type == MP_INTEGER || item.type == MP_UNSIGNED;
+    deploy->replaces = (uint64_t)item.integer;
+    return deploy->any || item.type == MP_INTEGER;
 }
 
 static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
