@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "host/host.h"
 #include "module/fields.h"
+#include "module/host_measures.h"
 #include "module/host_world.h"
 #include "module/mutants.h"
 #include "module/values.h"
@@ -489,6 +490,16 @@ static int config(lua_State *L)
     return push_described(check_box(L), host_config);
 }
 
+static int load(lua_State *L)
+{
+    return push_load(L, check_box(L)->host);
+}
+
+static int timings(lua_State *L)
+{
+    return push_timings(L, check_box(L)->host);
+}
+
 static int ready(lua_State *L)
 {
     lua_pushboolean(L, host_ready(check_box(L)->host));
@@ -540,6 +551,7 @@ int luaopen_moonclave_host(lua_State *L)
         {"cancel", cancel},       {"forward_reply", forward_reply},
         {"submit", submit},       {"peer_lost", peer_lost},
         {"status", status},       {"members", members}, {"config", config},
+        {"load", load},           {"timings", timings},
         {"policy_decided", policy_decided},
         {"ready", ready},         {"is_leader", is_leader},
         {"applied", applied},     {"close", close},
