@@ -102,7 +102,7 @@ static void refuse(struct host *host, struct waiter *waiter, const struct error 
     answer_error(host, waiter, error->code == ERROR_USAGE ? ERROR_BAD_REQUEST : error->code, error->text);
 }
 
-/* {name: a number, or a text as on the command line} */
+/* {name: a number, or a text as on the command line}; a number is the text that has its digits */
 static enum error_code read_change(struct slice arguments, struct settings_change *change, struct error *error)
 {
     struct mp_reader reader = mp_reader_of(arguments);
@@ -127,8 +127,6 @@ static enum error_code add_pair(struct settings_change *change, struct slice nam
     snprintf(key, sizeof key, "%.*s", (int)(name.size < sizeof key ? name.size : sizeof key - 1),
              (const char *)name.data);
     mp_read(value, &item);
-    if (item.type == MP_INTEGER && item.integer >= 0)
-        return settings_change_add(change, key, NULL, (uint64_t)item.integer, error);
     if (item.type == MP_BOOLEAN) {
         snprintf(text, sizeof text, "%s", item.boolean ? "true" : "false");
     } else if (item.type == MP_INTEGER) {
