@@ -151,6 +151,16 @@ describe("a change", function()
     assert.is_false(rawequal(node, w.n1.settings))
   end)
 
+  it("is none of the concern of a machine that goes by no settings", function()
+    local w <close> = world.new { nodes = 1 }
+    w.n1.options.no_configure = true
+    w.n1:start()
+    w:settle()
+    assert.equal("ok", (set(w, "n1", { session_window = 77 })))
+    assert.same({ 77, 77 }, { setting(w.n1, "session_window").value, w.n1.settings.session_window })
+    assert.is_nil(w.n1.machine.settings)
+  end)
+
   it("is logged once, with the entry where it is the cluster's; what stays the same is not", function()
     local w <close> = cluster()
     w.n1.log, w.n2.log = {}, {}

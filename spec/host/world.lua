@@ -70,7 +70,7 @@ local function machine_of(node)
   local machine = { commands = {}, hash_value = 0 }
   node.machine = machine
   return {
-    configure = function(settings) machine.settings = settings end,
+    configure = not node.options.no_configure and function(settings) machine.settings = settings end or nil,
     load = function(entry, bundle, config)
       machine.load_count = (machine.load_count or 0) + 1
       machine.bundle, machine.config, machine.loaded_at = bundle, config, entry

@@ -71,11 +71,11 @@ static void keep_table(lua_State *L, struct box *box)
     box->table = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* Without the function there is no policy. */
-static bool has_policy(lua_State *L)
+/* Without the function there is no policy, or a machine that goes by no settings. */
+static bool has_function(lua_State *L, const char *table, const char *name)
 {
-    lua_getfield(L, 1, "ports");
-    bool has = lua_getfield(L, -1, "policy") == LUA_TFUNCTION;
+    lua_getfield(L, 1, table);
+    bool has = lua_getfield(L, -1, name) == LUA_TFUNCTION;
     lua_pop(L, 2);
     return has;
 }
@@ -107,8 +107,9 @@ static int new(lua_State *L)
     options.peers = check_list(L, "peers", &options.peer_count);
     options.join = check_list(L, "join", &options.join_count);
     struct host_ports ports = world_ports;
-    if (!has_policy(L)) ports.policy = NULL;
+    if (!has_function(L, "ports", "policy")) ports.policy = NULL;
     struct machine machine = world_machine;
+    if (!has_function(L, "machine", "configure")) machine.configure = NULL;
     ports.context = machine.context = box;
     box->host = host_new(&options, &settings, &ports, &machine);
     lua_settop(L, 2);
