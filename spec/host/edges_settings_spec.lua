@@ -39,7 +39,8 @@ describe("an action", function()
       ["one"] = "\x91" .. config, ["nothing behind it"] = "\x92" .. config, ["half an argument"] = "\x92" .. config ..
       "\x81\xABwaiting", ["no name"] = "\x92\5" .. other, ["nothing"] = "" } do
       ask(w, "n1", "\x92" .. config .. arguments)
-      assert.equal("bad_request", (ask(w, "n1", body)), name)
+      local code, message = ask(w, "n1", body)
+      assert.same({ "bad_request", "an action is [name, arguments]" }, { code, message }, name)
       assert.equal(9, setting(w.n1, "waiting_max").value, name)
     end
   end)

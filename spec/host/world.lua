@@ -173,7 +173,11 @@ local function ports_of(node)
     stopped = function() node.stopped = node.stopped + 1 end,
     fatal = function(code, text) node.fatal = { code = code, text = text } end,
     log = function(level, text) node.log[#node.log + 1] = level .. " " .. text end,
-    event = function(kind, data) node.events[#node.events + 1] = { type = kind, data = (base.unpack(data)) } end,
+    event = function(kind, bytes)
+      local data, size = base.unpack(bytes)
+      assert(size == #bytes, "an event's data is one value")
+      node.events[#node.events + 1] = { type = kind, data = data }
+    end,
   }
 end
 
