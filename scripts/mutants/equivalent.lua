@@ -161,6 +161,18 @@ return {
     "who has forwarded it looks at the code, and knows the leader's address",
   ["host/submit.c route remove: host_runs(host)"] = "who is blank knows no leader, and who stops has refused it above",
 
+  ["host/settings.c read_arguments remove: mp_read_array(&reader, &count)"] = "what is no list has no two elements",
+  ["host/settings.c read_arguments remove: mp_read_string(&reader, &name)"] = "what is no string has no bytes here",
+  ["host/settings.c read_change remove: map"] =
+    "behind a name that cannot be read nothing is added, and the answer is the same",
+  ["host/settings.c add_pair bound: name.size < sizeof key"] = "either way it is cut to what fits",
+  ["host/settings.c host_config bound: strcmp(rows[i].name, next->name) < 0"] = "no two rows have one name",
+  ["host/stats.c contact_ms bound: now_us > host->heard_us"] = EQUAL,
+  ["host/watch.c watch_completed bound: took_us > watch->disk.longest_us"] = EQUAL,
+  ["host/watch.c watch_peers remove: host->role != RAFT_LEADER"] = "only a leader's status has peers",
+  ["host/watch.c host_load bound: now_us > disk_us"] = EQUAL,
+  ["host/watch.c host_load bound: now_us > none_us"] = EQUAL,
+
   -- ---- raft ----
   ["raft/arena.c raft_arena_entries bound: arena->entry_capacity < count"] = MEMORY,
   ["raft/configuration.c half_index bound: half.count > VOTERS_ON_STACK"] = MEMORY,

@@ -70,7 +70,7 @@ local function machine_of(node)
   local machine = { commands = {}, hash_value = 0 }
   node.machine = machine
   return {
-    configure = function(settings) machine.settings = settings end,
+    configure = not node.options.no_configure and function(settings) machine.settings = settings end or nil,
     load = function(entry, bundle, config)
       machine.load_count = (machine.load_count or 0) + 1
       machine.bundle, machine.config, machine.loaded_at = bundle, config, entry
@@ -196,7 +196,11 @@ local function ports_of(node)
     stopped = function() node.stopped = node.stopped + 1 end,
     fatal = function(code, text) node.fatal = { code = code, text = text } end,
     log = function(level, text) node.log[#node.log + 1] = level .. " " .. text end,
-    event = function(kind, data) node.events[#node.events + 1] = { type = kind, data = (base.unpack(data)) } end,
+    event = function(kind, bytes)
+      local data, size = base.unpack(bytes)
+      assert(size == #bytes, "an event's data is one value")
+      node.events[#node.events + 1] = { type = kind, data = data }
+    end,
   }
 end
 

@@ -24,6 +24,7 @@
 
 #define VALUE_TEXT_MAX 64
 
+static bool read_arguments(struct slice body, struct slice *arguments);
 static enum error_code read_change(struct slice arguments, struct settings_change *change, struct error *error);
 static enum error_code add_pair(struct settings_change *change, struct slice name, struct mp_reader *value,
                                 struct error *error);
@@ -56,22 +57,27 @@ const struct settings *host_settings(const struct host *host)
 
 bool settings_are_asked(const struct waiter *waiter)
 {
-    struct mp_reader reader = mp_reader_of(waiter->body.bytes);
+    struct slice arguments;
+    return waiter->kind == REQUEST_ADMIN && !waiter->remote && read_arguments(waiter->body.bytes, &arguments);
+}
+
+/* [config, arguments]; anything else is for the leader to answer. */
+static bool read_arguments(struct slice body, struct slice *arguments)
+{
+    struct mp_reader reader = mp_reader_of(body);
     struct slice name = {0};
-    uint32_t count;
-    return waiter->kind == REQUEST_ADMIN && !waiter->remote && mp_read_array(&reader, &count) && count == 2 &&
-           mp_read_string(&reader, &name) && slice_equal(name, slice_text("config"));
+    uint32_t count = 0;
+    return mp_read_array(&reader, &count) && count == 2 && mp_read_string(&reader, &name) &&
+           slice_equal(name, slice_text("config")) && mp_skip(&reader, arguments);
 }
 
 bool settings_ask(struct host *host, struct waiter *waiter)
 {
-    struct mp_reader reader = mp_reader_of(waiter->body.bytes);
     struct slice arguments = {0};
     struct settings_change change;
     struct error error;
     enum setting_scope scope = SETTING_NODE;
-    uint32_t count;
-    bool sound = mp_read_array(&reader, &count) && mp_skip(&reader, &arguments) && mp_skip(&reader, &arguments);
+    bool sound = read_arguments(waiter->body.bytes, &arguments);
     assert(sound); /* settings_are_asked */
     (void)sound;
     enum error_code code = read_change(arguments, &change, &error);
@@ -96,7 +102,7 @@ static void refuse(struct host *host, struct waiter *waiter, const struct error 
     answer_error(host, waiter, error->code == ERROR_USAGE ? ERROR_BAD_REQUEST : error->code, error->text);
 }
 
-/* {name: a number, or a text as on the command line} */
+/* {name: a number, or a text as on the command line}; a number is the text that has its digits */
 static enum error_code read_change(struct slice arguments, struct settings_change *change, struct error *error)
 {
     struct mp_reader reader = mp_reader_of(arguments);
@@ -121,8 +127,6 @@ static enum error_code add_pair(struct settings_change *change, struct slice nam
     snprintf(key, sizeof key, "%.*s", (int)(name.size < sizeof key ? name.size : sizeof key - 1),
              (const char *)name.data);
     mp_read(value, &item);
-    if (item.type == MP_INTEGER && item.integer >= 0)
-        return settings_change_add(change, key, NULL, (uint64_t)item.integer, error);
     if (item.type == MP_BOOLEAN) {
         snprintf(text, sizeof text, "%s", item.boolean ? "true" : "false");
     } else if (item.type == MP_INTEGER) {

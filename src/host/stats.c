@@ -83,7 +83,7 @@ void stats_write_raft(const struct host *host, const struct raft_status *status,
 static uint64_t contact_ms(const struct host *host)
 {
     uint64_t now_us = host->ports.now_us(host->ports.context);
-    if (host->role == RAFT_LEADER && host->raft != NULL) return 0;
+    if (host->role == RAFT_LEADER) return 0;
     if (host->heard_us == 0) return NEVER;
     uint64_t ms = now_us > host->heard_us ? (now_us - host->heard_us) / 1000 : 0;
     return ms > 0 ? ms : 1; /* 0 is the leader's */

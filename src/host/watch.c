@@ -87,7 +87,6 @@ void watch_given(struct host *host)
 void watch_completed(struct host *host)
 {
     struct watch *watch = &host->watch;
-    if (watch->disk_since_us == 0) return;
     uint64_t now_us = host_now(host), took_us = now_us - watch->disk_since_us;
     bool outstanding = host->persist_done < host->persist_given;
     if (!watch->disk_counted) {
@@ -103,7 +102,7 @@ void watch_completed(struct host *host)
 uint64_t watch_disk_waits_us(const struct host *host)
 {
     uint64_t since_us = host->watch.disk_since_us;
-    return since_us != 0 && host->now_us > since_us ? host->now_us - since_us : 0;
+    return since_us != 0 ? host->now_us - since_us : 0;
 }
 
 /* One that is still under way is said to be slow while it is. */
@@ -125,7 +124,7 @@ static void hand_over(struct host *host)
 {
     struct watch *watch = &host->watch;
     uint64_t timeout_us = host->settings.election_timeout_ms * 1000;
-    if (host->role != RAFT_LEADER || !host_runs(host) || host->stop.stage != STOP_NONE) return;
+    if (host->role != RAFT_LEADER || host->stop.stage != STOP_NONE) return;
     if (watch_disk_waits_us(host) < timeout_us || host->now_us < watch->hand_over_us) return;
     if (FAULT(STALLED_DISK_LEADS)) return;
     watch->hand_over_us = retry_at(host);
@@ -271,7 +270,7 @@ void watch_role(struct host *host, enum raft_role before, raft_term term_before,
                 const struct raft_id *leader_before)
 {
     struct watch *watch = &host->watch;
-    if (before != host->role && (before == RAFT_LEADER || host->role == RAFT_LEADER)) {
+    if (before != host->role) { /* all of it is a leader's, and of one reign */
         watch->look_us = watch->hand_over_us = 0;
         watch->mark_count = 0;
     }

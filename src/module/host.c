@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "host/host.h"
 #include "module/fields.h"
+#include "module/host_measures.h"
 #include "module/host_world.h"
 #include "module/mutants.h"
 #include "module/values.h"
@@ -70,11 +71,11 @@ static void keep_table(lua_State *L, struct box *box)
     box->table = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* Without the function there is no policy. */
-static bool has_policy(lua_State *L)
+/* Without the function there is no policy, or a machine that goes by no settings. */
+static bool has_function(lua_State *L, const char *table, const char *name)
 {
-    lua_getfield(L, 1, "ports");
-    bool has = lua_getfield(L, -1, "policy") == LUA_TFUNCTION;
+    lua_getfield(L, 1, table);
+    bool has = lua_getfield(L, -1, name) == LUA_TFUNCTION;
     lua_pop(L, 2);
     return has;
 }
@@ -106,8 +107,9 @@ static int new(lua_State *L)
     options.peers = check_list(L, "peers", &options.peer_count);
     options.join = check_list(L, "join", &options.join_count);
     struct host_ports ports = world_ports;
-    if (!has_policy(L)) ports.policy = NULL;
+    if (!has_function(L, "ports", "policy")) ports.policy = NULL;
     struct machine machine = world_machine;
+    if (!has_function(L, "machine", "configure")) machine.configure = NULL;
     ports.context = machine.context = box;
     box->host = host_new(&options, &settings, &ports, &machine);
     lua_settop(L, 2);
@@ -489,6 +491,16 @@ static int config(lua_State *L)
     return push_described(check_box(L), host_config);
 }
 
+static int load(lua_State *L)
+{
+    return push_load(L, check_box(L)->host);
+}
+
+static int timings(lua_State *L)
+{
+    return push_timings(L, check_box(L)->host);
+}
+
 static int ready(lua_State *L)
 {
     lua_pushboolean(L, host_ready(check_box(L)->host));
@@ -540,6 +552,7 @@ int luaopen_moonclave_host(lua_State *L)
         {"cancel", cancel},       {"forward_reply", forward_reply},
         {"submit", submit},       {"peer_lost", peer_lost},
         {"status", status},       {"members", members}, {"config", config},
+        {"load", load},           {"timings", timings},
         {"policy_decided", policy_decided},
         {"ready", ready},         {"is_leader", is_leader},
         {"applied", applied},     {"close", close},
