@@ -211,16 +211,18 @@ describe("an answer about all servers", function()
   end)
 
   it("is no answer where the policy has failed, whatever it has said by then", function()
-    local w <close> = cluster(function(view)
-      return view.server and { { "admit", "voter" } } or { { "evict", "n3" } }, "policy.lua:9: it broke then"
-    end)
-    local t = add(w, "n4")
-    w:advance(1500)
-    assert.equal("n1 n2 n3", ids(w.n1))
-    local code, body = w.n1:told(t)
-    assert.equal("unavailable", code)
-    assert.is_truthy(body.message:find("policy.lua:9: it broke then", 1, true), body.message)
-    assert.same({ 0, "policy.lua:9: it broke then" }, { status(w.n1).done, status(w.n1).problem })
+    for _, case in ipairs { { "admit", "voter" }, { "refuse", "never" } } do
+      local w <close> = cluster(function(view)
+        return view.server and { case } or { { "evict", "n3" } }, "policy.lua:9: it broke then"
+      end)
+      local t = add(w, "n4")
+      w:advance(1500)
+      assert.equal("n1 n2 n3", ids(w.n1))
+      local code, body = w.n1:told(t)
+      assert.equal("unavailable", code)
+      assert.is_truthy(body.message:find("policy.lua:9: it broke then", 1, true), body.message)
+      assert.same({ 0, "policy.lua:9: it broke then" }, { status(w.n1).done, status(w.n1).problem })
+    end
   end)
 
   for name, bytes in pairs {
@@ -339,13 +341,18 @@ describe("an answer about who wants to be let in", function()
     end
   end)
 
-  it("lets nobody in where it is no sound list, though it begins like one", function()
-    local w <close> = cluster(function(view)
-      return view.server and base.pack { { "admit", "learner" } } .. "\xC0" or {}
-    end)
-    local t = add(w, "n4")
-    w:advance(500)
-    assert.equal("unavailable", (w.n1:told(t)))
-    assert.equal("n1 n2 n3", ids(w.n1))
+  it("is none where it is no sound list, though it begins like one", function()
+    for _, bytes in ipairs {
+      base.pack { { "admit", "learner" } } .. "\xC0", base.pack { { "refuse", "no" } } .. "\xC0",
+      base.pack { { "refuse", 5 } }, base.pack { { "admit", "learner", "x" } }, base.pack { { "refuse" } },
+    } do
+      local w <close> = cluster(function(view) return view.server and bytes or {} end)
+      local t = add(w, "n4")
+      w:advance(500)
+      local code, body = w.n1:told(t)
+      assert.equal("unavailable", code)
+      assert.is_truthy(body.message:find("it is to admit or to refuse one server, and does neither", 1, true))
+      assert.equal("n1 n2 n3", ids(w.n1))
+    end
   end)
 end)
