@@ -77,6 +77,10 @@ return {
     "host_ready asks whether it stops or is dead; a blank one has no leader",
   ["host/host.c update_ready remove: host->stop.stage == STOP_NONE"] = "host_ready asks the same",
   ["host/host.c update_ready remove: able"] = "until it is able, what was noted is noted anew each time",
+  ["host/policy.c policy_read_action remove: mp_read_array(reader, &two)"] = "what is no list has no two elements",
+  ["host/policy_view.c policy_peer bound: i < host->status.peer_count"] =
+    "the place behind the last peer bears the id of nobody who is looked for: all of them but the leader are peers",
+  ["host/policy_view.c write_server bound: last > match"] = EQUAL,
   ["host/propose.c propose_turn remove: host_runs(host)"] = "a proposal cannot end the node",
   ["host/propose.c propose_commands never: host->dead"] = "a proposal cannot end the node",
   ["host/reads.c round_find remove: round != NULL"] = "every context that the core answers is in a round",

@@ -539,13 +539,13 @@ void policy_say_once(struct host *host, enum log_level level, const char *text);
 bool policy_acts(struct slice verb); /* it is an action on a member */
 /* true: it is done, as far as this leader can. `too_many`: the answer would take more votes than it may. */
 bool policy_act(struct host *host, struct slice verb, struct slice text, bool too_many);
-bool policy_takes_too_many(const struct host *host, struct slice actions, uint32_t count);
+bool policy_takes_too_many(const struct host *host, struct slice actions); /* of sound ones */
 
 /* ---- policy_view.c ---- */
 /* Of all servers, or of one that wants to be let in (null: none does); as host->status has them. */
 void policy_write_view(const struct host *host, const struct raft_server *candidate, struct buffer *out);
 bool policy_heard(const struct host *host, const char *id); /* this node, or it answered not long ago */
-const struct raft_peer_status *policy_peer(const struct host *host, const char *id); /* null: none */
+const struct raft_peer_status *policy_peer(const struct host *host, const char *id); /* of who is none all is 0 */
 
 /* ---- bootstrap.c ---- */
 void bootstrap_init(struct host *host, const struct host_options *options);

@@ -28,7 +28,8 @@ static void ask_review(struct host *host);
 static void hear_review(struct host *host, struct slice actions, const struct error *problem);
 static void hear_case(struct host *host, struct policy_case *one, struct slice actions,
                       const struct error *problem);
-static struct policy_case *case_of(struct policy *policy, uint64_t hash);
+static struct policy_case *case_of(struct host *host, const struct raft_server *server);
+static struct policy_case *find_case(struct policy *policy, uint64_t hash);
 static void drop_old_cases(struct host *host);
 static void drop_case(struct policy *policy, struct policy_case *one);
 static uint64_t hash_of(const struct raft_server *server);
@@ -45,13 +46,13 @@ bool policy_runs(const struct host *host)
 void policy_turn(struct host *host)
 {
     struct policy *policy = &host->policy;
-    if (!policy_runs(host) || !host_runs(host) || host->role != RAFT_LEADER) {
+    if (!policy_runs(host) || host->role != RAFT_LEADER || host->stop.stage != STOP_NONE) {
         policy->leads = false;
         policy->problem.code = ERROR_OK; /* another leader's, from now on */
         return;
     }
     if (!policy->leads) begin_reign(host);
-    if (host->stop.stage != STOP_NONE || host->now_us < policy->review_us) return;
+    if (host->now_us < policy->review_us) return;
     policy->review_us = host->now_us + host->settings.policy_interval_ms * 1000;
     raft_status(host->raft, &host->status);
     note_health(host);
@@ -62,7 +63,7 @@ void policy_turn(struct host *host)
 
 uint64_t policy_wakes_us(const struct host *host)
 {
-    return host->policy.leads && host->stop.stage == STOP_NONE && host_runs(host) ? host->policy.review_us : 0;
+    return host->policy.leads ? host->policy.review_us : 0;
 }
 
 /* A new leader knows nothing of how long who has been silent or well: it counts from now on. */
@@ -89,7 +90,7 @@ static void note_health(struct host *host)
         struct member *member = &host->members[i];
         const struct raft_peer_status *peer = policy_peer(host, member->id.text);
         bool own = strcmp(member->id.text, host->identity.id) == 0;
-        bool well = own || (peer != NULL && policy_heard(host, member->id.text) && peer->caught_up && !peer->stuck);
+        bool well = own || (policy_heard(host, member->id.text) && peer->caught_up);
         if (!well)
             member->healthy_us = 0;
         else if (member->healthy_us == 0)
@@ -125,19 +126,11 @@ static void ask_review(struct host *host)
 enum error_code policy_admit(struct host *host, const struct raft_server *server, bool *votes, bool *failed,
                              struct error *error)
 {
-    struct policy *policy = &host->policy;
-    uint64_t hash = hash_of(server);
-    if (policy->leads) drop_old_cases(host);
-    struct policy_case *one = policy->leads ? case_of(policy, hash) : NULL;
-    if (one == NULL && policy->leads && policy->case_count < POLICY_CASES && can_ask(host)) {
-        one = &policy->cases[policy->case_count++];
-        *one = (struct policy_case){.hash = hash, .ticket = ++policy->tickets, .asked_us = host->now_us};
-        ask(host, one->ticket, server);
-    }
+    struct policy_case *one = host->policy.leads ? case_of(host, server) : NULL;
     if (one == NULL || one->verdict == POLICY_ASKED)
         return error_set(error, ERROR_UNAVAILABLE, "the membership policy has not answered yet");
     struct policy_case heard = *one;
-    drop_case(policy, one);
+    drop_case(&host->policy, one);
     *votes = heard.verdict == POLICY_VOTER;
     *failed = heard.verdict == POLICY_FAILED;
     if (heard.verdict == POLICY_FAILED)
@@ -149,7 +142,21 @@ enum error_code policy_admit(struct host *host, const struct raft_server *server
     return ERROR_OK;
 }
 
-static struct policy_case *case_of(struct policy *policy, uint64_t hash)
+/* Asks, unless it has been asked. Null: not now. */
+static struct policy_case *case_of(struct host *host, const struct raft_server *server)
+{
+    struct policy *policy = &host->policy;
+    uint64_t hash = hash_of(server);
+    drop_old_cases(host);
+    struct policy_case *one = find_case(policy, hash);
+    if (one != NULL || policy->case_count == POLICY_CASES || !can_ask(host)) return one;
+    one = &policy->cases[policy->case_count++];
+    *one = (struct policy_case){.hash = hash, .ticket = ++policy->tickets, .asked_us = host->now_us};
+    ask(host, one->ticket, server);
+    return one;
+}
+
+static struct policy_case *find_case(struct policy *policy, uint64_t hash)
 {
     for (size_t i = 0; i < policy->case_count; i++) {
         if (policy->cases[i].hash == hash) return &policy->cases[i];
@@ -193,8 +200,8 @@ static uint64_t hash_of(const struct raft_server *server)
 void policy_hear(struct host *host, uint64_t ticket, struct slice actions, const struct error *problem)
 {
     struct policy *policy = &host->policy;
-    bool awaited = policy->leads && host_runs(host) && host->role == RAFT_LEADER && ticket != 0 &&
-                   host->stop.stage == STOP_NONE;
+    bool awaited =
+        policy->leads && host->role == RAFT_LEADER && ticket != 0 && host->stop.stage == STOP_NONE;
     if (!awaited) return;
     if (ticket == policy->ticket) {
         policy->ticket = 0;
@@ -215,10 +222,12 @@ static void hear_case(struct host *host, struct policy_case *one, struct slice a
     struct mp_reader reader = mp_reader_of(actions);
     struct slice verb = {0}, text = {0};
     uint32_t count = 0;
-    bool sound = is_sound(actions, &count) && count == 1 && mp_read_array(&reader, &count) &&
-                 policy_read_action(&reader, &verb, &text);
-    bool refuses = sound && slice_equal(verb, slice_text("refuse"));
-    bool admits = sound && slice_equal(verb, slice_text("admit"));
+    if (is_sound(actions, &count) && count == 1) {
+        mp_read_array(&reader, &count);
+        policy_read_action(&reader, &verb, &text);
+    }
+    bool refuses = slice_equal(verb, slice_text("refuse"));
+    bool admits = slice_equal(verb, slice_text("admit"));
     bool votes = slice_equal(text, slice_text("voter"));
     if (problem == NULL && refuses) {
         one->verdict = POLICY_REFUSED;
@@ -240,7 +249,7 @@ static void hear_case(struct host *host, struct policy_case *one, struct slice a
 /* The first action that is safe is done; what it changes is for the next view. */
 static void hear_review(struct host *host, struct slice actions, const struct error *problem)
 {
-    uint32_t count = 0, again;
+    uint32_t count = 0;
     if (problem != NULL || !is_sound(actions, &count)) {
         fail(host, problem != NULL ? problem->text : "its answer is no list of actions");
         return;
@@ -249,11 +258,11 @@ static void hear_review(struct host *host, struct slice actions, const struct er
     raft_status(host->raft, &host->status);
     bool busy = host->status.configuration_pending || !raft_id_none(&host->status.transfer_target);
     if (busy) return; /* something has changed since: the next view shows it */
-    bool too_many = policy_takes_too_many(host, actions, count);
+    bool too_many = policy_takes_too_many(host, actions);
     struct mp_reader reader = mp_reader_of(actions);
     struct slice verb, text;
-    mp_read_array(&reader, &again);
-    for (uint32_t i = 0; i < count && policy_read_action(&reader, &verb, &text); i++) {
+    mp_read_array(&reader, &count);
+    while (policy_read_action(&reader, &verb, &text)) {
         if (policy_act(host, verb, text, too_many)) return;
     }
 }
@@ -263,7 +272,7 @@ static bool is_sound(struct slice actions, uint32_t *count)
 {
     static const struct mp_limits limits = {.depth = 2, .elements = 3 * ACTIONS_MAX + 1, .bytes = 1 << 20};
     struct mp_reader reader = mp_reader_of(actions);
-    struct slice verb, text;
+    struct slice verb = {0}, text = {0};
     if (mp_check(actions, &limits, NULL) != ERROR_OK || !mp_read_array(&reader, count)) return false;
     for (uint32_t i = 0; i < *count; i++) {
         if (!policy_read_action(&reader, &verb, &text)) return false;
@@ -275,7 +284,7 @@ static bool is_sound(struct slice actions, uint32_t *count)
 
 bool policy_read_action(struct mp_reader *reader, struct slice *verb, struct slice *text)
 {
-    uint32_t two;
+    uint32_t two = 0;
     return mp_read_array(reader, &two) && two == 2 && mp_read_string(reader, verb) && mp_read_string(reader, text);
 }
 

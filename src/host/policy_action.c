@@ -21,12 +21,14 @@
 struct action {
     struct host *host;
     struct slice text;
-    char id[ID_MAX + 1];
     const struct raft_server *server; /* of host->status; null: there is none of that id */
+    struct raft_id id;                /* its */
     char why[ERROR_TEXT_MAX];         /* it is not safe; "": it is */
     bool later;                       /* it may be right, but not now: nobody needs to be told */
 };
 
+static bool takes_vote(struct slice actions, const char *id);
+static const struct raft_server *server_named(const struct host *host, struct slice text);
 static void judge_promote(struct action *action);
 static void judge_demote(struct action *action);
 static void judge_evict(struct action *action);
@@ -66,20 +68,16 @@ bool policy_act(struct host *host, struct slice verb, struct slice text, bool to
     char line[ERROR_TEXT_MAX + 128];
     size_t v = 0;
     while (v < VERBS && !slice_equal(verb, slice_text(verbs[v].verb))) v++;
-    bool named = text.size > 0 && text.size <= ID_MAX;
-    if (named) memcpy(action.id, text.data, text.size);
-    named = named && id_valid(action.id);
-    if (named) {
-        struct raft_id id = raft_id_of(action.id);
-        action.server = raft_configuration_find(host->status.configuration, &id);
-    }
-    if (v == VERBS)
+    action.server = server_named(host, text);
+    if (v == VERBS) {
         snprintf(action.why, sizeof action.why, "it was not asked to let anybody in");
-    else if (action.server == NULL)
+    } else if (action.server == NULL) {
         snprintf(action.why, sizeof action.why, "there is no such server");
-    else
+    } else {
+        action.id = action.server->id;
         verbs[v].judge(&action);
-    if (v < VERBS && action.why[0] == 0 && too_many && verbs[v].takes_vote && action.server->role == RAFT_VOTER)
+    }
+    if (action.why[0] == 0 && too_many && verbs[v].takes_vote && action.server->role == RAFT_VOTER)
         snprintf(action.why, sizeof action.why, "it would take more than a minority of the votes at once");
     if (action.later) return false;
     if (action.why[0] != 0) {
@@ -93,33 +91,45 @@ bool policy_act(struct host *host, struct slice verb, struct slice text, bool to
     }
     if (verbs[v].run(&action) != ERROR_OK) return false; /* not now: the next view is soon */
     host->counters.policy_done++;
-    error_set(&host->policy.done, ERROR_OK, "%s %s", verbs[v].verb, action.id);
-    host_log(host, LOG_LEVEL_INFO, "the policy %s %s%s", verbs[v].does, action.id, verbs[v].more);
+    error_set(&host->policy.done, ERROR_OK, "%s %s", verbs[v].verb, action.id.text);
+    host_log(host, LOG_LEVEL_INFO, "the policy %s %s%s", verbs[v].does, action.id.text, verbs[v].more);
     return true;
 }
 
-/* Of what it wants to remove or demote, how many are voters? */
-bool policy_takes_too_many(const struct host *host, struct slice actions, uint32_t count)
+/* Of what it wants to remove or demote, how many are voters? Who is named twice is one. */
+bool policy_takes_too_many(const struct host *host, struct slice actions)
 {
-    struct mp_reader reader = mp_reader_of(actions);
     const struct raft_configuration *now = host->status.configuration;
     size_t voters = 0, taken = 0;
-    bool named[64] = {false}; /* by place: one that is named twice is one */
-    uint32_t again;
-    mp_read_array(&reader, &again);
-    for (size_t i = 0; i < now->server_count; i++) voters += now->servers[i].role == RAFT_VOTER;
-    for (uint32_t i = 0; i < count; i++) {
-        struct slice verb, text;
-        policy_read_action(&reader, &verb, &text);
-        bool takes = slice_equal(verb, slice_text("evict")) || slice_equal(verb, slice_text("demote"));
-        for (size_t s = 0; takes && s < now->server_count; s++) {
-            if (now->servers[s].role != RAFT_VOTER || !slice_equal(text, slice_text(now->servers[s].id.text))) continue;
-            if (s < 64 && named[s]) continue;
-            if (s < 64) named[s] = true;
-            taken++;
-        }
+    for (size_t i = 0; i < now->server_count; i++) {
+        if (now->servers[i].role != RAFT_VOTER) continue;
+        voters++;
+        if (takes_vote(actions, now->servers[i].id.text)) taken++;
     }
-    return !GUARD(POLICY_BELIEVED, voters == 0 || taken <= (voters - 1) / 2);
+    return !GUARD(POLICY_BELIEVED, taken <= (voters - 1) / 2);
+}
+
+static bool takes_vote(struct slice actions, const char *id)
+{
+    struct mp_reader reader = mp_reader_of(actions);
+    struct slice verb, text;
+    uint32_t count = 0;
+    mp_read_array(&reader, &count);
+    while (policy_read_action(&reader, &verb, &text)) {
+        bool takes = slice_equal(verb, slice_text("evict")) || slice_equal(verb, slice_text("demote"));
+        if (takes && slice_equal(text, slice_text(id))) return true;
+    }
+    return false;
+}
+
+/* All of the text counts: "n1\0x" is nobody. */
+static const struct raft_server *server_named(const struct host *host, struct slice text)
+{
+    const struct raft_configuration *now = host->status.configuration;
+    for (size_t i = 0; i < now->server_count; i++) {
+        if (slice_equal(text, slice_text(now->servers[i].id.text))) return &now->servers[i];
+    }
+    return NULL;
 }
 
 /* ---- what is safe ---- */
@@ -147,7 +157,7 @@ static void judge_loss(struct action *action)
     const struct host *host = action->host;
     size_t heard, left = count_voters(host, action->server, &heard);
     uint64_t least = host->settings.policy_voters_min;
-    if (strcmp(action->id, host->identity.id) == 0) {
+    if (strcmp(action->id.text, host->identity.id) == 0) {
         UNSAFE(action, "it leads: leadership is to go elsewhere first");
     } else if (left < least) {
         UNSAFE(action, "%zu voters would be left, and policy_voters_min is %" PRIu64, left, least);
@@ -172,7 +182,7 @@ static void judge_demote(struct action *action)
 static void judge_promote(struct action *action)
 {
     const struct host *host = action->host;
-    const struct raft_peer_status *peer = policy_peer(host, action->id);
+    const struct raft_peer_status *peer = policy_peer(host, action->id.text);
     const char *wants = server_wants(action->server);
     size_t heard, voters = count_voters(host, NULL, &heard);
     if (action->server->role == RAFT_VOTER) {
@@ -181,7 +191,7 @@ static void judge_promote(struct action *action)
         action->later = true; /* it is being done */
     } else if (strcmp(wants, WANTS_POLICY) != 0) {
         UNSAFE(action, "an operator wants it to be a learner");
-    } else if (peer == NULL || !peer->caught_up) {
+    } else if (!peer->caught_up) {
         UNSAFE(action, "it has not caught up");
     } else if (heard + 1 < (voters + 1) / 2 + 1) {
         UNSAFE(action, "of the %zu voters that there would be %zu are heard: no majority", voters + 1, heard + 1);
@@ -191,12 +201,12 @@ static void judge_promote(struct action *action)
 static void judge_leader(struct action *action)
 {
     const struct host *host = action->host;
-    const struct raft_peer_status *peer = policy_peer(host, action->id);
-    if (strcmp(action->id, host->identity.id) == 0) {
+    const struct raft_peer_status *peer = policy_peer(host, action->id.text);
+    if (strcmp(action->id.text, host->identity.id) == 0) {
         action->later = true; /* it leads */
     } else if (action->server->role != RAFT_VOTER) {
         UNSAFE(action, "only a voter can lead");
-    } else if (peer == NULL || !peer->caught_up || !policy_heard(host, action->id)) {
+    } else if (!peer->caught_up || !policy_heard(host, action->id.text)) {
         UNSAFE(action, "it does not keep up, or is not heard");
     } else if (host->now_us < host->policy.transfer_us) {
         action->later = true;
@@ -211,7 +221,7 @@ static enum error_code configure(struct action *action, enum error_code (*edit)(
     struct host *host = action->host;
     struct raft_configuration wanted = {0};
     raft_configuration_copy(&wanted, host->status.configuration);
-    enum error_code code = edit(&wanted, action->id);
+    enum error_code code = edit(&wanted, action->id.text);
     assert(code == ERROR_OK); /* the server is there */
     struct raft_configure change = {
         .expected = host->status.configuration_index,
@@ -262,7 +272,7 @@ static enum error_code do_leader(struct action *action)
 {
     struct host *host = action->host;
     struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
-    event.target = raft_id_of(action->id);
+    event.target = action->id;
     host->policy.transfer_us = host->now_us + MOVED_TIMEOUTS * host->settings.election_timeout_ms * 1000;
     return host_step(host, &event);
 }

@@ -50,15 +50,16 @@ bool policy_heard(const struct host *host, const char *id)
     if (strcmp(id, host->identity.id) == 0) return true;
     const struct raft_peer_status *peer = policy_peer(host, id);
     uint64_t limit_us = host->settings.election_timeout_ms * 1000;
-    return peer != NULL && !peer->forgot && peer->contact_us != 0 && host->now_us < peer->contact_us + limit_us;
+    return !peer->forgot && peer->contact_us != 0 && host->now_us < peer->contact_us + limit_us;
 }
 
 const struct raft_peer_status *policy_peer(const struct host *host, const char *id)
 {
+    static const struct raft_peer_status nobody;
     for (size_t i = 0; i < host->status.peer_count; i++) {
         if (strcmp(host->status.peers[i].id.text, id) == 0) return &host->status.peers[i];
     }
-    return NULL;
+    return &nobody;
 }
 
 /* Since when it is silent: of one that has not answered it yet a leader can say no more than that it has led, or that
@@ -66,9 +67,9 @@ const struct raft_peer_status *policy_peer(const struct host *host, const char *
 static uint64_t silent_us(const struct host *host, const struct member *member, const struct raft_peer_status *peer)
 {
     uint64_t last_us = host->policy.led_us;
-    if (member != NULL && member->since_us > last_us) last_us = member->since_us;
+    if (member->since_us > last_us) last_us = member->since_us;
     if (peer->contact_us != 0) last_us = peer->contact_us;
-    return host->now_us > last_us ? host->now_us - last_us : 0;
+    return host->now_us - last_us;
 }
 
 static void write_server(const struct host *host, const struct raft_server *server, bool candidate,
@@ -76,12 +77,10 @@ static void write_server(const struct host *host, const struct raft_server *serv
 {
     char address[ADDRESS_MAX + 1] = "";
     const struct member *member = candidate ? NULL : member_find(host, server->id.text);
-    const struct raft_peer_status *peer = candidate ? NULL : policy_peer(host, server->id.text);
-    bool own = !candidate && strcmp(server->id.text, host->identity.id) == 0;
-    uint64_t healthy_us = member != NULL ? member->healthy_us : 0;
-    raft_index match = own ? host->status.last_index : peer != NULL ? peer->match : 0;
-    raft_index last = host->status.last_index;
-    bool waits = server->role == RAFT_LEARNER && strcmp(server_wants(server), WANTS_POLICY) == 0;
+    const struct raft_peer_status *peer = policy_peer(host, server->id.text);
+    bool own = strcmp(server->id.text, host->identity.id) == 0;
+    uint64_t healthy_us = candidate ? 0 : member->healthy_us;
+    raft_index last = host->status.last_index, match = own ? last : candidate ? 0 : peer->match;
     raft_server_address(server, "node", address);
     mp_write_map(out, 11);
     write_text(out, "address", address);
@@ -92,9 +91,9 @@ static void write_server(const struct host *host, const struct raft_server *serv
     write_u64(out, "lag", last > match ? last - match : 0);
     write_boolean(out, "leader", own);
     write_u64(out, "priority", server->priority);
-    write_boolean(out, "promotable", !candidate && waits);
+    write_boolean(out, "promotable", strcmp(server_wants(server), WANTS_POLICY) == 0);
     write_text(out, "role", server->role == RAFT_VOTER ? "voter" : "learner");
-    write_seconds_us(out, "silent_for", peer != NULL ? silent_us(host, member, peer) : 0);
+    write_seconds_us(out, "silent_for", own || candidate ? 0 : silent_us(host, member, peer));
     write_seconds_us(out, "stable_for", healthy_us != 0 ? host->now_us - healthy_us : 0);
 }
 
@@ -128,7 +127,7 @@ void policy_write_status(const struct host *host, struct buffer *out)
 {
     const struct policy *policy = &host->policy;
     mp_write_map(out, 8);
-    write_boolean(out, "active", policy_runs(host) && policy->leads);
+    write_boolean(out, "active", policy->leads);
     write_u64(out, "asked", host->counters.policy_asked);
     write_u64(out, "done", host->counters.policy_done);
     write_text(out, "done_last", policy->done.text);

@@ -452,7 +452,7 @@ static int policy_decided(lua_State *L)
     struct error problem;
     bool failed = !lua_isnoneornil(L, 4);
     if (failed) error_set(&problem, ERROR_SCRIPT, "%s", luaL_checkstring(L, 4));
-    struct slice actions = failed ? (struct slice){0} : check_slice(L, 3);
+    struct slice actions = check_slice(L, 3);
     host_policy_decided(box->host, (uint64_t)luaL_checkinteger(L, 2), actions, failed ? &problem : NULL);
     return finish(box, 0);
 }
