@@ -131,8 +131,8 @@ describe("a step of a restore", function()
       assert.matches("a restore is asked for as", body.message, 1, true)
     end
     for i, arguments in ipairs {
-      {}, { "abort" }, { "abort", 1, 0, "x" }, { "commit", 1, 0, "x" }, { "commit", 1, 2 }, { "chunk", 1 }, { "begin", 1 },
-      { "begin", 1, 1 }, { "abort", "x" }, { "abort", -1 }, { "commit", 1.0 }, { "chunk", 1, "0", "x" },
+      {}, { "abort" }, { "abort", 1, 0, "x" }, { "commit", 1, 0, "x" }, { "commit", 1, 2 }, { "chunk", 1 },
+      { "begin", 1 }, { "begin", 1, 1 }, { "abort", "x" }, { "abort", -1 }, { "commit", 1.0 }, { "chunk", 1, "0", "x" },
       { "chunk", 1, -1, "x" }, { "chunk", 1, true, "x" }, { "chunk", 1, 0.0, "x" }, { "chunk", 1, 0, {} },
       { "begin", 1, "1", meta }, { "begin", 1, 1.0, meta }, { "begin", 1, false, meta }, { "begin", 1, 1, 7 },
       { "stop", 1 }, { "", 1 }, { 7, 1 },
@@ -164,8 +164,9 @@ describe("a step of a restore", function()
 
   it("in another way, in the log, is a newer program's", function()
     local payloads = {
-      base.pack { "abort", 1 } .. "x", base.pack { "abort" }, base.pack { "commit", 1, 0, "x" }, base.pack { "abort", "x" },
-      base.pack { "chunk", 1, -1, "x" }, base.pack { "chunk", 1, 0 }, base.pack { "chunk", 1, 0, "x" }:sub(1, -2),
+      base.pack { "abort", 1 } .. "x", base.pack { "abort" }, base.pack { "commit", 1, 0, "x" },
+      base.pack { "abort", "x" }, base.pack { "chunk", 1, -1, "x" }, base.pack { "chunk", 1, 0 },
+      base.pack { "chunk", 1, 0, "x" }:sub(1, -2),
       base.pack { "chunk", 1, 0, 5 }, base.pack(base.object { abort = 1 }), base.pack "abort", "", "\xc1",
       base.pack { "chunk", 1 }, "\x94" .. base.pack "chunk" .. base.pack(1),
     }
@@ -268,14 +269,18 @@ describe("what comes in", function()
 
   it("is all there at the commit, to the last byte and the last tree", function()
     local w <close> = lone()
-    for nonce, size in ipairs { #sound.bytes - 1, 30 } do
-      local id = begin(w, nonce == 1 and sound or with_meta(sound, { size = size }), nonce)
-      assert.equal("ok", (step(w, "chunk", id, 0, sound.bytes:sub(1, size))))
-      local code, body = step(w, "commit", id)
-      assert.equal("conflict", code)
-      assert.matches("only " .. size .. " of its", body.message, 1, true)
-      assert.equal(size, staged(w)) -- it waits
-      assert.equal("ok", (step(w, "abort", id)))
+    local most = #sound.bytes - 1
+    local id = begin(w, sound)
+    assert.equal("ok", (step(w, "chunk", id, 0, sound.bytes:sub(1, most))))
+    local code, body = step(w, "commit", id)
+    assert.equal("conflict", code)
+    assert.matches("only " .. most .. " of its " .. most + 1 .. " bytes", body.message, 1, true)
+    assert.equal(most, staged(w)) -- it waits
+    assert.equal("ok", (step(w, "abort", id)))
+    local state_at = #sound.bytes - 20 -- three commands of 26 bytes and more are behind it
+    for _, size in ipairs { 0, 30, state_at } do
+      local what = with_meta(sound, { size = size, bytes = sound.bytes:sub(1, size) })
+      refused(w, what, size == state_at and "cannot be restored" or "it ends in the middle")
     end
   end)
 

@@ -352,9 +352,13 @@ static enum error_code apply_commit(struct host *host, const struct raft_entry *
         return ERROR_OK;
     }
     if (staged->id == 0 || staged->id != payload->id) return unknown_restore(host);
-    if (staged->offset != staged->size || staged->part != STAGED_STATE) {
+    if (staged->offset != staged->size) {
         return refuse(host, ERROR_CONFLICT, "only %" PRIu64 " of its %" PRIu64 " bytes are there",
                       staged->offset, staged->size);
+    }
+    if (staged->part != STAGED_STATE) {
+        error_set(&error, ERROR_CORRUPT, "it ends in the middle");
+        return give_up(host, &error);
     }
     snapshot_abandon(host); /* of what is no more */
     if (staged->system.clock_ms > system->clock_ms) system->clock_ms = staged->system.clock_ms;

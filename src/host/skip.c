@@ -192,7 +192,7 @@ void skip_answer(struct host *host, struct waiter *waiter, raft_index index)
 /* What was to be skipped has been, on every node that gets here. */
 enum error_code apply_skip(struct host *host, const struct raft_entry *entry)
 {
-    raft_index index;
+    raft_index index = 0;
     struct error error;
     if (!read_payload(entry->payload.bytes, &index) || index >= entry->index) {
         error_set(&error, ERROR_VERSION,
