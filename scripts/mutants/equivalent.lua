@@ -34,6 +34,8 @@ return {
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
   ["host/apply.c apply_entry bound: entry->type >= RAFT_ENTRY_TYPES"] =
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
+  ["host/backup.c named remove: mp_read_array(&reader, &count)"] = "what is no list has no two elements",
+  ["host/backup.c named remove: mp_read_string(&reader, &name)"] = "what is no text is the name of no action",
   ["host/bootstrap.c bootstrap_init never: count == 0"] =
     "bootstrap_begin refuses an empty list in its own words; a member's is never looked at",
   ["host/bootstrap.c follow_leader remove: !raft_address_split(address, name, &port)"] =
@@ -48,6 +50,20 @@ return {
     "what cannot be read names nobody, and the core does not start with it",
   ["host/members.c members_leave remove: host_runs(host)"] =
     "who is blank was no member; who stops or has given up is not to be told to stop",
+  ["host/restore_log.c read_payload never: !mp_read_array(&reader, &count) || !mp_read_string(&reader, &name)"] =
+    "what is no list, or begins with no text, has no step's name",
+  ["host/restore_log.c read_payload remove: !mp_read_array(&reader, &count)"] = "what is no list has no two elements",
+  ["host/restore_log.c read_payload remove: !mp_read_string(&reader, &name)"] = "what is no text is no step's name",
+  ["host/restore_log.c apply_chunk bound: had < bytes.size"] = EQUAL,
+  ["host/restore_log.c feed remove: code == ERROR_OK (3)"] = "a tree that has failed is not whole",
+  ["host/restore_log.c restore_drop never: staged->id == 0"] =
+    "stage_end is harmless where nothing is staged (machine.h), and there is nothing else to free",
+  ["host/skip.c note never: !read_payload(entry->payload.bytes, &skip.index)"] =
+    "it would be noted as one of index 0, which no entry has",
+  ["host/skip.c skip_passed remove: skips->deadly == 0"] =
+    "nothing is being applied: that it is over is said once more",
+  ["host/skip.c read_payload remove: mp_map_get(payload, \"index\", &value)"] =
+    "what is not there is empty, and no number",
   ["host/snapshot.c snapshot_note bound: snapshots->bytes - newest->bytes <= " ..
     "host->settings.trailing_bytes / TRAIL_MARKS"] =
     "about so many bytes: a mark an entry sooner or later",

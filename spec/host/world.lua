@@ -125,23 +125,36 @@ local function machine_of(node)
       return false
     end,
     upgrade_end = function() machine.upgrade = nil end,
-    stage_begin = function(entry, bundle)
+    -- What `node.on_stage` answers, the name of an error and its text, is what feeding or taking ends with.
+    stage_begin = function(entry, bundle, settings)
+      machine.staged_under = settings
       assert(not machine.staged, "a state is staged before the last one was ended")
       if bundle:match "BROKEN" then return "script_error", "fsm.lua:1: it is broken" end
       machine.staged = { commands = {}, hash_value = 0, reading = "", bundle = bundle, loaded_at = entry }
     end,
-    stage_feed = function(bytes) return files.machine_feed(machine.staged, bytes) end,
-    stage_take = function(entry, bundle, last, hash)
+    stage_feed = function(bytes)
+      local code, text
+      if node.on_stage then code, text = node.on_stage "feed" end
+      return code and 0 or files.machine_feed(machine.staged, bytes), code, text
+    end,
+    stage_take = function(entry, bundle, last, hash, settings)
+      machine.taken_under = settings
+      if node.on_stage and node.on_stage "take" then return node.on_stage "take" end
       local staged = machine.staged
       assert(not machine.writing, "it is taken in the middle of a snapshot")
       assert(staged.bundle == bundle and staged.loaded_at.index == entry.index, "loaded otherwise than tried")
       local code, text = files.machine_finish(staged, last, hash)
       if code then return code, text end
+      machine.replaced = #machine.commands
       machine.bundle, machine.loaded_at, machine.commands = bundle, entry, staged.commands
       machine.hash_value, machine.taken_at = staged.hash_value, last
       machine.load_count = (machine.load_count or 0) + 1
     end,
     stage_end = function() machine.staged = nil end,
+    stage_sweep = function() -- of what was replaced, a command a turn
+      machine.replaced = machine.replaced - 1
+      return machine.replaced > 0
+    end,
   }
 end
 

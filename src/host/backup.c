@@ -25,7 +25,7 @@ static bool named(const struct waiter *waiter, const char *action)
 {
     struct mp_reader reader = mp_reader_of(waiter->body.bytes);
     struct slice name = {0};
-    uint32_t count;
+    uint32_t count = 0;
     return waiter->kind == REQUEST_ADMIN && !waiter->remote && mp_read_array(&reader, &count) && count == 2 &&
            mp_read_string(&reader, &name) && slice_equal(name, slice_text(action));
 }
@@ -36,7 +36,7 @@ void snapshot_route(struct host *host, struct waiter *waiter)
     bool confirms = backup_is_asked(waiter) && waiter->consistency != CONSISTENCY_STALE;
     if (!confirms) {
         snapshot_ask(host, waiter);
-    } else if (!host_runs(host) || raft_id_none(&host->leader)) {
+    } else if (raft_id_none(&host->leader)) {
         park(host, waiter, waiter->deadline_us);
     } else {
         waiter_move(&host->waiters, waiter, WAITER_QUERY);

@@ -102,8 +102,8 @@ static bool read_payload(struct slice bytes, struct payload *payload)
 {
     static const uint32_t counts[STEPS] = {2, 4, 4, 2};
     struct mp_reader reader = mp_reader_of(bytes);
-    struct slice name;
-    uint32_t count;
+    struct slice name = {0};
+    uint32_t count = 0;
     *payload = (struct payload){.step = STEPS};
     if (!mp_read_array(&reader, &count) || !mp_read_string(&reader, &name)) return false;
     for (unsigned i = 0; i < STEPS; i++) {
@@ -118,9 +118,9 @@ static bool read_payload(struct slice bytes, struct payload *payload)
 /* A hash is a 64-bit integer with a sign, or an unsigned one from who has those. */
 static bool read_number(struct mp_reader *reader, struct payload *payload)
 {
-    struct mp_item item;
-    if (!mp_read(reader, &item)) return false;
-    payload->number = item.type == MP_UNSIGNED ? item.unsigned_integer : (uint64_t)item.integer;
+    struct mp_item item = {.type = MP_NIL};
+    mp_read(reader, &item);
+    payload->number = item.unsigned_integer; /* the same bits, with a sign or without */
     if (item.type == MP_UNSIGNED) return payload->step == STEP_BEGIN;
     return item.type == MP_INTEGER && (payload->step == STEP_BEGIN || item.integer >= 0);
 }
@@ -293,13 +293,14 @@ static enum error_code end_system(struct host *host, struct error *error)
     struct staged *staged = &host->staged;
     enum error_code code =
         state_restore_finish(staged->tree, staged->system_hash, staged->system.tree, error);
-    if (code == ERROR_OK && host->system.initialised) forget_settings(staged->system.tree);
-    if (code == ERROR_OK) code = system_restored(&staged->system, &host->settings, &staged->restored, error);
-    if (code == ERROR_OK && staged->restored.app_error.size > 0) {
-        code = error_set(error, ERROR_SCRIPT, "its app did not load there either: %.*s",
+    if (code != ERROR_OK) return code;
+    if (host->system.initialised) forget_settings(staged->system.tree);
+    code = system_restored(&staged->system, &host->settings, &staged->restored, error);
+    if (code != ERROR_OK) return code;
+    if (staged->restored.app_error.size > 0) {
+        return error_set(error, ERROR_SCRIPT, "its app did not load there either: %.*s",
                          (int)staged->restored.app_error.size, (const char *)staged->restored.app_error.data);
     }
-    if (code != ERROR_OK) return code;
     state_restore_free(staged->tree);
     staged->tree = state_restore_begin();
     staged->part = STAGED_SESSIONS;
@@ -351,9 +352,13 @@ static enum error_code apply_commit(struct host *host, const struct raft_entry *
         return ERROR_OK;
     }
     if (staged->id == 0 || staged->id != payload->id) return unknown_restore(host);
-    if (staged->offset != staged->size || staged->part != STAGED_STATE) {
+    if (staged->offset != staged->size) {
         return refuse(host, ERROR_CONFLICT, "only %" PRIu64 " of its %" PRIu64 " bytes are there",
                       staged->offset, staged->size);
+    }
+    if (staged->part != STAGED_STATE) {
+        error_set(&error, ERROR_CORRUPT, "it ends in the middle");
+        return give_up(host, &error);
     }
     snapshot_abandon(host); /* of what is no more */
     if (staged->system.clock_ms > system->clock_ms) system->clock_ms = staged->system.clock_ms;

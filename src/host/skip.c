@@ -55,12 +55,12 @@ void skips_remember(struct host *host, const struct raft_durable *durable)
     for (size_t i = 0; i < durable->skip_count; i++) note(host, &durable->skips[i]);
 }
 
-/* What is written behind an index replaces what was there. */
+/* What is written behind an index replaces what was there, or what the disk had no room for. What comes behind a
+ * truncation begins where that does. */
 void skips_persisted(struct host *host, const struct raft_persist *persist)
 {
     struct skips *skips = &host->skips;
-    raft_index from = persist->entry_count > 0 ? persist->entries[0].index : 0;
-    if (persist->truncate_from > 0 && (from == 0 || persist->truncate_from < from)) from = persist->truncate_from;
+    raft_index from = persist->entry_count > 0 ? persist->entries[0].index : persist->truncate_from;
     while (from > 0 && skips->count > 0 && skips->list[skips->count - 1].at >= from) skips->count--;
     for (size_t i = 0; i < persist->entry_count; i++) {
         if (persist->entries[i].type == RAFT_SKIP) note(host, &persist->entries[i]);
@@ -98,7 +98,6 @@ bool skip_due(const struct host *host, raft_index index)
 bool skip_lets_apply(struct host *host, const struct raft_entry *entry)
 {
     struct skips *skips = &host->skips;
-    if (skips->count == 0 && skips->deadly == 0) return true;
     if (skip_due(host, entry->index)) return true;
     for (size_t i = 0; i < skips->count; i++) {
         if (skips->list[i].index == entry->index) return false; /* not decided yet */
@@ -194,7 +193,7 @@ void skip_answer(struct host *host, struct waiter *waiter, raft_index index)
 /* What was to be skipped has been, on every node that gets here. */
 enum error_code apply_skip(struct host *host, const struct raft_entry *entry)
 {
-    raft_index index;
+    raft_index index = 0;
     struct error error;
     if (!read_payload(entry->payload.bytes, &index) || index >= entry->index) {
         error_set(&error, ERROR_VERSION,
@@ -226,7 +225,7 @@ static void diverged(struct host *host, const struct raft_entry *entry, raft_ind
 static bool read_payload(struct slice payload, raft_index *index)
 {
     static const struct mp_limits limits = {.depth = 1, .elements = 3, .bytes = 64};
-    struct slice value;
+    struct slice value = {0};
     return mp_check(payload, &limits, NULL) == ERROR_OK && mp_map_get(payload, "index", &value) &&
            mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, index);
 }

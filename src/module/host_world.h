@@ -485,10 +485,10 @@ static inline enum error_code machine_stage_begin(void *context, const struct se
                                                   struct error *error)
 {
     lua_State *L = begin(context, MACHINE, "stage_begin");
-    (void)settings;
     push_stamps(L, entry);
     push_slice(L, bundle);
-    call(context, 2, 2);
+    push_settings(L, settings);
+    call(context, 3, 2);
     return take_failure(L, error);
 }
 
@@ -510,12 +510,12 @@ static inline enum error_code machine_stage_take(void *context, const struct set
                                                  struct error *error)
 {
     lua_State *L = begin(context, MACHINE, "stage_take");
-    (void)settings;
     push_stamps(L, entry);
     push_slice(L, bundle);
     push_stamps(L, last);
     lua_pushinteger(L, (lua_Integer)hash);
-    call(context, 4, 2);
+    push_settings(L, settings);
+    call(context, 5, 2);
     return take_failure(L, error);
 }
 
@@ -523,6 +523,15 @@ static inline void machine_stage_end(void *context)
 {
     begin(context, MACHINE, "stage_end");
     call(context, 0, 0);
+}
+
+static inline bool machine_stage_sweep(void *context)
+{
+    lua_State *L = begin(context, MACHINE, "stage_sweep");
+    call(context, 0, 1);
+    bool more = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return more;
 }
 
 static const struct host_ports world_ports = {
@@ -569,6 +578,7 @@ static const struct machine world_machine = {
     .stage_feed = machine_stage_feed,
     .stage_take = machine_stage_take,
     .stage_end = machine_stage_end,
+    .stage_sweep = machine_stage_sweep,
 };
 
 #endif
