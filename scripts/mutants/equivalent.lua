@@ -72,11 +72,11 @@ return {
   ["host/snapshot.c keep_from bound: mark->index > 0"] = "a mark that is not there keeps from 1 on, as 0 does",
   ["host/snapshot.c write_slice bound: snapshots->piece.size >= PIECE_BYTES"] =
     "a piece of exactly that size, or one slice longer",
-  ["host/system.c set_replicated bound: name.size < sizeof text"] = "no setting has a name of that length",
+  ["host/system.c find_named bound: name.size < sizeof text"] = "no setting has a name of that length",
   ["host/status.c write_member bound: status->last_index > match"] = EQUAL,
   ["host/submit.c intake_copy bound: body.size > INTAKE_BYTES / 4"] = MEMORY,
   ["host/submit.c intake_copy bound: host->intake_used + body.size > INTAKE_BYTES"] = MEMORY,
-  ["host/system.c encode_settings bound: strcmp(rows[i].name, next->name) < 0"] = "no two rows have one name",
+  ["host/system.c settings_payload_encode bound: strcmp(rows[i].name, next->name) < 0"] = "no two rows have one name",
   ["host/waiters.c before bound: a->wake_us < b->wake_us"] = "they differ here",
   ["host/waiters.c before bound: a->order < b->order"] = "no two waiters have one order; none meets itself",
 

@@ -57,7 +57,8 @@ struct machine {
      * new code and state are in force; SCRIPT with the reason: all is as before, and *more is false. INTERNAL as above.
      * end gives up what is under way: all is as before; harmless where nothing is.
      *
-     * Meanwhile nothing else is called but hash, which answers as before begin, and restore_begin, which gives it up. */
+     * Meanwhile nothing else is called but hash, which answers as before begin, and restore_begin, which gives it up.
+     */
     enum error_code (*upgrade_begin)(void *context, const struct machine_entry *entry, struct slice bundle,
                                      struct machine_versions *versions, struct error *error);
     enum error_code (*upgrade_step)(void *context, uint64_t work_max, bool *more, struct error *error);
