@@ -184,6 +184,31 @@ node-2  127.0.0.1:15002  voter  follower     39    3    12 ms
     end)
   end)
 
+  it("says how long commits take, as the leader knows it", function()
+    cluster.run(function()
+      local latency = { count = 9, p50_us = 1234, p99_us = 45678 }
+      local leader <close> = fake_node(function(method)
+        if method == "members" then return {} end
+        local status = answer(method)
+        status.commit_latency = latency
+        return status
+      end)
+      local node <close> = fake_node(function(method)
+        if method == "members" then return {} end
+        return { id = "node-2", leader = "n1", leader_address = leader.address, term = 7, commit_index = 42,
+          commit_latency = { count = 1, p50_us = 1, p99_us = 1 } } -- of when it led itself
+      end)
+      for _, address in ipairs { leader.address, node.address } do
+        local code, text = run("status", "--addr", address)
+        assert.are.equal(0, code)
+        assert.are.equal("commits of the last seconds: p50 1.2 ms, p99 46 ms\n", text:match "\n(.*)$")
+      end
+      latency = nil
+      local _, text = run("status", "--addr", leader.address)
+      assert.is_nil(text:find "commits of")
+    end)
+  end)
+
   it("says what the node would start from, and whether it takes a snapshot", function()
     cluster.run(function()
       local snapshot

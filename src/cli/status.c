@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CONNECT_MS 2000
@@ -28,6 +29,7 @@ struct status_options {
 struct view {
     struct buffer status;  /* of the node asked */
     struct buffer members; /* of the leader, if it could be asked, else of the node asked */
+    struct buffer leader;  /* its status, where it is another node that could be asked */
 };
 
 static int status_run(int argc, char **argv);
@@ -53,9 +55,11 @@ const struct cli_command status_command = {
     .name = "status",
     .summary = "who leads, who is a member, who lags",
     .usage = "[--addr HOST:PORT] [--json]",
-    .help = "Asks a node about its cluster and prints a line about it, one about the node's snapshot, and a row for\n"
-            "each member. match is the index up to which a member's log is known to be durable, lag how many entries\n"
-            "it is behind, contact how long ago it was heard; only the leader knows these.\n"
+    .help = "Asks a node about its cluster and prints a line about it, one about how long the leader's commits of the\n"
+            "last seconds took (p50: half of them no longer; none where there were none), one about the node's\n"
+            "snapshot, and a row for each member. match is the index up to which a member's log is known to be\n"
+            "durable, lag how many entries it is behind, contact how long ago it was heard; only the leader knows\n"
+            "these.\n"
             "\n"
             "  moonclave status --addr 127.0.0.1:5002\n"
             "  moonclave status --json\n",
@@ -80,6 +84,7 @@ static int status_run(int argc, char **argv)
     }
     buffer_deinit(&view.status);
     buffer_deinit(&view.members);
+    buffer_deinit(&view.leader);
     return status;
 }
 
@@ -115,6 +120,7 @@ static void ask_leader(struct view *view)
         struct buffer poorer = view->members;
         view->members = members;
         members = poorer;
+        if (ask(client, "status", &view->leader, &ignored) != ERROR_OK) buffer_clear(&view->leader);
     }
     buffer_deinit(&members);
     rpc_client_close(client);
@@ -166,6 +172,9 @@ static void print_view(const struct view *view)
     } else {
         printf("leader %s (%s), term %s, commit %s\n", leader, address, term, commit);
     }
+    char latency[LATENCY_MAX];
+    view_latency(view->leader.size > 0 ? buffer_slice(&view->leader) : status, latency);
+    if (leader[0] != 0 && latency[0] != 0) printf("commits of the last seconds: %s\n", latency);
     print_snapshot(status);
     print_warnings(status);
     view_members(buffer_slice(&view->members));
@@ -205,6 +214,26 @@ static void print_warnings(struct slice status)
     if (flag_of(status, "disk_full")) printf("%s has a full disk: make room, it goes on by itself\n", id);
     if (flag_of(status, "wiped")) printf("%s has lost its data: remove it and let it join again\n", id);
     if (flag_of(status, "stopping")) printf("%s is stopping\n", id);
+}
+
+static const char *milliseconds(uint64_t us, char text[16])
+{
+    if (us < 10000) snprintf(text, 16, "%.1f ms", (double)us / 1e3);
+    else if (us < 1000000) snprintf(text, 16, "%.0f ms", (double)us / 1e3);
+    else snprintf(text, 16, "%.1f s", (double)us / 1e6);
+    return text;
+}
+
+const char *view_latency(struct slice status, char out[LATENCY_MAX])
+{
+    struct slice latency = value_of(status, "commit_latency");
+    char number[CELL_MAX], p50[16], p99[16];
+    out[0] = 0;
+    if (view_text(latency, "p99_us", number, sizeof number)[0] == 0) return out;
+    milliseconds(strtoull(number, NULL, 10), p99);
+    milliseconds(strtoull(view_text(latency, "p50_us", number, sizeof number), NULL, 10), p50);
+    snprintf(out, LATENCY_MAX, "p50 %s, p99 %s", p50, p99);
+    return out;
 }
 
 /* Columns as wide as their widest cell; numbers to the right. */

@@ -54,13 +54,15 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 41);
+    mp_write_map(out, 42);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
     write_hex(out, "chain", host->system.chain);
     write_hex(out, "cluster", host->identity.cluster);
     write_u64(out, "commit_index", status.commit_index);
+    mp_write_text(out, "commit_latency");
+    watch_write_commits(host, out);
     stats_write_configuration(&status, out);
     write_u64(out, "configuration_index", status.configuration_index);
     write_counters(host, out);
