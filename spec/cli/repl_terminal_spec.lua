@@ -15,9 +15,10 @@ local function open(c, options)
   options = options or {}
   options.environment = options.environment or { MOONCLAVE_HISTORY = c.folder .. "/history" }
   local command = { cluster.program, "repl", options.address or addresses(c) }
-  if options.kept then -- the settings of the terminal before and after, into that folder
+  if options.kept then -- called by its short name; the settings of the terminal before and after, into that folder
+    options.environment.PATH = cluster.program:match "^(.*)/" .. ":" .. os.getenv "PATH"
     command = { "sh", "-c", 'stty -g >"$0/terminal before"; "$@"; code=$?; stty -g >"$0/terminal after"; exit $code',
-      options.kept, table.unpack(command) }
+      options.kept, "moonclave", table.unpack(command, 2) }
   end
   local screen = screens.open(command, options)
   screen:expect(PROMPT .. "$")

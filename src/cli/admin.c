@@ -397,8 +397,8 @@ static bool begin(struct job *job, const struct cli_command *command, int argc, 
     if (code != ERROR_OK) return false;
     for (int i = 0; i < needed; i++) {
         if (job->arguments[i] != NULL) continue;
-        error_set(&job->error, ERROR_USAGE, "%s: %s is missing: moonclave %s %s", command->name,
-                  command->flags->arguments[i], command->name, command->usage);
+        error_set(&job->error, ERROR_USAGE, "%s: %s is missing: %s %s %s", command->name,
+                  command->flags->arguments[i], cli_program(), command->name, command->usage);
         return false;
     }
     job->deadline_ms = clock_ms() + job->options.timeout_s * 1000;
@@ -501,7 +501,7 @@ static enum error_code wait_for_voter(struct job *job, const char *id)
         if (clock_ms() >= job->deadline_ms) {
             code = error_set(&job->error, ERROR_TIMEOUT,
                              "%s: %s is a member and has not caught up in time: it becomes a voter when it has; "
-                             "`moonclave members` shows how far it is", job->command->name, id);
+                             "`%s members` shows how far it is", job->command->name, id, cli_program());
             break;
         }
         if (terminal && there) {

@@ -97,7 +97,7 @@ static int backup_run(int argc, char **argv)
     struct error error;
     if (flags_parse(&flags, argc, argv, &options, NULL, &path, &error) != ERROR_OK)
         return cli_fail_error(&error);
-    if (path == NULL) return cli_fail(EXIT_USAGE, "backup: FILE is missing: moonclave backup FILE");
+    if (path == NULL) return cli_fail(EXIT_USAGE, "backup: FILE is missing: %s backup FILE", cli_program());
     if (options.verify) return archive_verify(path, options.json);
     struct copy copy = {.path = path, .standard = strcmp(path, "-") == 0, .file = -1};
     if (copy.standard && isatty(STDOUT_FILENO))

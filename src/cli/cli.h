@@ -59,6 +59,10 @@ const struct cli_command *cli_find(const char *name);
 /* Finds the command and runs it; handles help, --help and --version. Returns the exit code. */
 int cli_main(int argc, char **argv);
 
+/* The program as it was called ("build/moonclave"), quoted where a shell needs it: for each line that is to be typed
+ * next. Of a source tree it need not be on PATH. */
+const char *cli_program(void);
+
 /* One line on stderr, behind "moonclave: ". Both return the exit code, so that `return cli_fail(...)` reads well. */
 int cli_fail(enum exit_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_fail_error(const struct error *error); /* its text, the exit code of its code */

@@ -207,7 +207,7 @@ static void print_warnings(struct slice status)
         printf("%s cannot run the app: %s\n", id, text);
     }
     if (strcmp(view_text(status, "halted_at", text, sizeof text), "0") != 0 && text[0] != 0)
-        printf("%s applies nothing: it died twice of entry %s (`moonclave help skip`)\n", id, text);
+        printf("%s applies nothing: it died twice of entry %s (`%s help skip`)\n", id, text, cli_program());
     if (view_text(value_of(status, "policy"), "problem", text, sizeof text)[0] != 0) {
         printf("%s: the membership policy fails, and nothing is changed: %s\n", id, text);
     }

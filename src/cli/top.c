@@ -63,7 +63,7 @@ static int top_run(int argc, char **argv)
     top = (struct top){.address = options.address};
     code = top_ask(&top, &error);
     if (code == ERROR_OK && !top_screen_begin()) {
-        code = error_set(&error, ERROR_USAGE, "it needs a terminal: `moonclave status` says the same once");
+        code = error_set(&error, ERROR_USAGE, "it needs a terminal: `%s status` says the same once", cli_program());
     }
     if (code == ERROR_OK) code = watch(&top, options.interval_ms, &error);
     top_screen_end();

@@ -219,8 +219,8 @@ function M.install(session, env)
     if session.client:call("status", nil, { address = server.address, timeout = ANSWER_S }) then return end
     local _, address = session.client:leader()
     session:print(("%s does not answer yet. It is waited for, and is started by\n" ..
-      "  moonclave start --join %s --id %s \\\n    --addr %s --data DIR    (an empty one)"):format(server.id,
-      address or session.addresses[1], server.id, server.address))
+      "  %s start --join %s --id %s \\\n    --addr %s --data DIR    (an empty one)"):format(server.id,
+      session.program_name, address or session.addresses[1], server.id, server.address))
   end
 
   -- As `moonclave promote` does: it is done once the server votes.

@@ -37,12 +37,13 @@ local function new_environment()
   return env
 end
 
--- options: client; addresses; print(text); ask(question) -> boolean, or nil where nobody can be asked; yes: nothing
--- asks; look: { format, colours, width }.
+-- options: client; addresses; program: as it was called, for what is to be typed in a shell; print(text);
+-- ask(question) -> boolean, or nil where nobody can be asked; yes: nothing asks; look: { format, colours, width }.
 function session.new(options)
   local self = setmetatable({
     client = options.client, addresses = options.addresses, look = options.look or {}, print_line = options.print,
-    ask_person = options.ask, yes = options.yes, count = 0, inputs = 0, sources = {},
+    ask_person = options.ask, yes = options.yes, program_name = options.program or "moonclave",
+    count = 0, inputs = 0, sources = {},
     hints = setmetatable({}, { __mode = "k" }),
   }, session)
   self.look.is_object = function(t) return getmetatable(t) == empty_map end
