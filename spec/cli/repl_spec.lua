@@ -457,6 +457,28 @@ error "not reached"
       assert.is_truthy(complaint:find("unauthorized", 1, true), complaint)
     end)
 
+    it("answers a client of the socket that only sends no more", function()
+      cluster.run(function()
+        local long = "(function() local n = 0 for _ = 1, 500000 do n = n + 1 end return n - 499958 end)()"
+        for _, text in ipairs { "6 * 7", long } do
+          local pipe, answer = uv.new_pipe(), ""
+          cluster.await(function(resume) pipe:connect(data .. "/control.sock", resume) end)
+          local params = "\x91\xd9" .. string.char(#text) .. text
+          pipe:write("\x94\x00\x01\xacconsole/eval" .. params)
+          pipe:shutdown()
+          cluster.await(function(resume)
+            pipe:read_start(function(problem, chunk)
+              answer = answer .. (chunk or "")
+              if problem or not chunk then resume() end
+            end)
+          end)
+          pipe:close()
+          assert.equal("\x94\x01\x01\xc0", answer:sub(1, 4)) -- a response to request 1, no error
+          assert.matches("\xa6values\x91*", answer, 1, true) -- [42]
+        end
+      end)
+    end)
+
     it("has a node's Lua end when the client goes", function()
       cluster.run(function()
         local function ticks() -- of the node's processor time
