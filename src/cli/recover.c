@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -242,6 +243,7 @@ static enum error_code carry_out(struct recovery *recovery)
     struct recover_plan plan;
     struct raft_configuration before = {0};
     char *backup = NULL, *folder = memory_copy_text(recovery->survey.overview->folder);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of files' sizes is told as an error, as a full disk is */
     enum error_code code = recover_backup(folder, &backup, &recovery->error);
     if (code != ERROR_OK) {
         memory_free(folder);
@@ -252,7 +254,13 @@ static enum error_code carry_out(struct recovery *recovery)
     plan.folder = folder;
     survey_close(&recovery->survey);
     code = recover_write(&plan, &recovery->error);
-    if (code == ERROR_OK) print_end(&plan, &before, backup);
+    if (code == ERROR_OK) {
+        print_end(&plan, &before, backup);
+    } else {
+        char why[ERROR_TEXT_MAX];
+        snprintf(why, sizeof why, "%s", recovery->error.text);
+        error_set(&recovery->error, code, "%.240s; the folder as it was is in %.240s", why, backup);
+    }
     raft_configuration_deinit(&before);
     recover_plan_deinit(&plan);
     memory_free(backup);
