@@ -34,6 +34,7 @@ extern const struct cli_command env_command;
 extern const struct cli_command events_command;
 extern const struct cli_command health_command;
 extern const struct cli_command help_command;
+extern const struct cli_command label_command;
 extern const struct cli_command log_command;
 extern const struct cli_command members_command;
 extern const struct cli_command new_command;

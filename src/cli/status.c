@@ -18,7 +18,8 @@
 
 #define CONNECT_MS 2000
 #define ANSWER_MS 5000
-#define COLUMNS 7
+#define COLUMNS 8 /* the last one, of labels, only where somebody has some */
+#define CONTACT 6
 
 struct status_options {
     const char *address;
@@ -41,6 +42,7 @@ static void print_view(const struct view *view);
 static void print_snapshot(struct slice status);
 static void print_warnings(struct slice status);
 static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX]);
+static void fill_labels(struct slice labels, char cell[CELL_MAX]);
 static bool flag_of(struct slice map, const char *key);
 static struct slice value_of(struct slice map, const char *key);
 
@@ -239,7 +241,8 @@ const char *view_latency(struct slice status, char out[LATENCY_MAX])
 /* Columns as wide as their widest cell; numbers to the right. */
 void view_members(struct slice members)
 {
-    static const char *const titles[COLUMNS] = {"id", "address", "role", "state", "match", "lag", "contact"};
+    static const char *const titles[COLUMNS] = {"id",    "address", "role",    "state",
+                                                "match", "lag",     "contact", "labels"};
     static const bool right[COLUMNS] = {[4] = true, [5] = true, [6] = true};
     struct mp_reader reader = mp_reader_of(members);
     uint32_t count = 0;
@@ -249,16 +252,20 @@ void view_members(struct slice members)
     for (size_t i = 0; i < COLUMNS; i++) snprintf(table[0][i], CELL_MAX, "%s", titles[i]);
     uint32_t filled = 1;
     struct slice member;
-    for (; filled <= count && mp_skip(&reader, &member); filled++) fill_row(member, table[filled]);
+    size_t columns = COLUMNS - 1;
+    for (; filled <= count && mp_skip(&reader, &member); filled++) {
+        fill_row(member, table[filled]);
+        if (strcmp(table[filled][COLUMNS - 1], "-") != 0) columns = COLUMNS;
+    }
     for (uint32_t row = 0; row < filled; row++) {
-        for (size_t i = 0; i < COLUMNS; i++) {
+        for (size_t i = 0; i < columns; i++) {
             int width = (int)strlen(table[row][i]);
             if (width > widths[i]) widths[i] = width;
         }
     }
     for (uint32_t row = 0; row < filled; row++) {
-        for (size_t i = 0; i < COLUMNS; i++) {
-            int width = i + 1 == COLUMNS && !right[i] ? 0 : widths[i];
+        for (size_t i = 0; i < columns; i++) {
+            int width = i + 1 == columns && !right[i] ? 0 : widths[i];
             printf("%s%*s", i > 0 ? "  " : "", right[i] ? width : -width, table[row][i]);
         }
         putchar('\n');
@@ -268,18 +275,35 @@ void view_members(struct slice members)
 
 static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX])
 {
-    static const char *const keys[COLUMNS] = {"id", "address", "role", "state", "match", "lag", "contact_ms"};
-    for (size_t i = 0; i < COLUMNS; i++) {
+    static const char *const keys[CONTACT + 1] = {"id", "address", "role", "state", "match", "lag", "contact_ms"};
+    for (size_t i = 0; i < CONTACT + 1; i++) {
         view_text(member, keys[i], cells[i], CELL_MAX);
         if (cells[i][0] == 0) snprintf(cells[i], CELL_MAX, "-");
     }
-    size_t size = strlen(cells[COLUMNS - 1]);
-    if (strcmp(cells[COLUMNS - 1], "-") != 0) snprintf(cells[COLUMNS - 1] + size, CELL_MAX - size, " ms");
+    size_t size = strlen(cells[CONTACT]);
+    if (strcmp(cells[CONTACT], "-") != 0) snprintf(cells[CONTACT] + size, CELL_MAX - size, " ms");
+    fill_labels(value_of(member, "labels"), cells[COLUMNS - 1]);
 }
 
 /* ---- reading maps ---- */
 
 /* A string or integer as text; "" for anything else. */
+/* "rack=7,zone=a": as much as there is room for. */
+static void fill_labels(struct slice labels, char cell[CELL_MAX])
+{
+    struct mp_reader reader = mp_reader_of(labels);
+    struct slice name, value;
+    uint32_t count;
+    int used = 0;
+    snprintf(cell, CELL_MAX, "-");
+    if (labels.size == 0 || !mp_read_map(&reader, &count)) return;
+    for (uint32_t i = 0; i < count && used < CELL_MAX; i++) {
+        if (!mp_read_string(&reader, &name) || !mp_read_string(&reader, &value)) return;
+        used += snprintf(cell + used, (size_t)(CELL_MAX - used), "%s%.*s=%.*s", i > 0 ? "," : "", (int)name.size,
+                         (const char *)name.data, (int)value.size, (const char *)value.data);
+    }
+}
+
 const char *view_text(struct slice map, const char *key, char *out, size_t size)
 {
     struct slice value = value_of(map, key);

@@ -30,6 +30,10 @@ local function member_rows(list)
   for i, member in ipairs(list) do
     local row = {}
     for key, value in pairs(member) do row[key] = value end
+    local labels = {}
+    for name, text in pairs(member.labels or {}) do labels[#labels + 1] = name .. "=" .. text end
+    table.sort(labels)
+    row.labels = labels[1] and table.concat(labels, ",")
     row.contact = member.contact_ms and ("%d ms"):format(member.contact_ms) or nil
     rows[i] = row
   end
@@ -239,7 +243,11 @@ function M.install(session, env)
 
   function env.members()
     local list = members()
-    session:hint(list, { rows = member_rows, columns = MEMBER_COLUMNS })
+    local columns = { table.unpack(MEMBER_COLUMNS) }
+    for _, member in ipairs(list) do
+      if member.labels and #columns == #MEMBER_COLUMNS then columns[#columns + 1] = "labels" end
+    end
+    session:hint(list, { rows = member_rows, columns = columns })
     return list
   end
 
