@@ -137,7 +137,7 @@ describe("the program's name", function()
       { "'%s/moonclave' bench extra", { path }, ": see `'" .. path .. "/moonclave' help bench`\n" },
       { "cd '%s' && ./moonclave bench extra", { path }, ": see `./moonclave help bench`\n" },
       { "PATH='%s':$PATH; moonclave bench extra", { path }, ": see `moonclave help bench`\n" },
-      { "cd '%s' && ./moonclave new shop", { path }, "\nNext: ./moonclave cluster shop    (its README.md tells more)\n" },
+      { "cd '%s' && ./moonclave new shop", { path }, "\nNext: ./moonclave cluster shop    (its README" },
       { "cd '%s' && ./moonclave sim", { path }, "which app? `./moonclave sim APP`" },
     } do
       local _, text = shell.run(row[1], table.unpack(row[2]))

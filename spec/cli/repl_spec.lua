@@ -411,7 +411,8 @@ error "not reached"
           return cluster.execute(cluster.program, words)
         end
         local heads, of_n1 = {}, "\nn1  [^\n]*  (%S+)\n"
-        for i, row in ipairs { { { "zone=b", "rack=7" }, "rack=7,zone=b" }, { { "zone=", "row=2" }, "rack=7,row=2" } } do
+        local rows = { { { "zone=b", "rack=7" }, "rack=7,zone=b" }, { { "zone=", "row=2" }, "rack=7,row=2" } }
+        for i, row in ipairs(rows) do
           assert.same({ 0, "n1 is labelled\n" }, { moonclave("label", "n1", table.unpack(row[1])) })
           local code, text = moonclave "members"
           assert.equal(0, code)

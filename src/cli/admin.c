@@ -62,8 +62,9 @@ static const char *const id_argument[] = {"ID"};
 static const char *const add_arguments[] = {"ID", "HOST:PORT"};
 static const char *const priority_arguments[] = {"ID", "NUMBER"};
 static const char *const label_arguments[IDS_MAX + 1] = {
-    "ID",         "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT",
-    "NAME=TEXT",  "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT"};
+    "ID",        "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT",
+    "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT",
+    "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT"};
 static const char *const members_arguments[IDS_MAX + 1] = {"set", "ID", "ID", "ID", "ID", "ID", "ID", "ID", "ID",
                                                            "ID",  "ID", "ID", "ID", "ID", "ID", "ID", "ID"};
 static const struct flag add_rows[] = {
@@ -180,8 +181,8 @@ const struct cli_command label_command = {
     .name = "label",
     .summary = "says something about a server, as in zone=a",
     .usage = "ID NAME=TEXT ... [flags]",
-    .help = "Labels are for people and for membership policies, say where a server stands. `members` shows them. A name\n"
-            "without a text (zone=) takes that label away; labels that are not named stay.\n"
+    .help = "Labels are for people and for membership policies, say where a server stands. `members` shows them. A\n"
+            "name without a text (zone=) takes that label away; labels that are not named stay.\n"
             "\n"
             "  moonclave label n4 zone=b rack=\n",
     .flags = &label_flags,
@@ -379,7 +380,8 @@ static int label_run(int argc, char **argv)
     for (uint32_t i = 1; i <= count && code == ERROR_OK; i++) {
         const char *text = job.arguments[i], *equals = strchr(text, '=');
         if (equals == NULL || equals == text) {
-            code = error_set(&job.error, ERROR_USAGE, "label: \"%.64s\" is no NAME=TEXT, nor NAME= to take it away", text);
+            code = error_set(&job.error, ERROR_USAGE, "label: \"%.64s\" is no NAME=TEXT, nor NAME= to take it away",
+                             text);
             break;
         }
         mp_write_string(&arguments, slice_of(text, (size_t)(equals - text)));

@@ -48,8 +48,8 @@ void doctor_explain(const struct doctor *doctor, struct buffer *out)
     if (doctor->survey.overview->has_identity)
         buffer_append_format(out, "%s may not vote any more: it does not start on this folder\n", own_id(doctor));
     else
-        buffer_append_text(out, "whose folder this is cannot be read in it: no node starts on it, and the one whose it is "
-                                "may not vote any more\n");
+        buffer_append_text(out, "whose folder this is cannot be read in it: no node starts on it, and the one whose "
+                                "it is may not vote any more\n");
     explain_cluster(doctor, out);
 }
 

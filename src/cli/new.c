@@ -80,7 +80,8 @@ static bool is_letter(char c)
 
 static enum error_code check_name(const char *path, const char **name, struct error *error)
 {
-    if (path == NULL) return error_set(error, ERROR_USAGE, "new: NAME is missing: %s new NAME, as in shop", cli_program());
+    if (path == NULL)
+        return error_set(error, ERROR_USAGE, "new: NAME is missing: %s new NAME, as in shop", cli_program());
     const char *slash = strrchr(path, '/');
     const char *last = slash != NULL ? slash + 1 : path;
     size_t size = strlen(last);
