@@ -136,7 +136,8 @@ static enum error_code ask_member(struct order *order, struct slice member)
     } else if (strtoull(view_text(status, "applied_index", applied, sizeof applied), NULL, 10) >= order->index) {
         error_set(&order->error, ERROR_CONFLICT,
                   "skip: not done: %s has applied entry %" PRIu64 ", so it is no death to every node: "
-                  "`%s transfer %s`, and give the nodes that died of it more memory", id, order->index, cli_program(), id);
+                  "`%s transfer %s`, and give the nodes that died of it more memory",
+                  id, order->index, cli_program(), id);
         rpc_client_close(client);
         return ERROR_CONFLICT;
     }
