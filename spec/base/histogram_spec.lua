@@ -27,6 +27,29 @@ describe("a histogram", function()
   end)
 end)
 
+describe("a histogram of the last seconds", function()
+  it("has what is of this turn of five seconds and of the one before", function()
+    local s = 1000000
+    local list = { { 4 * s, 70 }, { 7 * s, 200 }, { 9 * s, 200 }, { 12 * s, 100 } }
+    for _, row in ipairs { { 12, 3 }, { 14, 3 }, { 15, 1 }, { 19, 1 }, { 20, 0 }, { 22, 0 }, { 1000, 0 } } do
+      assert.equal(row[2], base.histogram_recent(list, row[1] * s).count, row[1])
+    end
+    assert.same({ 1, 100 }, { base.histogram_recent(list, 16 * s).count, base.histogram_recent(list, 16 * s).max })
+    assert.same({ count = 0, max = 0, median = 0, p99 = 0 }, base.histogram_recent({}, 3 * s))
+  end)
+
+  it("guesses within a bucket, and never beyond the longest", function()
+    local list = {}
+    for i = 1, 1000 do list[i] = { 0, 1000 + i } end -- 1001 to 2000 us, of which 1025 to 2000 are in one bucket
+    local h = base.histogram_recent(list, 0)
+    assert.is_true(math.abs(h.median - 1500) < 15, h.median)
+    assert.is_true(math.abs(h.p99 - 1990) < 15, h.p99)
+    assert.equal(7, base.histogram_recent({ { 0, 7 } }, 0).p99 + 1) -- of one: 990 of a thousand of the way
+    local far = base.histogram_recent({ { 0, 1 << 40 }, { 0, 1 << 40 } }, 0)
+    assert.is_true(far.p99 <= 1 << 40 and far.median > 1 << 25)
+  end)
+end)
+
 describe("the types of events", function()
   it("are selected by a list of names; none selects all", function()
     local all = base.event_types ""

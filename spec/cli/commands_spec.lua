@@ -93,17 +93,17 @@ describe("the command line", function()
   local mistakes = {
     { {}, "usage: moonclave COMMAND" },
     { { "benhc" }, 'there is no command "benhc": did you mean bench?' },
-    { { "zzzzzzzz" }, 'there is no command "zzzzzzzz": `moonclave help` lists them' },
+    { { "zzzzzzzz" }, 'there is no command "zzzzzzzz": `PROGRAM help` lists them' },
     { { "bench", "--sise", "3" }, "bench: there is no flag --sise: did you mean --size?" },
-    { { "bench", "--qqqqqqqq" }, "bench: there is no flag --qqqqqqqq: see `moonclave help bench`" },
-    { { "bench", "-c", "3" }, "bench: there is no flag -c: see `moonclave help bench`" },
+    { { "bench", "--qqqqqqqq" }, "bench: there is no flag --qqqqqqqq: see `PROGRAM help bench`" },
+    { { "bench", "-c", "3" }, "bench: there is no flag -c: see `PROGRAM help bench`" },
     { { "bench", "--clients" }, "bench: --clients needs a value: --clients N" },
     { { "bench", "--clients", "many" }, "bench: --clients many: not a whole number" },
     { { "bench", "--clients", "-1" }, "bench: --clients -1: not a whole number" },
     { { "bench", "--clients=0" }, "bench: --clients 0: it must be 1 to 20000" },
     { { "bench", "--clients=99999999999999999999" }, "not a whole number" },
     { { "bench", "--json=perhaps" }, "bench: --json=perhaps: it is true or false, or given without a value" },
-    { { "bench", "extra" }, 'bench: unexpected argument "extra": see `moonclave help bench`' },
+    { { "bench", "extra" }, 'bench: unexpected argument "extra": see `PROGRAM help bench`' },
     { { "bench", "--addr", "nowhere" }, "bench: --addr nowhere: an address is HOST:PORT" },
     { { "bench", "--addr", "," }, "bench: --addr: no address given" },
     { { "start", "--id", "n1", "--addr", "127.0.0.1:1", "--label", "zone=a" }, "start: --label goes with --join" },
@@ -119,11 +119,31 @@ describe("the command line", function()
       cluster.run(function()
         local code, text = run(table.unpack(mistake[1]))
         assert.are.equal(2, code, text)
-        assert.is_truthy(text:find(mistake[2], 1, true), text)
+        local said = mistake[2]:gsub("PROGRAM", (cluster.program:gsub("%%", "%%%%"))) -- as it was called
+        assert.is_truthy(text:find(said, 1, true), text)
         if #mistake[1] > 0 then assert.is_truthy(text:match "^moonclave: [^\n]+\n$", text) end
       end)
     end)
   end
+end)
+
+describe("the program's name", function()
+  it("is as it was called, wherever a line is to be typed next", function()
+    local shell = require "support.shell"
+    local folder <close> = shell.folder()
+    local path = folder.path .. "/a place"
+    shell.must("mkdir '%s' && ln -s '%s' '%s/moonclave'", path, cluster.program, path)
+    for _, row in ipairs {
+      { "'%s/moonclave' bench extra", { path }, ": see `'" .. path .. "/moonclave' help bench`\n" },
+      { "cd '%s' && ./moonclave bench extra", { path }, ": see `./moonclave help bench`\n" },
+      { "PATH='%s':$PATH; moonclave bench extra", { path }, ": see `moonclave help bench`\n" },
+      { "cd '%s' && ./moonclave new shop", { path }, "\nNext: ./moonclave cluster shop    (its README" },
+      { "cd '%s' && ./moonclave sim", { path }, "which app? `./moonclave sim APP`" },
+    } do
+      local _, text = shell.run(row[1], table.unpack(row[2]))
+      assert.matches(row[3], text, 1, true)
+    end
+  end)
 end)
 
 describe("snapshot", function()
@@ -181,6 +201,31 @@ id      address          role   state     match  lag  contact
 n1      127.0.0.1:5001   voter  leader       42    0        -
 node-2  127.0.0.1:15002  voter  follower     39    3    12 ms
 ]], text)
+    end)
+  end)
+
+  it("says how long commits take, as the leader knows it", function()
+    cluster.run(function()
+      local latency = { count = 9, p50_us = 1234, p99_us = 45678 }
+      local leader <close> = fake_node(function(method)
+        if method == "members" then return {} end
+        local status = answer(method)
+        status.commit_latency = latency
+        return status
+      end)
+      local node <close> = fake_node(function(method)
+        if method == "members" then return {} end
+        return { id = "node-2", leader = "n1", leader_address = leader.address, term = 7, commit_index = 42,
+          commit_latency = { count = 1, p50_us = 1, p99_us = 1 } } -- of when it led itself
+      end)
+      for _, address in ipairs { leader.address, node.address } do
+        local code, text = run("status", "--addr", address)
+        assert.are.equal(0, code)
+        assert.are.equal("commits of the last seconds: p50 1.2 ms, p99 46 ms\n", text:match "\n(.*)$")
+      end
+      latency = nil
+      local _, text = run("status", "--addr", leader.address)
+      assert.is_nil(text:find "commits of")
     end)
   end)
 

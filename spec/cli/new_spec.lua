@@ -118,7 +118,7 @@ describe("moonclave new", function()
   local long = ("x"):rep(64)
   -- what is typed, the exit code, what is said
   for _, row in ipairs {
-    { "new", 2, "new: NAME is missing: moonclave new NAME" },
+    { "new", 2, "new: NAME is missing: " },
     { "new ''", 2, 'new: "": a name is 1 to 64 letters' },
     { "new 9shop", 2, 'new: "9shop": a name is 1 to 64 letters, digits, - and _, and begins with a letter' },
     { "new .", 2, "begins with a letter" },

@@ -182,7 +182,7 @@ describe("moonclave log", function()
     assert.are.equal(70, code)
     assert.is_truthy(text:find("\n 6  damaged: entry 6: its checksum does not match\n", 1, true), text)
     assert.is_truthy(text:find("v004", 1, true) and text:find("v006", 1, true), text)
-    assert.is_truthy(text:find("1 of these entries are damaged: see `moonclave doctor", 1, true), text)
+    assert.is_truthy(text:find("1 of these entries are damaged: see `" .. cluster.program .. " doctor", 1, true), text)
     code, text = run("log", folder, "--json", "--from=6", "--to=6")
     assert.are.equal(70, code)
     assert.is_truthy(text:find('{"damaged":"entry 6: its checksum does not match","index":6}', 1, true), text)
@@ -298,6 +298,11 @@ describe("moonclave doctor", function()
       for _, finding in ipairs(found.findings) do parts[finding.part] = finding end
       local expected = damage[3]
       assert(parts[expected[1]], found.text)
+      if expected[1] == "identity" then
+        local _, text = run("doctor", folder)
+        assert.is_truthy(text:find("whose folder this is cannot be read in it: no node starts on it", 1, true), text)
+        assert.is_nil(text:find "ID may not vote")
+      end
       if expected.index then assert.are.equal(expected.index, parts[expected[1]].index, found.text) end
       -- A node says the same: it starts on what is sound, and on nothing else.
       local s, why = store.open { folder = folder, id = "n1", incarnation = 11 }
@@ -415,6 +420,19 @@ describe("moonclave recover", function()
       assert.are.equal(1, code)
       assert.is_truthy(text:find("n1 is the only voter", 1, true), text)
     end))
+
+  it("says where the folder as it was is, where it could not write", with_folder(function(folder)
+    folder_with(folder, commands(3), { term = 7 })
+    local before = contents(folder)
+    local code, text = cluster.execute("/bin/sh", { "-c", 'ulimit -f 28; exec "$0" "$@"', -- enough for the copy
+      cluster.program, "recover", folder, "--yes" })
+    assert.are.equal(74, code, text)
+    assert.is_truthy(text:find("cannot be committed: ", 1, true), text)
+    assert.is_truthy(text:find("; the folder as it was is in " .. folder .. ".before-recovery\n", 1, true), text)
+    before.lock = nil
+    assert.are.same(before, contents(folder .. ".before-recovery"))
+    assert.are.equal(0, (recover(folder, "--yes"))) -- with room
+  end))
 
   it("takes no half copy of one that was interrupted for the files as they were", with_folder(function(folder)
     folder_of(folder, 3)

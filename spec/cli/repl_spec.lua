@@ -403,6 +403,44 @@ error "not reached"
       assert.matches("\ntrue\ntrue\nn3\n{ n1 = 10000, n2 = 10000, n3 = 7777 }\n$", text)
     end)
 
+    it("shows the labels that servers have, as the command does that gives them", function()
+      cluster.run(function()
+        local function moonclave(...)
+          local words = { ... }
+          words[#words + 1] = "--addr=" .. address
+          return cluster.execute(cluster.program, words)
+        end
+        local heads, of_n1 = {}, "\nn1  [^\n]*  (%S+)\n"
+        local rows = { { { "zone=b", "rack=7" }, "rack=7,zone=b" }, { { "zone=", "row=2" }, "rack=7,row=2" } }
+        for i, row in ipairs(rows) do
+          assert.same({ 0, "n1 is labelled\n" }, { moonclave("label", "n1", table.unpack(row[1])) })
+          local code, text = moonclave "members"
+          assert.equal(0, code)
+          heads[i] = text:match "^[^\n]+"
+          assert.equal(row[2], text:match(of_n1), text)
+          local _, shown = run { address, "-e", "members()" }
+          assert.equal(row[2], shown:match(of_n1), shown)
+          local answer = c:http("n2", "GET", "/v1/members")
+          assert.is_truthy(answer.body:find('"id":"n1","labels":{"rack":"7",', 1, true), answer.body)
+        end
+        assert.matches("contact  labels$", heads[1])
+        assert.same({ 0, "n1 is labelled\n" }, { moonclave("label", "n1", "rack=", "row=") })
+        local _, text = moonclave "members"
+        assert.matches("contact\n", text)
+        assert.is_nil(c:http("n2", "GET", "/v1/members").body:find "labels")
+        for _, row in ipairs { { { "n1" }, "NAME=TEXT is missing" }, { { "n1", "zone" }, '"zone" is no NAME=TEXT' },
+          { { "n1", "=b" }, '"=b" is no NAME=TEXT' } } do
+          local code, problem = moonclave("label", table.unpack(row[1]))
+          assert.equal(2, code)
+          assert.matches(row[2], problem, 1, true)
+        end
+        local code, problem = moonclave("label", "n9", "zone=a")
+        assert.is_true(code ~= 0 and problem:find "n9" ~= nil, problem)
+        code, problem = moonclave("label", "n1", "moonclave.wants=voter")
+        assert.is_true(code ~= 0 and problem:find "not yours" ~= nil, problem)
+      end)
+    end)
+
     it("knows what the app's source says of its commands", function()
       local _, text = run { address, "--json", "-e", 'call "app"' }
       assert.is_truthy(text:find('"arguments":{"command":{"append":["key","value"],"cas":["key","expected","value"],' ..
@@ -455,6 +493,28 @@ error "not reached"
     it("runs none that comes over the network", function()
       local _, _, complaint = run { address, "-e", 'call("console/eval", { "1" })' }
       assert.is_truthy(complaint:find("unauthorized", 1, true), complaint)
+    end)
+
+    it("answers a client of the socket that only sends no more", function()
+      cluster.run(function()
+        local long = "(function() local n = 0 for _ = 1, 500000 do n = n + 1 end return n - 499958 end)()"
+        for _, text in ipairs { "6 * 7", long } do
+          local pipe, answer = uv.new_pipe(), ""
+          cluster.await(function(resume) pipe:connect(data .. "/control.sock", resume) end)
+          local params = "\x91\xd9" .. string.char(#text) .. text
+          pipe:write("\x94\x00\x01\xacconsole/eval" .. params)
+          pipe:shutdown()
+          cluster.await(function(resume)
+            pipe:read_start(function(problem, chunk)
+              answer = answer .. (chunk or "")
+              if problem or not chunk then resume() end
+            end)
+          end)
+          pipe:close()
+          assert.equal("\x94\x01\x01\xc0", answer:sub(1, 4)) -- a response to request 1, no error
+          assert.matches("\xa6values\x91*", answer, 1, true) -- [42]
+        end
+      end)
     end)
 
     it("has a node's Lua end when the client goes", function()

@@ -52,7 +52,7 @@ describe("moonclave top", function()
       end
       local lines = shell.lines(text)
       assert.matches("^cluster %x+   leader n%d   term %d+   %d+ elections? seen$", lines[1])
-      assert.matches("^commit %d+   [%d.]+ commits/s$", lines[2])
+      assert.matches("^commit %d+   [%d.]+ commits/s   latency ", lines[2])
       assert.matches("\n> n1 ", text)
       assert.matches(("\nn1   127.0.0.1:%d\n  commit %%d+   applied %%d+"):format(c.nodes.n1.port), text)
       assert.matches("\n  memory [%d.]+ MB   processor %d+%%   up ", text)
@@ -64,7 +64,8 @@ describe("moonclave top", function()
   it("follows what happens: writes, a transfer by a key, a node that is killed and comes back", function()
     cluster.run(function()
       assert.equal(200, c:http("n1", "PUT", "/kv/a", "1").status)
-      local text = sees "\ncommit [3-9]%d*   "
+      local text = sees "\ncommit [3-9]%d*   [%d.]+ commits/s   latency p50 [%d.]+ m?s, p99 [%d.]+ m?s\n"
+      assert.is_true(tonumber(text:match "p99 ([%d.]+)") > 0)
       local chosen = tonumber(text:match "\n> n(%d)")
       local target = c:leader() == "n3" and 2 or 3
       for _ = chosen, target - 1 do keys "Down" end
@@ -170,7 +171,8 @@ describe("moonclave top", function()
   it("needs a terminal, and a node that answers", function()
     cluster.run(function()
       local code, text = cluster.execute(shell.program, { "top", "--addr", "127.0.0.1:" .. c.nodes.n1.port })
-      assert.same({ 2, "moonclave: top: it needs a terminal: `moonclave status` says the same once\n" }, { code, text })
+      local said = ("moonclave: top: it needs a terminal: `%s status` says the same once\n"):format(shell.program)
+      assert.same({ 2, said }, { code, text })
       code, text = cluster.execute(shell.program, { "top", "--addr", "127.0.0.1:1" })
       assert.equal(1, code)
       assert.matches("^moonclave: top: 127.0.0.1:1: nobody answers", text)

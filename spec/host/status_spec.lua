@@ -1,4 +1,5 @@
 -- What a node says of itself, in Raft's names.
+local base = require "moonclave.base"
 local world = require "host.world"
 
 describe("status", function()
@@ -34,6 +35,10 @@ describe("status", function()
     assert.are.same({ "n2", 3, "replicate" }, { leader.peers[1].id, leader.peers[1].match, leader.peers[1].progress })
     assert.are.equal(0, #follower.peers)
     assert.is_false(leader.disk_full)
+    assert.same({ count = 2, p50_us = 0, p99_us = 0 }, leader.commit_latency) -- nothing takes time in this world
+    assert.equal(base.null, follower.commit_latency)
+    w:advance(10000) -- only of the last seconds
+    assert.equal(base.null, w.n1.host:status().commit_latency)
     assert.is_true(leader.ready)
     assert.are.equal(w.n1.host:hello().incarnation, tonumber(leader.incarnation, 16))
   end)

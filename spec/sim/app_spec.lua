@@ -69,7 +69,7 @@ local function is_found(folder, invariant, most_lines)
   assert.matches("seed %d+: " .. invariant .. " does not hold", text)
   local schedule, count = steps(text)
   assert.is_true(count >= 1 and count <= most_lines, text)
-  local seed, replay = text:match "replay: moonclave sim %S+ %-%-seed (%d+) %-%-replay '([^']*)'"
+  local seed, replay = text:match "replay: %S+ sim %S+ %-%-seed (%d+) %-%-replay '([^']*)'"
   assert.is_truthy(replay, text)
   assert.matches("sim: %d+ seeds, 1 violations, [%d.]+ simulated hours, [%d.]+ s, %d+ events/s\n$", text)
   for _ = 1, 2 do

@@ -25,5 +25,18 @@ uint64_t histogram_count(const struct histogram *histogram);
 /* An upper bound of the duration that `permille` of a thousand stayed within: its bucket's bound, and never more than
  * the longest. 0: nothing was observed. */
 uint64_t histogram_quantile_us(const struct histogram *histogram, unsigned permille);
+/* The same as a guess, for people: as if the durations within a bucket were evenly apart. */
+uint64_t histogram_guess_us(const struct histogram *histogram, unsigned permille);
+
+/* Of the last seconds only: two that take turns, so that what is read is of this turn and of the one before, 5 to 10
+ * seconds of it. The clock is the caller's. Zero-initialise. */
+#define HISTOGRAM_TURN_US UINT64_C(5000000)
+struct histogram_recent {
+    struct histogram turns[2];
+    uint64_t numbers[2]; /* of the turns: which of them each one is about */
+};
+
+void histogram_recent_observe(struct histogram_recent *recent, uint64_t now_us, uint64_t duration_us);
+struct histogram histogram_recent_read(const struct histogram_recent *recent, uint64_t now_us);
 
 #endif

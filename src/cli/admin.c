@@ -46,6 +46,7 @@ static int demote_run(int argc, char **argv);
 static int members_run(int argc, char **argv);
 static int priority_run(int argc, char **argv);
 static int address_run(int argc, char **argv);
+static int label_run(int argc, char **argv);
 static int transfer_run(int argc, char **argv);
 static int snapshot_run(int argc, char **argv);
 
@@ -60,6 +61,10 @@ static int snapshot_run(int argc, char **argv);
 static const char *const id_argument[] = {"ID"};
 static const char *const add_arguments[] = {"ID", "HOST:PORT"};
 static const char *const priority_arguments[] = {"ID", "NUMBER"};
+static const char *const label_arguments[IDS_MAX + 1] = {
+    "ID",        "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT",
+    "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT",
+    "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT", "NAME=TEXT"};
 static const char *const members_arguments[IDS_MAX + 1] = {"set", "ID", "ID", "ID", "ID", "ID", "ID", "ID", "ID",
                                                            "ID",  "ID", "ID", "ID", "ID", "ID", "ID", "ID"};
 static const struct flag add_rows[] = {
@@ -91,6 +96,7 @@ static const struct flags demote_flags = FLAGS("demote", change_rows, id_argumen
 static const struct flags members_flags = FLAGS("members", members_rows, members_arguments);
 static const struct flags priority_flags = FLAGS("priority", transfer_rows, priority_arguments);
 static const struct flags address_flags = FLAGS("address", transfer_rows, add_arguments);
+static const struct flags label_flags = FLAGS("label", transfer_rows, label_arguments);
 static const struct flags transfer_flags = FLAGS("transfer", transfer_rows, id_argument);
 static const struct flags snapshot_flags = {
     .command = "snapshot", .rows = snapshot_rows, .count = sizeof snapshot_rows / sizeof *snapshot_rows};
@@ -170,6 +176,17 @@ const struct cli_command address_command = {
             "  moonclave address n2 127.0.0.1:5012\n",
     .flags = &address_flags,
     .run = address_run,
+};
+const struct cli_command label_command = {
+    .name = "label",
+    .summary = "says something about a server, as in zone=a",
+    .usage = "ID NAME=TEXT ... [flags]",
+    .help = "Labels are for people and for membership policies, say where a server stands. `members` shows them. A\n"
+            "name without a text (zone=) takes that label away; labels that are not named stay.\n"
+            "\n"
+            "  moonclave label n4 zone=b rack=\n",
+    .flags = &label_flags,
+    .run = label_run,
 };
 const struct cli_command transfer_command = {
     .name = "transfer",
@@ -349,6 +366,37 @@ static int address_run(int argc, char **argv)
     return finish(&job, code);
 }
 
+static int label_run(int argc, char **argv)
+{
+    struct job job;
+    struct buffer arguments = {0}, answer = {0};
+    if (!begin(&job, &label_command, argc, argv, 2)) return finish(&job, job.error.code);
+    enum error_code code = ERROR_OK;
+    uint32_t count = 0;
+    while (count < IDS_MAX && job.arguments[count + 1] != NULL) count++;
+    begin_arguments(&job, &arguments, 1);
+    mp_write_text(&arguments, "labels");
+    mp_write_map(&arguments, count);
+    for (uint32_t i = 1; i <= count && code == ERROR_OK; i++) {
+        const char *text = job.arguments[i], *equals = strchr(text, '=');
+        if (equals == NULL || equals == text) {
+            code = error_set(&job.error, ERROR_USAGE, "label: \"%.64s\" is no NAME=TEXT, nor NAME= to take it away",
+                             text);
+            break;
+        }
+        mp_write_string(&arguments, slice_of(text, (size_t)(equals - text)));
+        if (equals[1] == 0)
+            mp_write_nil(&arguments);
+        else
+            mp_write_text(&arguments, equals + 1);
+    }
+    if (code == ERROR_OK) code = ask(&job, "admin/labels", &arguments, &answer);
+    if (code == ERROR_OK) show_answer(&job, &answer, job.arguments[0], "is labelled");
+    buffer_deinit(&arguments);
+    buffer_deinit(&answer);
+    return finish(&job, code);
+}
+
 static int transfer_run(int argc, char **argv)
 {
     struct job job;
@@ -397,8 +445,8 @@ static bool begin(struct job *job, const struct cli_command *command, int argc, 
     if (code != ERROR_OK) return false;
     for (int i = 0; i < needed; i++) {
         if (job->arguments[i] != NULL) continue;
-        error_set(&job->error, ERROR_USAGE, "%s: %s is missing: moonclave %s %s", command->name,
-                  command->flags->arguments[i], command->name, command->usage);
+        error_set(&job->error, ERROR_USAGE, "%s: %s is missing: %s %s %s", command->name,
+                  command->flags->arguments[i], cli_program(), command->name, command->usage);
         return false;
     }
     job->deadline_ms = clock_ms() + job->options.timeout_s * 1000;
@@ -501,7 +549,7 @@ static enum error_code wait_for_voter(struct job *job, const char *id)
         if (clock_ms() >= job->deadline_ms) {
             code = error_set(&job->error, ERROR_TIMEOUT,
                              "%s: %s is a member and has not caught up in time: it becomes a voter when it has; "
-                             "`moonclave members` shows how far it is", job->command->name, id);
+                             "`%s members` shows how far it is", job->command->name, id, cli_program());
             break;
         }
         if (terminal && there) {

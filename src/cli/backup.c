@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CONNECT_MS 2000
@@ -97,8 +98,13 @@ static int backup_run(int argc, char **argv)
     struct error error;
     if (flags_parse(&flags, argc, argv, &options, NULL, &path, &error) != ERROR_OK)
         return cli_fail_error(&error);
-    if (path == NULL) return cli_fail(EXIT_USAGE, "backup: FILE is missing: moonclave backup FILE");
+    if (path == NULL) return cli_fail(EXIT_USAGE, "backup: FILE is missing: %s backup FILE", cli_program());
     if (options.verify) return archive_verify(path, options.json);
+    if (strcmp(options.consistency, "linearizable") != 0 && strcmp(options.consistency, "stale") != 0)
+        return cli_fail(EXIT_USAGE, "backup: --consistency %.64s: it is linearizable or stale", options.consistency);
+    struct stat there;
+    if (stat(path, &there) == 0 && S_ISDIR(there.st_mode))
+        return cli_fail(EXIT_USAGE, "backup: %.300s is a folder: name a file, as in %.300s/kv.backup", path, path);
     struct copy copy = {.path = path, .standard = strcmp(path, "-") == 0, .file = -1};
     if (copy.standard && isatty(STDOUT_FILENO))
         return cli_fail(EXIT_USAGE, "backup: stdout is a terminal: name a FILE, or send it somewhere");

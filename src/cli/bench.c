@@ -105,8 +105,8 @@ static int outcome(struct bench *bench)
         failed += bench->figures[i].failed;
     }
     if (succeeded == 0) {
-        return cli_fail(EXIT_FAILED, "bench: nothing succeeded: `moonclave status` tells how the cluster is, and the "
-                        "app must be examples/kv");
+        return cli_fail(EXIT_FAILED, "bench: nothing succeeded: `%s status` tells how the cluster is, and the "
+                        "app must be examples/kv", cli_program());
     }
     return failed > 0 ? EXIT_FAILED : EXIT_DONE;
 }
@@ -237,9 +237,9 @@ static void fill_progress(uv_timer_t *timer)
         return;
     }
     error_set(&bench->problem, ERROR_UNAVAILABLE, "bench: the keys to be read could not be written: %" PRIu64 " of %"
-              PRIu64 " were, then nothing for %d seconds (%s): see `moonclave status`", bench->filled,
+              PRIu64 " were, then nothing for %d seconds (%s): see `%s status`", bench->filled,
               bench->options->keys, FILL_PATIENCE_MS / 1000,
-              bench->refill_code[0] != 0 ? bench->refill_code : "no answer");
+              bench->refill_code[0] != 0 ? bench->refill_code : "no answer", cli_program());
     bench_give_up(bench);
 }
 

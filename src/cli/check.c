@@ -67,7 +67,8 @@ static int check_run(int argc, char **argv)
     enum error_code code = flags_parse(&flags, argc, argv, &given, NULL, &app, &error);
     if (code != ERROR_OK) return cli_fail_error(&error);
     if (app == NULL) {
-        return cli_fail(EXIT_USAGE, "check: which app? `moonclave check APP`, a folder with an fsm.lua or a .lua file");
+        return cli_fail(EXIT_USAGE, "check: which app? `%s check APP`, a folder with an fsm.lua or a .lua file",
+                        cli_program());
     }
     struct buffer options = {0};
     mp_write_map(&options, 4);
@@ -81,6 +82,7 @@ static int check_run(int argc, char **argv)
     mp_write_u64(&options, given.seed);
     const struct library_command command = {
         .module = "moonclave.check.command",
+        .program = cli_program(),
         .options = buffer_slice(&options),
         .modules = modules,
         .module_count = sizeof modules / sizeof *modules,

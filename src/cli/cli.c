@@ -6,9 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PROGRAM_MAX 200 /* a longer name leaves no room for what is said about it */
+
 static int version_run(int argc, char **argv);
 static const struct cli_command *find(const char *name);
 static bool asks_for_help(int argc, char **argv);
+static void note_program(const char *name);
+
+static char program[PROGRAM_MAX] = "moonclave";
 
 static const struct flags version_flags = {.command = "version"};
 static const struct cli_command version_command = {
@@ -26,13 +31,14 @@ static const struct cli_command version_command = {
 const struct cli_command *const cli_commands[] = {
     &new_command, &start_command, &cluster_command, &status_command, &top_command, &members_command,
     &add_command, &remove_command, &promote_command, &demote_command, &priority_command, &address_command,
-    &transfer_command, &snapshot_command, &backup_command, &restore_command, &config_command, &health_command,
-    &events_command, &skip_command, &log_command, &doctor_command, &recover_command, &repl_command,
+    &label_command, &transfer_command, &snapshot_command, &backup_command, &restore_command, &config_command,
+    &health_command, &events_command, &skip_command, &log_command, &doctor_command, &recover_command, &repl_command,
     &check_command, &sim_command, &bench_command, &env_command, &help_command, &version_command, NULL,
 };
 
 int cli_main(int argc, char **argv)
 {
+    if (argc > 0) note_program(argv[0]);
     if (argc < 2) {
         help_print_commands(stderr);
         return EXIT_USAGE;
@@ -64,6 +70,21 @@ int cli_fail_error(const struct error *error)
     return cli_fail(exit_status_of(error->code), "%s", error->text);
 }
 
+/* ---- the program's name ---- */
+
+const char *cli_program(void)
+{
+    return program;
+}
+
+static void note_program(const char *name)
+{
+    size_t size = strlen(name);
+    bool plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./@%+=:,-") == size;
+    if (size == 0 || size + 2 >= sizeof program || strchr(name, '\'') != NULL) return;
+    snprintf(program, sizeof program, plain ? "%s" : "'%s'", name);
+}
+
 /* ---- finding ---- */
 
 const struct cli_command *cli_find(const char *name)
@@ -73,7 +94,7 @@ const struct cli_command *cli_find(const char *name)
     struct flags_guess guess = {.wrong = name};
     for (size_t i = 0; cli_commands[i] != NULL; i++) flags_guess_add(&guess, cli_commands[i]->name);
     if (guess.best == NULL) {
-        cli_fail(EXIT_USAGE, "there is no command \"%.64s\": `moonclave help` lists them", name);
+        cli_fail(EXIT_USAGE, "there is no command \"%.64s\": `%s help` lists them", name, cli_program());
     } else {
         cli_fail(EXIT_USAGE, "there is no command \"%.64s\": did you mean %s?", name, guess.best);
     }

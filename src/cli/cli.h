@@ -34,6 +34,7 @@ extern const struct cli_command env_command;
 extern const struct cli_command events_command;
 extern const struct cli_command health_command;
 extern const struct cli_command help_command;
+extern const struct cli_command label_command;
 extern const struct cli_command log_command;
 extern const struct cli_command members_command;
 extern const struct cli_command new_command;
@@ -58,6 +59,10 @@ const struct cli_command *cli_find(const char *name);
 
 /* Finds the command and runs it; handles help, --help and --version. Returns the exit code. */
 int cli_main(int argc, char **argv);
+
+/* The program as it was called ("build/moonclave"), quoted where a shell needs it: for each line that is to be typed
+ * next. Of a source tree it need not be on PATH. */
+const char *cli_program(void);
 
 /* One line on stderr, behind "moonclave: ". Both return the exit code, so that `return cli_fail(...)` reads well. */
 int cli_fail(enum exit_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -328,7 +328,7 @@ static void say_how_to_try(void *context)
         say_generated(setup, "queries", "curl", "query");
     }
     printf("  curl http://127.0.0.1:%u/v1/status\n"
-           "  moonclave status --addr %s\n\n", first, setup->plan.nodes[0].address);
+           "  %s status --addr %s\n\n", first, cli_program(), setup->plan.nodes[0].address);
     if (!setup->is_kv) printf("Arguments: JSON behind -d for commands, ?name=value for queries.\n");
     if (setup->plan.repl) {
         printf("Or here. The nodes' logs go on in\n  %s\n\n", setup->log);

@@ -289,7 +289,7 @@ static void start_repl(struct run *run)
         size_t used = strlen(addresses);
         snprintf(addresses + used, sizeof addresses - used, "%s%s", i > 0 ? "," : "", run->plan->nodes[i].address);
     }
-    char *arguments[] = {"moonclave", "repl", addresses, NULL};
+    char *arguments[] = {(char *)(uintptr_t)cli_program(), "repl", addresses, NULL};
     uv_stdio_container_t stdio[3];
     for (int i = 0; i < 3; i++) stdio[i] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = i};
     uv_process_options_t options = {

@@ -115,7 +115,7 @@ static enum error_code run(struct job *job)
                          : "list takes no names: `config get NAME` shows one");
     }
     return error_set(&job->error, ERROR_USAGE,
-                     "config: \"%.64s\" is none of list, get, set: see `moonclave help config`", name);
+                     "config: \"%.64s\" is none of list, get, set: see `%s help config`", name, cli_program());
 }
 
 /* ---- the three ---- */
@@ -145,9 +145,11 @@ static enum error_code get(struct job *job)
         const char *name = row != NULL ? row->name : job->given[i];
         if (!mp_map_get(settings, name, &setting)) {
             const char *meant = settings_nearest(name);
-            return error_set(&job->error, ERROR_USAGE, "config: there is no setting %.64s: %s%s%s", name,
-                             meant != NULL ? "did you mean " : "`moonclave config list` shows them all",
-                             meant != NULL ? meant : "", meant != NULL ? "?" : "");
+            return meant != NULL ? error_set(&job->error, ERROR_USAGE,
+                                             "config: there is no setting %.64s: did you mean %s?", name, meant)
+                                 : error_set(&job->error, ERROR_USAGE,
+                                             "config: there is no setting %.64s: `%s config list` shows them all",
+                                             name, cli_program());
         }
         if (job->options.json)
             print_json(setting);

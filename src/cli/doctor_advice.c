@@ -4,6 +4,8 @@
  */
 #include "cli/doctor.h"
 
+#include "cli/cli.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,7 +45,11 @@ void doctor_explain(const struct doctor *doctor, struct buffer *out)
     if (doctor->newer)
         buffer_append_text(out, "a later release wrote a part of it, or it is damaged: this program cannot tell\n");
     if (!doctor->damaged) return;
-    buffer_append_format(out, "%s may not vote any more: it does not start on this folder\n", own_id(doctor));
+    if (doctor->survey.overview->has_identity)
+        buffer_append_format(out, "%s may not vote any more: it does not start on this folder\n", own_id(doctor));
+    else
+        buffer_append_text(out, "whose folder this is cannot be read in it: no node starts on it, and the one whose "
+                                "it is may not vote any more\n");
     explain_cluster(doctor, out);
 }
 
@@ -84,11 +90,12 @@ void doctor_advise(struct doctor *doctor)
         return;
     }
     const char *address = doctor->peer_count > 0 ? doctor->peers[0].address : "HOST:PORT";
-    step(doctor, "start the other members, until `moonclave status --addr %s` names a leader", address);
-    step(doctor, "once there is one, run `moonclave doctor %s` again: it names the commands that bring this node back",
-         doctor->survey.overview->folder);
-    step(doctor, "if so many are lost for good that nobody can lead: run `moonclave doctor` on each folder that is "
-                 "left, and `moonclave recover` on the sound one whose last entry has the highest (term, index)");
+    step(doctor, "start the other members, until `%s status --addr %s` names a leader", cli_program(), address);
+    step(doctor, "once there is one, run `%s doctor %s` again: it names the commands that bring this node back",
+         cli_program(), doctor->survey.overview->folder);
+    step(doctor, "if so many are lost for good that nobody can lead: run `%s doctor` on each folder that is left, "
+                 "and `%s recover` on the sound one whose last entry has the highest (term, index)",
+         cli_program(), cli_program());
 }
 
 static void rejoin(struct doctor *doctor, const char *address)
@@ -98,11 +105,11 @@ static void rejoin(struct doctor *doctor, const char *address)
     const struct raft_server *self = survey_self(survey);
     char own[ADDRESS_MAX + 1] = "HOST:PORT";
     if (self != NULL) raft_server_address(self, "node", own);
-    step(doctor, "moonclave remove %s --yes --addr %s", id, address);
+    step(doctor, "%s remove %s --yes --addr %s", cli_program(), id, address);
     step(doctor, "mv %s %s.damaged", folder, folder);
-    step(doctor, "moonclave start --join %s --id %s --addr %s --data %s   (and its other flags, without --peers)",
-         address, id, own, folder);
-    step(doctor, "moonclave members --addr %s   (until %s is a voter again)", address, id);
+    step(doctor, "%s start --join %s --id %s --addr %s --data %s   (and its other flags, without --peers)",
+         cli_program(), address, id, own, folder);
+    step(doctor, "%s members --addr %s   (until %s is a voter again)", cli_program(), address, id);
 }
 
 static const char *own_id(const struct doctor *doctor)

@@ -77,8 +77,8 @@ static int events_run(int argc, char **argv)
     enum error_code code = flags_parse(&flags, argc, argv, &follower.options, NULL, NULL, &error);
     const char *list = follower.options.types;
     if (code == ERROR_OK && list != NULL && !event_types_of(slice_text(list), &types, &wrong))
-        code = error_set(&error, ERROR_USAGE, "events: --type %s: there is no type \"%.*s\": `moonclave help events` "
-                         "lists them", list, (int)wrong.size, (const char *)wrong.data);
+        code = error_set(&error, ERROR_USAGE, "events: --type %s: there is no type \"%.*s\": `%s help events` "
+                         "lists them", list, (int)wrong.size, (const char *)wrong.data, cli_program());
     if (code == ERROR_OK && follower.options.once && follower.options.new)
         code = error_set(&error, ERROR_USAGE, "events: --once prints what was, --new what will be: give one of them");
     if (code != ERROR_OK) return cli_fail_error(&error);

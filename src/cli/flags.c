@@ -2,6 +2,7 @@
 #include "cli/flags.h"
 
 #include "base/guess.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -37,8 +38,8 @@ enum error_code flags_parse(const struct flags *flags, int argc, char **argv, vo
         } else if (given < flags->argument_count) {
             arguments[given++] = argv[at];
         } else {
-            return error_set(error, ERROR_USAGE, "%s: unexpected argument \"%s\": see `moonclave help %s`",
-                             flags->command, argv[at], flags->command);
+            return error_set(error, ERROR_USAGE, "%s: unexpected argument \"%s\": see `%s help %s`",
+                             flags->command, argv[at], cli_program(), flags->command);
         }
     }
     return ERROR_OK;
@@ -146,8 +147,8 @@ static enum error_code unknown(const struct flags *flags, const char *name, stru
     }
     const char *dashes = bare == name ? "--" : "";
     if (best[0] == 0) {
-        return error_set(error, ERROR_USAGE, "%s: there is no flag %s%.*s: see `moonclave help %s`", flags->command,
-                         dashes, NAME_MAX_SIZE, name, flags->command);
+        return error_set(error, ERROR_USAGE, "%s: there is no flag %s%.*s: see `%s help %s`", flags->command,
+                         dashes, NAME_MAX_SIZE, name, cli_program(), flags->command);
     }
     return error_set(error, ERROR_USAGE, "%s: there is no flag %s%.*s: did you mean --%s?", flags->command, dashes,
                      NAME_MAX_SIZE, name, best);

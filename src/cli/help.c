@@ -78,7 +78,7 @@ void help_print_commands(FILE *out)
     for (size_t i = 0; cli_commands[i] != NULL; i++) {
         fprintf(out, "  %-*s  %s\n", widest, cli_commands[i]->name, cli_commands[i]->summary);
     }
-    fprintf(out, "\n`moonclave help COMMAND` tells more. Exit codes:\n");
+    fprintf(out, "\n`%s help COMMAND` tells more. Exit codes:\n", cli_program());
     for (size_t i = 0; help_exits[i].meaning != NULL; i++) {
         fprintf(out, "  %-*d  %s\n", widest, (int)help_exits[i].status, help_exits[i].meaning);
     }

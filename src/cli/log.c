@@ -88,8 +88,8 @@ static int log_run(int argc, char **argv)
     if (code == ERROR_USAGE) return cli_fail_error(&error);
     if (code != ERROR_OK) return cli_fail(exit_status_of(code), "log: %s", error.text);
     if (reading.damaged == 0) return EXIT_DONE;
-    return cli_fail(EXIT_INTERNAL, "log: %" PRIu64 " of these entries are damaged: see `moonclave doctor %s`",
-                    reading.damaged, folder);
+    return cli_fail(EXIT_INTERNAL, "log: %" PRIu64 " of these entries are damaged: see `%s doctor %s`",
+                    reading.damaged, cli_program(), folder);
 }
 
 static enum error_code check_options(struct reading *reading, const char *folder, struct error *error)

@@ -69,7 +69,7 @@ static int new_run(int argc, char **argv)
     if (code != ERROR_OK) return cli_fail_error(&error);
     printf("%s is made:\n", path);
     for (size_t i = 0; i < FILES; i++) printf("  %s/%s\n", path, files[i].file);
-    printf("Next: cd %s && moonclave cluster .    (its README.md tells more)\n", path);
+    printf("Next: %s cluster %s    (its README.md tells more)\n", cli_program(), path);
     return EXIT_DONE;
 }
 
@@ -80,7 +80,8 @@ static bool is_letter(char c)
 
 static enum error_code check_name(const char *path, const char **name, struct error *error)
 {
-    if (path == NULL) return error_set(error, ERROR_USAGE, "new: NAME is missing: moonclave new NAME, as in shop");
+    if (path == NULL)
+        return error_set(error, ERROR_USAGE, "new: NAME is missing: %s new NAME, as in shop", cli_program());
     const char *slash = strrchr(path, '/');
     const char *last = slash != NULL ? slash + 1 : path;
     size_t size = strlen(last);

@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -115,8 +116,8 @@ static enum error_code check_sound(struct recovery *recovery)
     store_inspect_check(survey->inspection, &inspector);
     if (damage == 0 && survey_check_trees(survey, &why) == ERROR_OK) return ERROR_OK;
     return error_set(&recovery->error, ERROR_CORRUPT,
-                     "%s: it is damaged: `moonclave doctor %s` says where. Recover another survivor, or use a backup",
-                     survey->overview->folder, survey->overview->folder);
+                     "%s: it is damaged: `%s doctor %s` says where. Recover another survivor, or use a backup",
+                     survey->overview->folder, cli_program(), survey->overview->folder);
 }
 
 static enum error_code check_member(struct recovery *recovery)
@@ -200,8 +201,8 @@ static void explain(const struct recovery *recovery)
     print_others(survey, " and ");
     printf(" had acknowledged; this folder cannot tell whether there is any\n");
     if (!recovery->compared)
-        printf("        Other survivors? `moonclave doctor` tells the last entry of each: take the one with the\n"
-               "        highest (term, index), or give their folders with --compare.\n");
+        printf("        Other survivors? `%s doctor` tells the last entry of each: take the one with the\n"
+               "        highest (term, index), or give their folders with --compare.\n", cli_program());
     printf("  gone  ");
     print_others(survey, ", ");
     printf(": never start them on their folders again. They are refused from now on, but as many of\n"
@@ -242,6 +243,7 @@ static enum error_code carry_out(struct recovery *recovery)
     struct recover_plan plan;
     struct raft_configuration before = {0};
     char *backup = NULL, *folder = memory_copy_text(recovery->survey.overview->folder);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of files' sizes is told as an error, as a full disk is */
     enum error_code code = recover_backup(folder, &backup, &recovery->error);
     if (code != ERROR_OK) {
         memory_free(folder);
@@ -252,7 +254,13 @@ static enum error_code carry_out(struct recovery *recovery)
     plan.folder = folder;
     survey_close(&recovery->survey);
     code = recover_write(&plan, &recovery->error);
-    if (code == ERROR_OK) print_end(&plan, &before, backup);
+    if (code == ERROR_OK) {
+        print_end(&plan, &before, backup);
+    } else {
+        char why[ERROR_TEXT_MAX];
+        snprintf(why, sizeof why, "%s", recovery->error.text);
+        error_set(&recovery->error, code, "%.240s; the folder as it was is in %.240s", why, backup);
+    }
     raft_configuration_deinit(&before);
     recover_plan_deinit(&plan);
     memory_free(backup);
@@ -268,15 +276,15 @@ static void print_end(const struct recover_plan *plan, const struct raft_configu
     raft_server_address(self, "node", address);
     printf("%s is recovered: entry %" PRIu64 " of term %" PRIu64 " makes it the only member of cluster %016" PRIx64 "\n"
            "what to do:\n", plan->identity.id, plan->entry.index, plan->entry.term, plan->cluster);
-    printf("  %d. moonclave start --id %s --addr %s --data %s   (and its other flags)\n", number++, plan->identity.id,
-           address, plan->folder);
-    printf("  %d. moonclave snapshot --addr %s   (others then join from it)\n", number++, address);
+    printf("  %d. %s start --id %s --addr %s --data %s   (and its other flags)\n", number++, cli_program(),
+           plan->identity.id, address, plan->folder);
+    printf("  %d. %s snapshot --addr %s   (others then join from it)\n", number++, cli_program(), address);
     for (size_t i = 0; i < before->server_count; i++) {
         const struct raft_server *server = &before->servers[i];
         if (raft_id_equal(&server->id, &self->id)) continue;
         if (!raft_server_address(server, "node", other)) continue;
-        printf("  %d. moonclave start --join %s --id %s --addr %s --data DIR   (an empty one; or a new server)\n",
-               number++, address, server->id.text, other);
+        printf("  %d. %s start --join %s --id %s --addr %s --data DIR   (an empty one; or a new server)\n",
+               number++, cli_program(), address, server->id.text, other);
     }
     printf("To undo it, as long as %s was not started: rm -r %s && mv %s %s\n", plan->identity.id, plan->folder, backup,
            plan->folder);

@@ -76,6 +76,7 @@ static int repl_command_run(int argc, char **argv)
         write_options(&options, &given, address);
         const struct library_command command = {
             .module = "moonclave.repl.main",
+            .program = cli_program(),
             .options = buffer_slice(&options),
             .modules = modules,
             .module_count = sizeof modules / sizeof *modules,

@@ -127,8 +127,8 @@ static int restore_run(int argc, char **argv)
     if (flags_parse(&flags, argc, argv, options, NULL, &job.path, &job.error) != ERROR_OK)
         return cli_fail_error(&job.error);
     if (options->abort == (job.path != NULL))
-        return cli_fail(EXIT_USAGE, "restore: %s",
-                        options->abort ? "--abort takes no FILE" : "FILE is missing: moonclave restore FILE");
+        return options->abort ? cli_fail(EXIT_USAGE, "restore: --abort takes no FILE")
+                              : cli_fail(EXIT_USAGE, "restore: FILE is missing: %s restore FILE", cli_program());
     if (options->verify && !options->abort) return archive_verify(job.path, options->json);
     if (job.path != NULL && strcmp(job.path, "-") == 0)
         return cli_fail(EXIT_USAGE, "restore: FILE is read twice, so it cannot be stdin");
@@ -336,8 +336,8 @@ static enum error_code commit(struct job *job)
     if (asked && (code == ERROR_TIMEOUT || code == ERROR_UNAVAILABLE)) {
         char text[ERROR_TEXT_MAX];
         snprintf(text, sizeof text,
-                 "%.300s; whether the cluster has switched is not known: look at `moonclave status`",
-                 interrupted ? "interrupted" : job->error.text);
+                 "%.300s; whether the cluster has switched is not known: look at `%s status`",
+                 interrupted ? "interrupted" : job->error.text, cli_program());
         error_set(&job->error, code, "%s", text);
     }
     return code;

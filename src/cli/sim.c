@@ -88,6 +88,7 @@ static int sim_command_run(int argc, char **argv)
     write_options(&options, &given, app);
     const struct library_command command = {
         .module = "moonclave.sim.command",
+        .program = cli_program(),
         .options = buffer_slice(&options),
         .modules = modules,
         .module_count = sizeof modules / sizeof *modules,

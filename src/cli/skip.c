@@ -135,8 +135,9 @@ static enum error_code ask_member(struct order *order, struct slice member)
         order->unknown++;
     } else if (strtoull(view_text(status, "applied_index", applied, sizeof applied), NULL, 10) >= order->index) {
         error_set(&order->error, ERROR_CONFLICT,
-                  "skip: not done: %s has applied entry %" PRIu64 ", so it is no death to every node: `moonclave "
-                  "transfer %s`, and give the nodes that died of it more memory", id, order->index, id);
+                  "skip: not done: %s has applied entry %" PRIu64 ", so it is no death to every node: "
+                  "`%s transfer %s`, and give the nodes that died of it more memory",
+                  id, order->index, cli_program(), id);
         rpc_client_close(client);
         return ERROR_CONFLICT;
     }
@@ -148,9 +149,9 @@ static enum error_code agree(struct order *order)
 {
     char answer[8] = "";
     if (order->options.yes || order->options.json || !isatty(STDIN_FILENO)) return ERROR_OK;
-    fprintf(stderr, "entry %" PRIu64 " will never be applied, on no node. (`moonclave log DATA --from %" PRIu64
+    fprintf(stderr, "entry %" PRIu64 " will never be applied, on no node. (`%s log DATA --from %" PRIu64
                     " --to %" PRIu64 "` shows it, of a stopped node.)\ngo on? [y/N] ",
-            order->index, order->index, order->index);
+            order->index, cli_program(), order->index, order->index);
     if (fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y')) return ERROR_OK;
     return error_set(&order->error, ERROR_USAGE, "skip: not done");
 }

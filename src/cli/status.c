@@ -13,11 +13,13 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CONNECT_MS 2000
 #define ANSWER_MS 5000
-#define COLUMNS 7
+#define COLUMNS 8 /* the last one, of labels, only where somebody has some */
+#define CONTACT 6
 
 struct status_options {
     const char *address;
@@ -28,6 +30,7 @@ struct status_options {
 struct view {
     struct buffer status;  /* of the node asked */
     struct buffer members; /* of the leader, if it could be asked, else of the node asked */
+    struct buffer leader;  /* its status, where it is another node that could be asked */
 };
 
 static int status_run(int argc, char **argv);
@@ -39,6 +42,7 @@ static void print_view(const struct view *view);
 static void print_snapshot(struct slice status);
 static void print_warnings(struct slice status);
 static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX]);
+static void fill_labels(struct slice labels, char cell[CELL_MAX]);
 static bool flag_of(struct slice map, const char *key);
 static struct slice value_of(struct slice map, const char *key);
 
@@ -53,9 +57,11 @@ const struct cli_command status_command = {
     .name = "status",
     .summary = "who leads, who is a member, who lags",
     .usage = "[--addr HOST:PORT] [--json]",
-    .help = "Asks a node about its cluster and prints a line about it, one about the node's snapshot, and a row for\n"
-            "each member. match is the index up to which a member's log is known to be durable, lag how many entries\n"
-            "it is behind, contact how long ago it was heard; only the leader knows these.\n"
+    .help = "Asks a node about its cluster and prints a line about it, one about how long the leader's commits of the\n"
+            "last seconds took (p50: half of them no longer; none where there were none), one about the node's\n"
+            "snapshot, and a row for each member. match is the index up to which a member's log is known to be\n"
+            "durable, lag how many entries it is behind, contact how long ago it was heard; only the leader knows\n"
+            "these.\n"
             "\n"
             "  moonclave status --addr 127.0.0.1:5002\n"
             "  moonclave status --json\n",
@@ -80,6 +86,7 @@ static int status_run(int argc, char **argv)
     }
     buffer_deinit(&view.status);
     buffer_deinit(&view.members);
+    buffer_deinit(&view.leader);
     return status;
 }
 
@@ -115,6 +122,7 @@ static void ask_leader(struct view *view)
         struct buffer poorer = view->members;
         view->members = members;
         members = poorer;
+        if (ask(client, "status", &view->leader, &ignored) != ERROR_OK) buffer_clear(&view->leader);
     }
     buffer_deinit(&members);
     rpc_client_close(client);
@@ -166,6 +174,9 @@ static void print_view(const struct view *view)
     } else {
         printf("leader %s (%s), term %s, commit %s\n", leader, address, term, commit);
     }
+    char latency[LATENCY_MAX];
+    view_latency(view->leader.size > 0 ? buffer_slice(&view->leader) : status, latency);
+    if (leader[0] != 0 && latency[0] != 0) printf("commits of the last seconds: %s\n", latency);
     print_snapshot(status);
     print_warnings(status);
     view_members(buffer_slice(&view->members));
@@ -198,7 +209,7 @@ static void print_warnings(struct slice status)
         printf("%s cannot run the app: %s\n", id, text);
     }
     if (strcmp(view_text(status, "halted_at", text, sizeof text), "0") != 0 && text[0] != 0)
-        printf("%s applies nothing: it died twice of entry %s (`moonclave help skip`)\n", id, text);
+        printf("%s applies nothing: it died twice of entry %s (`%s help skip`)\n", id, text, cli_program());
     if (view_text(value_of(status, "policy"), "problem", text, sizeof text)[0] != 0) {
         printf("%s: the membership policy fails, and nothing is changed: %s\n", id, text);
     }
@@ -207,10 +218,31 @@ static void print_warnings(struct slice status)
     if (flag_of(status, "stopping")) printf("%s is stopping\n", id);
 }
 
+static const char *milliseconds(uint64_t us, char text[16])
+{
+    if (us < 10000) snprintf(text, 16, "%.1f ms", (double)us / 1e3);
+    else if (us < 1000000) snprintf(text, 16, "%.0f ms", (double)us / 1e3);
+    else snprintf(text, 16, "%.1f s", (double)us / 1e6);
+    return text;
+}
+
+const char *view_latency(struct slice status, char out[LATENCY_MAX])
+{
+    struct slice latency = value_of(status, "commit_latency");
+    char number[CELL_MAX], p50[16], p99[16];
+    out[0] = 0;
+    if (view_text(latency, "p99_us", number, sizeof number)[0] == 0) return out;
+    milliseconds(strtoull(number, NULL, 10), p99);
+    milliseconds(strtoull(view_text(latency, "p50_us", number, sizeof number), NULL, 10), p50);
+    snprintf(out, LATENCY_MAX, "p50 %s, p99 %s", p50, p99);
+    return out;
+}
+
 /* Columns as wide as their widest cell; numbers to the right. */
 void view_members(struct slice members)
 {
-    static const char *const titles[COLUMNS] = {"id", "address", "role", "state", "match", "lag", "contact"};
+    static const char *const titles[COLUMNS] = {"id",    "address", "role",    "state",
+                                                "match", "lag",     "contact", "labels"};
     static const bool right[COLUMNS] = {[4] = true, [5] = true, [6] = true};
     struct mp_reader reader = mp_reader_of(members);
     uint32_t count = 0;
@@ -220,16 +252,20 @@ void view_members(struct slice members)
     for (size_t i = 0; i < COLUMNS; i++) snprintf(table[0][i], CELL_MAX, "%s", titles[i]);
     uint32_t filled = 1;
     struct slice member;
-    for (; filled <= count && mp_skip(&reader, &member); filled++) fill_row(member, table[filled]);
+    size_t columns = COLUMNS - 1;
+    for (; filled <= count && mp_skip(&reader, &member); filled++) {
+        fill_row(member, table[filled]);
+        if (strcmp(table[filled][COLUMNS - 1], "-") != 0) columns = COLUMNS;
+    }
     for (uint32_t row = 0; row < filled; row++) {
-        for (size_t i = 0; i < COLUMNS; i++) {
+        for (size_t i = 0; i < columns; i++) {
             int width = (int)strlen(table[row][i]);
             if (width > widths[i]) widths[i] = width;
         }
     }
     for (uint32_t row = 0; row < filled; row++) {
-        for (size_t i = 0; i < COLUMNS; i++) {
-            int width = i + 1 == COLUMNS && !right[i] ? 0 : widths[i];
+        for (size_t i = 0; i < columns; i++) {
+            int width = i + 1 == columns && !right[i] ? 0 : widths[i];
             printf("%s%*s", i > 0 ? "  " : "", right[i] ? width : -width, table[row][i]);
         }
         putchar('\n');
@@ -239,18 +275,35 @@ void view_members(struct slice members)
 
 static void fill_row(struct slice member, char cells[COLUMNS][CELL_MAX])
 {
-    static const char *const keys[COLUMNS] = {"id", "address", "role", "state", "match", "lag", "contact_ms"};
-    for (size_t i = 0; i < COLUMNS; i++) {
+    static const char *const keys[CONTACT + 1] = {"id", "address", "role", "state", "match", "lag", "contact_ms"};
+    for (size_t i = 0; i < CONTACT + 1; i++) {
         view_text(member, keys[i], cells[i], CELL_MAX);
         if (cells[i][0] == 0) snprintf(cells[i], CELL_MAX, "-");
     }
-    size_t size = strlen(cells[COLUMNS - 1]);
-    if (strcmp(cells[COLUMNS - 1], "-") != 0) snprintf(cells[COLUMNS - 1] + size, CELL_MAX - size, " ms");
+    size_t size = strlen(cells[CONTACT]);
+    if (strcmp(cells[CONTACT], "-") != 0) snprintf(cells[CONTACT] + size, CELL_MAX - size, " ms");
+    fill_labels(value_of(member, "labels"), cells[COLUMNS - 1]);
 }
 
 /* ---- reading maps ---- */
 
 /* A string or integer as text; "" for anything else. */
+/* "rack=7,zone=a": as much as there is room for. */
+static void fill_labels(struct slice labels, char cell[CELL_MAX])
+{
+    struct mp_reader reader = mp_reader_of(labels);
+    struct slice name, value;
+    uint32_t count;
+    int used = 0;
+    snprintf(cell, CELL_MAX, "-");
+    if (labels.size == 0 || !mp_read_map(&reader, &count)) return;
+    for (uint32_t i = 0; i < count && used < CELL_MAX; i++) {
+        if (!mp_read_string(&reader, &name) || !mp_read_string(&reader, &value)) return;
+        used += snprintf(cell + used, (size_t)(CELL_MAX - used), "%s%.*s=%.*s", i > 0 ? "," : "", (int)name.size,
+                         (const char *)name.data, (int)value.size, (const char *)value.data);
+    }
+}
+
 const char *view_text(struct slice map, const char *key, char *out, size_t size)
 {
     struct slice value = value_of(map, key);

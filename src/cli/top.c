@@ -37,8 +37,10 @@ const struct cli_command top_command = {
     .summary = "a cluster as it lives, on the whole terminal",
     .usage = "[--addr HOST:PORT] [--interval MS]",
     .help = "Asks every member once a second and draws: who leads, in which term, how many elections there were\n"
-            "since it looks; for each member its log as a bar that ends where the longest one ends (# committed,\n"
-            "+ not yet, . not there), how many entries it lacks, what it writes to disk, how long its answer took;\n"
+            "since it looks; how much is committed a second, and how long the leader's commits of the last seconds\n"
+            "took (p50: half of them no longer; p99: 99 of 100; - where there were none); for each member its log as\n"
+            "a bar that ends where the longest one ends (# committed, + not yet, . not there), how many entries it\n"
+            "lacks, what it writes to disk, how long its answer took;\n"
             "of the member chosen also its snapshot, memory and processor.\n"
             "\n"
             "Keys: arrows (or j, k) choose; t hands leadership to the member chosen, p makes it a voter, d a\n"
@@ -61,7 +63,7 @@ static int top_run(int argc, char **argv)
     top = (struct top){.address = options.address};
     code = top_ask(&top, &error);
     if (code == ERROR_OK && !top_screen_begin()) {
-        code = error_set(&error, ERROR_USAGE, "it needs a terminal: `moonclave status` says the same once");
+        code = error_set(&error, ERROR_USAGE, "it needs a terminal: `%s status` says the same once", cli_program());
     }
     if (code == ERROR_OK) code = watch(&top, options.interval_ms, &error);
     top_screen_end();

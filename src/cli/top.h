@@ -31,6 +31,7 @@ struct top_node {
     bool answers, seen;        /* seen: in the newest list of members */
     unsigned silent;           /* turns without an answer: it is asked less and less often */
     double answer_ms;
+    char latency[LATENCY_MAX]; /* of its commits of the last seconds; "" where it has none */
     uint64_t term, first_index, last_index, commit_index, applied_index, snapshot_index, snapshot_size;
     uint64_t resident, uptime_ms;
     bool snapshot_taking, knows_lag;

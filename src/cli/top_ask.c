@@ -206,6 +206,7 @@ static void take_status(struct top_node *node, struct slice status)
     node->applied_index = number(status, "applied_index");
     node->uptime_ms = number(status, "uptime_ms");
     take_rate(&node->commits, node->commit_index, now_ms);
+    view_latency(status, node->latency);
     if (mp_map_get(status, "snapshot", &part)) {
         node->snapshot_index = number(part, "index");
         node->snapshot_size = number(part, "size");

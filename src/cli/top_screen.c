@@ -180,15 +180,17 @@ static void draw_head(struct canvas *canvas, const struct top *top)
     uint64_t commit = 0;
     double rate = 0;
     char text[16];
+    const char *latency = "-"; /* what commits take is known where they are proposed */
     for (size_t i = 0; i < top->count; i++) {
         const struct top_node *node = &top->nodes[i];
         if (node->answers && node->commit_index > commit) commit = node->commit_index;
         if (node->answers && node->commits.per_second > rate) rate = node->commits.per_second;
+        if (node->answers && strcmp(node->id, top->leader) == 0 && node->latency[0] != 0) latency = node->latency;
     }
     line(canvas, "1", "cluster %s   %s%s   term %" PRIu64 "   %" PRIu64 " election%s seen", top->cluster,
          top->leader[0] != 0 ? "leader " : "NO LEADER", top->leader, top->term, top->elections,
          top->elections == 1 ? "" : "s");
-    line(canvas, "", "commit %" PRIu64 "   %s commits/s", commit, amount(rate, text));
+    line(canvas, "", "commit %" PRIu64 "   %s commits/s   latency %s", commit, amount(rate, text), latency);
     line(canvas, "", "%s", "");
 }
 

@@ -230,6 +230,7 @@ struct watch {
     struct commit_mark marks[COMMIT_MARKS]; /* a ring */
     size_t mark_first, mark_count;
     struct host_timings timings;
+    struct histogram_recent commits; /* as timings.commit */
     struct buffer data; /* of the event being told */
 };
 
@@ -574,6 +575,7 @@ void watch_configuration(struct host *host, const struct raft_configuration *con
 void watch_snapshot(struct host *host, enum event_type type, raft_index index, uint64_t size); /* size 0: not told */
 void watch_stopping(struct host *host);
 void watch_proposed(struct host *host, raft_index last);
+void watch_write_commits(const struct host *host, struct buffer *out); /* how long those of the last seconds took */
 void watch_committed(struct host *host, raft_index last);
 void watch_tell(struct host *host, enum event_type type); /* with the map in watch.data */
 

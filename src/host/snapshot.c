@@ -403,7 +403,8 @@ void snapshot_ask(struct host *host, struct waiter *waiter)
         answer_error(host, waiter, ERROR_UNAVAILABLE, "this node has nothing to keep yet");
     } else if (restore_is_staged(host)) {
         answer_error(host, waiter, ERROR_UNAVAILABLE,
-                     "a backup is being restored: no snapshots until that is done");
+                     "a backup is being restored: no snapshots and no backups until that is done, or given up with "
+                     "`moonclave restore --abort`");
     } else {
         waiter->number = 0;
         waiter_move(&host->waiters, waiter, WAITER_SNAPSHOT);

@@ -54,13 +54,15 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 41);
+    mp_write_map(out, 42);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
     write_hex(out, "chain", host->system.chain);
     write_hex(out, "cluster", host->identity.cluster);
     write_u64(out, "commit_index", status.commit_index);
+    mp_write_text(out, "commit_latency");
+    watch_write_commits(host, out);
     stats_write_configuration(&status, out);
     write_u64(out, "configuration_index", status.configuration_index);
     write_counters(host, out);
@@ -194,6 +196,21 @@ void host_members(const struct host *host, struct buffer *out)
     for (size_t i = 0; i < count; i++) write_member(host, &status, &configuration->servers[i], out);
 }
 
+/* The program's, about how a server became a member, are nobody else's. */
+static bool is_own_label(const struct raft_label *label)
+{
+    return strncmp(label->name, HOST_OWN_LABELS, strlen(HOST_OWN_LABELS)) == 0;
+}
+
+static void write_labels(const struct raft_server *server, uint32_t count, struct buffer *out)
+{
+    mp_write_text(out, "labels");
+    mp_write_map(out, count);
+    for (size_t i = 0; i < server->label_count; i++) {
+        if (!is_own_label(&server->labels[i])) write_text(out, server->labels[i].name, server->labels[i].value);
+    }
+}
+
 /* What only a leader knows is null elsewhere. */
 static void write_member(const struct host *host, const struct raft_status *status,
                          const struct raft_server *server, struct buffer *out)
@@ -204,7 +221,9 @@ static void write_member(const struct host *host, const struct raft_status *stat
     uint64_t now_us = host->ports.now_us(host->ports.context);
     uint64_t match = own ? status->durable_index : peer != NULL ? peer->match : 0;
     raft_server_address(server, "node", address);
-    mp_write_map(out, 8);
+    uint32_t labels = 0;
+    for (size_t i = 0; i < server->label_count; i++) labels += !is_own_label(&server->labels[i]);
+    mp_write_map(out, labels > 0 ? 9 : 8);
     write_text(out, "address", address);
     mp_write_text(out, "contact_ms");
     if (peer != NULL && peer->contact_us != 0 && now_us >= peer->contact_us) {
@@ -213,6 +232,7 @@ static void write_member(const struct host *host, const struct raft_status *stat
         mp_write_nil(out);
     }
     write_text(out, "id", server->id.text);
+    if (labels > 0) write_labels(server, labels, out);
     write_known(out, "lag", own || peer != NULL,
                 status->last_index > match ? status->last_index - match : 0);
     write_known(out, "match", own || peer != NULL, match);

@@ -333,6 +333,21 @@ const struct host_timings *host_timings(const struct host *host)
     return &host->watch.timings;
 }
 
+/* For people and `status`: of the last seconds; null where nothing was committed that was proposed here. */
+void watch_write_commits(const struct host *host, struct buffer *out)
+{
+    struct histogram recent = histogram_recent_read(&host->watch.commits, host->ports.now_us(host->ports.context));
+    uint64_t count = histogram_count(&recent);
+    if (count == 0) {
+        mp_write_nil(out);
+        return;
+    }
+    mp_write_map(out, 3);
+    pair(out, "count", count);
+    pair(out, "p50_us", histogram_guess_us(&recent, 500));
+    pair(out, "p99_us", histogram_guess_us(&recent, 990));
+}
+
 struct host_load host_load(const struct host *host)
 {
     const struct watch *watch = &host->watch;
@@ -374,6 +389,7 @@ void watch_committed(struct host *host, raft_index last)
     while (watch->mark_count > 0 && watch->marks[watch->mark_first].index <= last) {
         uint64_t took_us = host->now_us - watch->marks[watch->mark_first].proposed_us;
         histogram_observe(&watch->timings.commit, took_us);
+        histogram_recent_observe(&watch->commits, host->now_us, took_us);
         watch->mark_first = (watch->mark_first + 1) % COMMIT_MARKS;
         watch->mark_count--;
     }

@@ -45,6 +45,26 @@ static int histogram_of(lua_State *L)
     return 1;
 }
 
+/* histogram_recent(list, now) -> { count =, max =, median =, p99 = }: of a list of { at, duration }, as it is read at
+ * `now`; medians are guesses (histogram_guess_us). Microseconds. */
+static int histogram_recent_of(lua_State *L)
+{
+    struct histogram_recent recent = {0};
+    for (lua_Integer i = 1; lua_geti(L, 1, i) == LUA_TTABLE; i++) {
+        lua_geti(L, -1, 1);
+        lua_geti(L, -2, 2);
+        histogram_recent_observe(&recent, (uint64_t)lua_tointeger(L, -2), (uint64_t)lua_tointeger(L, -1));
+        lua_pop(L, 3);
+    }
+    struct histogram read = histogram_recent_read(&recent, (uint64_t)luaL_checkinteger(L, 2));
+    lua_newtable(L);
+    set_u64(L, "count", histogram_count(&read));
+    set_u64(L, "max", read.max_us);
+    set_u64(L, "median", histogram_guess_us(&read, 500));
+    set_u64(L, "p99", histogram_guess_us(&read, 990));
+    return 1;
+}
+
 /* event_types(list) -> the names it selects, in order; or nil and the one that is wrong */
 static int event_types(lua_State *L)
 {
@@ -561,6 +581,7 @@ static const luaL_Reg functions[] = {
     {"log", log_captured},
     {"log_line", log_line},
     {"histogram", histogram_of},
+    {"histogram_recent", histogram_recent_of},
     {"event_types", event_types},
     {"memory_exhaust", memory_exhaust},
     {NULL, NULL},

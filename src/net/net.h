@@ -101,6 +101,10 @@ uint64_t net_stream_moved_ms(const struct net_stream *stream);
 /* "127.0.0.1:41234", the other side. */
 const char *net_stream_name(const struct net_stream *stream);
 
+/* The other side has closed both directions, as far as that can be told: of a unix socket; over TCP only after a reset.
+ * For streams that are `ended`. Asks the system. */
+bool net_stream_hung_up(const struct net_stream *stream);
+
 /* Data that the other side does not acknowledge for this long breaks the stream, instead of waiting
  * for the system's many minutes: after a healed partition a new connection is faster than an old
  * one's retransmissions. */

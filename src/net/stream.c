@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,6 +124,13 @@ void net_stream_resume(struct net_stream *stream)
     if (stream->reading || stream->ended || stream->closing) return;
     stream->reading = true;
     uv_read_start((uv_stream_t *)&stream->tcp, offer_memory, stream_received);
+}
+
+bool net_stream_hung_up(const struct net_stream *stream)
+{
+    struct pollfd look = {0};
+    if (uv_fileno((const uv_handle_t *)&stream->tcp, &look.fd) != 0) return true;
+    return poll(&look, 1, 0) == 1 && (look.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 static void offer_memory(uv_handle_t *handle, size_t suggested, uv_buf_t *memory)

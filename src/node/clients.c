@@ -131,6 +131,12 @@ void client_reply(void *context, uint64_t id, const struct reply *reply)
     if (client->held || client->ended) node_later(client->node, &client->later);
 }
 
+/* It sends no more, and does not read either: there is nobody to answer. */
+bool client_is_gone(const struct client *client)
+{
+    return client->ended && net_stream_hung_up(client->stream);
+}
+
 /* What the app says by that name stays its own. */
 static void write_rejection(struct buffer *out, uint32_t id, struct slice body)
 {
@@ -213,7 +219,7 @@ static void pump(struct client *client)
         call_method(client, &message);
         net_stream_consume(client->stream, size);
     }
-    if (client->ended && client->tickets.count == 0 && !client->backup_waits) {
+    if (client->ended && client->tickets.count == 0 && !client->backup_waits && !local_runs(client->looker)) {
         net_stream_finish(client->stream);
         client_drop(client);
     } else {

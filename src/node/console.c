@@ -4,7 +4,8 @@
  *
  *   console/eval   params [text]: an expression or statements; {"count", "cut", "output", "values"} (script/console.h).
  *                  One at a time for a connection; its globals stay until the connection ends
- *   console/cancel ends what runs, as the end of the connection does
+ *   console/cancel ends what runs, as the end of the connection does. A client that only sends no more, and goes on
+ *   reading, gets its answer
  *
  * It runs in slices at the end of turns, beside what the node has to do.
  */
@@ -94,6 +95,11 @@ bool local_call(struct node *node, struct client *client, struct looker **looker
     return true;
 }
 
+bool local_runs(const struct looker *looker)
+{
+    return looker != NULL && looker->runs;
+}
+
 void local_end(struct looker *looker)
 {
     if (looker == NULL) return;
@@ -137,6 +143,7 @@ static void run_slice(struct later *later)
     struct buffer out = {0};
     struct error error;
     enum error_code code;
+    if (client_is_gone(looker->client)) console_cancel(looker->console);
     if (console_step(looker->console, SLICE_US, &out, &code, &error)) {
         node_later(looker->node, &looker->later);
         return;

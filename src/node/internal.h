@@ -139,6 +139,8 @@ enum error_code door_listen(struct node *node, const char *address, const char *
 void client_begin(struct node *node, struct net_stream *stream);
 void client_begin_local(struct node *node, struct net_stream *stream); /* of the unix socket */
 void client_reply(void *client, uint64_t id, const struct reply *reply);
+struct client;
+bool client_is_gone(const struct client *client);
 void clients_close(struct node *node);
 
 /* ---- backup.c: a snapshot as a file, to a client ---- */
@@ -166,7 +168,8 @@ void local_close(struct node *node);
 /* "console/eval", "console/cancel". false: another method. *looker: the client's, made when first needed. */
 bool local_call(struct node *node, struct client *client, struct looker **looker, uint64_t id,
                 const struct rpc_message *message);
-void local_end(struct looker *looker); /* null is allowed */
+bool local_runs(const struct looker *looker); /* an answer comes; null is allowed, and in the next */
+void local_end(struct looker *looker);
 
 /* ---- peers.c ---- */
 void peers_open(struct node *node);

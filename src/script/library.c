@@ -98,6 +98,10 @@ static int run(lua_State *L)
         lua_pushcfunction(L, command->modules[i].open);
         lua_setfield(L, -2, command->modules[i].name);
     }
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, command->program);
+    lua_seti(L, -2, 0);
+    lua_setglobal(L, "arg");
     lua_getglobal(L, "require");
     lua_pushstring(L, command->module);
     lua_call(L, 1, 1);

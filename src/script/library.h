@@ -29,6 +29,7 @@ struct library_module {
 
 struct library_command {
     const char *module; /* returns a table with a function main(options) -> exit status */
+    const char *program;  /* arg[0] there: how the program was called, for lines that are to be typed next */
     struct slice options; /* one msgpack map */
     const struct library_module *modules;
     size_t module_count;

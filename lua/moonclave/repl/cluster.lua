@@ -9,8 +9,10 @@ local M = {}
 
 local CHANGE_S = 30.0 -- for what waits for a server to catch up, or to take over
 local SILENT_MS = 3000
+local ANSWER_S = 0.5  -- for a server that is to be added, to say that it is there
+local TURN_S = 0.1    -- between two looks at whether a server votes
 local MEMBER_COLUMNS = { "id", "address", "role", "state", "match", "lag", "contact" }
-local HEALTH_COLUMNS = { "id", "address", "role", "state", "ready", "term", "applied", "behind", "says" }
+local HEALTH_COLUMNS = { "id", "address", "role", "state", "ready", "term", "applied", "behind" }
 
 local function raise(err) error(errors.of(err), 0) end
 local function fail(code, text, ...) raise { code = code, message = text:format(...) } end
@@ -28,6 +30,10 @@ local function member_rows(list)
   for i, member in ipairs(list) do
     local row = {}
     for key, value in pairs(member) do row[key] = value end
+    local labels = {}
+    for name, text in pairs(member.labels or {}) do labels[#labels + 1] = name .. "=" .. text end
+    table.sort(labels)
+    row.labels = labels[1] and table.concat(labels, ",")
     row.contact = member.contact_ms and ("%d ms"):format(member.contact_ms) or nil
     rows[i] = row
   end
@@ -190,6 +196,12 @@ end
 
 -- ---- the functions ----
 
+local function sleep(seconds)
+  local deadline, nothing = channel.clock() + seconds, channel.set()
+  while channel.clock() < deadline do nothing:wait(deadline - channel.clock()) end
+  nothing:close()
+end
+
 -- session: what session.lua documents. Fills `env`.
 function M.install(session, env)
   local function members() return session:ask_leader "members" end
@@ -205,11 +217,37 @@ function M.install(session, env)
 
   local function confirm(what) session:confirm(what) end
 
+  -- A person who adds a server before it runs would wait without knowing what for.
+  local function say_what_is_awaited(server)
+    if not session.ask_person or type(server.address) ~= "string" then return end
+    if session.client:call("status", nil, { address = server.address, timeout = ANSWER_S }) then return end
+    local _, address = session.client:leader()
+    session:print(("%s does not answer yet. It is waited for, and is started by\n" ..
+      "  %s start --join %s --id %s \\\n    --addr %s --data DIR    (an empty one)"):format(server.id,
+      session.program_name, address or session.addresses[1], server.id, server.address))
+  end
+
+  -- As `moonclave promote` does: it is done once the server votes.
+  local function wait_for_vote(id)
+    local deadline = channel.clock() + CHANGE_S
+    repeat
+      for _, member in ipairs(leaders_members()) do
+        if member.id == id and member.role == "voter" then return end
+      end
+      sleep(TURN_S)
+    until channel.clock() > deadline
+    fail("timeout", "%s has not caught up in time; it votes once it has: members() shows how far it is", id)
+  end
+
   function env.status() return session:ask_leader "status" end
 
   function env.members()
     local list = members()
-    session:hint(list, { rows = member_rows, columns = MEMBER_COLUMNS })
+    local columns = { table.unpack(MEMBER_COLUMNS) }
+    for _, member in ipairs(list) do
+      if member.labels and #columns == #MEMBER_COLUMNS then columns[#columns + 1] = "labels" end
+    end
+    session:hint(list, { rows = member_rows, columns = columns })
     return list
   end
 
@@ -221,7 +259,11 @@ function M.install(session, env)
 
   function env.health()
     local rows, note = M.health(session, session:call "members")
-    session:hint(rows, { columns = HEALTH_COLUMNS, note = note })
+    local remarks = {}
+    for _, row in ipairs(rows) do
+      if row.says then remarks[#remarks + 1] = ("%s: %s"):format(row.id, row.says) end
+    end
+    session:hint(rows, { columns = HEALTH_COLUMNS, note = note, remarks = remarks })
     return rows
   end
 
@@ -230,6 +272,7 @@ function M.install(session, env)
       fail("usage", 'add takes a server, as in add{ id = "n4", address = "127.0.0.1:5004" }%s', env.command.add and
         "; the app's own is command.add{ ... }" or env.query.add and "; the app's own is query.add{ ... }" or "")
     end
+    say_what_is_awaited(server)
     return admin("add", server, CHANGE_S)
   end
 
@@ -238,7 +281,11 @@ function M.install(session, env)
     return admin("remove", { id = id }, CHANGE_S)
   end
 
-  function env.promote(id) return admin("promote", { id = check_id("promote", id) }, CHANGE_S) end
+  function env.promote(id)
+    local result = admin("promote", { id = check_id("promote", id) }, CHANGE_S)
+    wait_for_vote(id)
+    return result
+  end
 
   function env.demote(id)
     confirm(M.consequence("demoting", check_id("demote", id), leaders_members()))
@@ -315,11 +362,7 @@ function M.install(session, env)
 
   function env.inside(text) return session:inside(text) end
 
-  function env.sleep(seconds)
-    local deadline, nothing = channel.clock() + seconds, channel.set()
-    while channel.clock() < deadline do nothing:wait(deadline - channel.clock()) end
-    nothing:close()
-  end
+  env.sleep = sleep
 
   function env.json(value) return printer.json(value, session.look) end
 

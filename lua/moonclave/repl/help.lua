@@ -19,7 +19,8 @@ M.functions = {
       'add{ id = "n4", address = "127.0.0.1:5004", learner = true }' } },
   { "remove", 'remove "n4"', "a server less; asks first", "It stops by itself once it hears of it.",
     { 'remove "n4"' } },
-  { "promote", 'promote "n4"', "a learner becomes a voter, once it has caught up", nil, { 'promote "n4"' } },
+  { "promote", 'promote "n4"', "a learner becomes a voter, once it has caught up", "It waits until the server votes.",
+    { 'promote "n4"' } },
   { "demote", 'demote "n4"', "a voter becomes a learner; asks first", nil, { 'demote "n4"' } },
   { "voters", 'voters{ "n1", "n4", "n5" }', "exactly these vote from now on, in one step; asks first",
     "The step is a joint configuration: old and new majorities both decide until it is done.",
@@ -90,7 +91,7 @@ end
 local CALLS = 24 -- the column of what is called
 
 -- Words in lines of at most `width`, all but the first behind `margin`.
-local function wrap(text, width, margin)
+function M.wrap(text, width, margin)
   local lines, line = {}, nil
   for word in text:gmatch "%S+" do
     local longer = line and line .. " " .. word or word
@@ -103,6 +104,8 @@ local function wrap(text, width, margin)
   lines[#lines + 1] = line
   return table.concat(lines, "\n" .. (margin or ""))
 end
+
+local wrap = M.wrap
 
 -- "  call   text", the text in a column of its own.
 local function entry(call, text, width, column)
@@ -155,10 +158,13 @@ local function app_topic(app, name)
   end
 end
 
--- About one thing; nil where there is none of that name.
+-- About one thing; nil where there is none of that name. A command's backslash may be left out.
 function M.topic(name, app, width)
-  local row = name:sub(1, 1) == "\\" and row_of(M.commands, name:sub(2)) or row_of(M.functions, name)
-  if not row then return app and app_topic(app, name) or nil end
+  local row = name:sub(1, 1) ~= "\\" and row_of(M.functions, name)
+  local own = not row and app and app_topic(app, name)
+  if own then return own end
+  row = row or row_of(M.commands, (name:gsub("^\\", "")))
+  if not row then return nil end
   local lines = { row[2] .. "    " .. row[3] }
   if row[4] then lines[#lines + 1] = wrap(row[4], width or 100) end
   for i, example in ipairs(row[5] or {}) do lines[#lines + 1] = (i == 1 and "\n" or "") .. "  " .. example end

@@ -84,7 +84,7 @@ function M.main(options)
     return 1
   end
   local session = sessions.new {
-    client = made.client, addresses = made.addresses, yes = options.yes,
+    client = made.client, addresses = made.addresses, yes = options.yes, program = arg and arg[0],
     print = function(text) io.stdout:write(text, "\n") end,
     look = { format = options.json and "json" or "table", colours = colours },
   }

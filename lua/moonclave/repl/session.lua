@@ -10,6 +10,7 @@
 local channel = require "moonclave.channel"
 local cluster = require "moonclave.repl.cluster"
 local errors = require "moonclave.client.errors"
+local help = require "moonclave.repl.help"
 local printer = require "moonclave.repl.printer"
 local reader = require "moonclave.repl.reader"
 
@@ -36,12 +37,13 @@ local function new_environment()
   return env
 end
 
--- options: client; addresses; print(text); ask(question) -> boolean, or nil where nobody can be asked; yes: nothing
--- asks; look: { format, colours, width }.
+-- options: client; addresses; program: as it was called, for what is to be typed in a shell; print(text);
+-- ask(question) -> boolean, or nil where nobody can be asked; yes: nothing asks; look: { format, colours, width }.
 function session.new(options)
   local self = setmetatable({
     client = options.client, addresses = options.addresses, look = options.look or {}, print_line = options.print,
-    ask_person = options.ask, yes = options.yes, count = 0, inputs = 0, sources = {},
+    ask_person = options.ask, yes = options.yes, program_name = options.program or "moonclave",
+    count = 0, inputs = 0, sources = {},
     hints = setmetatable({}, { __mode = "k" }),
   }, session)
   self.look.is_object = function(t) return getmetatable(t) == empty_map end
@@ -259,6 +261,14 @@ end
 
 -- ---- texts ----
 
+-- A table with what belongs to it: a note before it, remarks behind it.
+local function framed(text, hint, width)
+  local lines = { text }
+  if hint.note then table.insert(lines, 1, help.wrap(hint.note, width)) end
+  for _, remark in ipairs(hint.remarks or {}) do lines[#lines + 1] = help.wrap(remark, width, "  ") end
+  return table.concat(lines, "\n")
+end
+
 function session:render(value, look)
   local used = setmetatable(look or {}, { __index = self.look })
   if used.format ~= "json" and used.format ~= "lua" and type(value) == "table" then
@@ -266,7 +276,7 @@ function session:render(value, look)
     if hint then
       local text = printer.columns(hint.rows and hint.rows(value) or value,
         { columns = hint.columns, colours = used.colours, width = used.width })
-      if text then return hint.note and hint.note .. "\n" .. text or text end
+      if text then return framed(text, hint, used.width or math.huge) end
     end
   end
   return printer.show(value, used)

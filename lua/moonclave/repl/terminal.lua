@@ -136,14 +136,15 @@ local function watch(console, seconds, text)
       for line in ("error: " .. session:explain(results) .. "\n"):gmatch "(.-)\n" do lines[#lines + 1] = line end
     end
     for i = #lines, rows, -1 do lines[i] = nil end
-    io.stdout:write("\27[H", table.concat(lines, "\27[K\n"), "\27[K\n\27[J")
+    -- Erased first: behind a line as wide as the window that would take its last character, on some terminals.
+    io.stdout:write("\27[H\27[K", table.concat(lines, "\n\27[K"), "\n\27[J")
     io.stdout:flush()
   until editor.wait(seconds)
 end
 
 -- Asks a person; the terminal is cooked here.
 local function ask(question)
-  io.stdout:write(question, "\nDo it? [y/N] ")
+  io.stdout:write(help.wrap(question, (editor.size())), "\nDo it? [y/N] ")
   io.stdout:flush()
   local answer = io.stdin:read "l"
   if not answer then

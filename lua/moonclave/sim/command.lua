@@ -214,12 +214,14 @@ end
 ---@param options table  the flags, with _ for -
 ---@return integer status  the program's exit code
 function M.main(options)
+  options.program = arg and arg[0]
   if options.faults == "list" then
     for _, name in ipairs(trims.fault_names) do print(name) end
     return DONE
   end
   if not options.app then
-    return fail(USAGE, "which app? `moonclave sim APP`, a folder with an fsm.lua or a .lua file")
+    return fail(USAGE, ("which app? `%s sim APP`, a folder with an fsm.lua or a .lua file"):format(
+      options.program or "moonclave"))
   end
   local fine, trim = pcall(run_trim, options)
   if not fine then return fail(USAGE, (options.replay and "--replay: " or "--faults: ") .. trim) end
