@@ -32,7 +32,13 @@ static enum error_code upgrade(void *context, const struct machine_entry *entry,
         versions->to = next->version;
         code = migrate(fsm, next, versions, error);
     }
-    if (code == ERROR_OK) change_places(fsm, next);
+    if (code == ERROR_OK) {
+        change_places(fsm, next);
+    } else { /* for whoever asks where it was raised */
+        const struct buffer traceback = fsm->traceback;
+        fsm->traceback = next->traceback;
+        next->traceback = traceback;
+    }
     if (code == ERROR_INTERNAL) fsm->budget.exhausted = true;
     fsm_free(next);
     return code;
