@@ -154,11 +154,12 @@ describe("another version of the app, in a cluster of three", function()
           assert.matches("the cluster runs this app already", text)
 
           c:start(dead) -- with the files of the old one
-          assert.equal("new", c:http(dead, "GET", "/new").body)
-          assert.equal(404, c:http(dead, "GET", "/old").status)
+          cluster.eventually("it has caught up", function() -- it is ready a moment before that
+            return c:http(dead, "GET", "/new").body == "new" and c:http(dead, "GET", "/old").status == 404
+          end)
           c:join("n4", leader)
           cluster.eventually("n4 is ready", function() return c:ready "n4" end)
-          assert.equal("new", c:http("n4", "GET", "/new").body)
+          cluster.eventually("n4 has the code", function() return c:http("n4", "GET", "/new").body == "new" end)
           more(50)
         end, debug.traceback)
         work.over = true
@@ -190,7 +191,7 @@ describe("another version of the app, in a cluster of three", function()
       c:start(table.unpack(c.names))
       agree(c, c.names)
       for _, name in ipairs(c.names) do
-        assert.equal("new", c:http(name, "GET", "/new").body)
+        assert.equal("new", c:http(name, "GET", "/new").body) -- from its snapshot, before anything else
         assert.equal(tell, c:http(name, "GET", "/v1/query/tell").body)
       end
       cluster.remove(apps)
