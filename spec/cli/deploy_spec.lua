@@ -1,5 +1,5 @@
--- `moonclave deploy` as a person types it, against one real node: what it shows before anything is sent, what it refuses,
--- JSON, and the prompt's deploy.
+-- `moonclave deploy` as a person types it, against one real node: what it shows before anything is sent, what it
+-- refuses, JSON, and the prompt's deploy.
 local cluster = require "support.cluster"
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
@@ -103,7 +103,8 @@ describe("deploy", function()
   it("has nothing to do where the same app runs", function()
     local code, printed, complaint = deploy(c.app)
     assert.same({ 0, "" }, { code, complaint })
-    assert.matches("^the cluster runs this app already %(app %x+, since index %d+%): there is nothing to do\n$", printed)
+    assert.matches("^the cluster runs this app already %(app %x+, since index %d+%): there is nothing to do\n$",
+      printed)
     assert.matches('"deployed":false.*"same":true', select(2, deploy(c.app, "--json", "--yes")))
   end)
 
@@ -115,7 +116,8 @@ describe("deploy", function()
     assert.same({ 0, "" }, { code, complaint })
     assert.equal(before, hash())
     for _, line in ipairs {
-      "version   1 -> 2\n", "files     ~ api.lua  +1 -1\n", "          ~ fsm.lua  +10 -2\n", "          + more.lua  +2\n",
+      "version   1 -> 2\n", "files     ~ api.lua  +1 -1\n", "          ~ fsm.lua  +10 -2\n",
+      "          + more.lua  +2\n",
       "commands  + touch\n          - put\n",
       "state     items: 1 added, 2 removed, 13 changed; ",
       "          ~ flat.two  2 -> 2.0\n", "          - gone  \"text\"\n", "          + flat.three  { \"new\" }\n",
@@ -129,7 +131,8 @@ describe("deploy", function()
 
     code, printed = deploy(next_version, "--dry-run", "--json")
     assert.equal(0, code)
-    for _, field in ipairs { '"deployed":false', '"version":{"from":1,"to":2}', '"path":"more.lua"', '"added":["touch"]',
+    for _, field in ipairs { '"deployed":false', '"version":{"from":1,"to":2}', '"path":"more.lua"',
+      '"added":["touch"]',
       '"removed":["put"]', '"change":"changed","path":"items.k01"', '"logged":["from 1"]', '"problems":[]',
       '"replaces":"' .. before .. '"', '"takes_ms":' } do
       assert.is_truthy(printed:find(field, 1, true), field .. " in " .. printed)
@@ -146,8 +149,8 @@ describe("deploy", function()
       { app(2, "function fsm.migrate() end"), "it must return the state, or a table to take its place" },
       { app(2, "x = = 1"), "fsm.lua:5: unexpected symbol near '='" },
       { app(2, "function fsm.migrate(state) while true do end end"), "migrate_steps_max" },
-      { app(2, nil, { ["api.lua"] = "error 'no api'" }), "nothing was sent: api.lua:1: no api: a node that cannot load " ..
-        "that goes without it; --force sends it all the same" },
+      { app(2, nil, { ["api.lua"] = "error 'no api'" }),
+        "nothing was sent: api.lua:1: no api: a node that cannot load that goes without it; --force sends it all the same" },
       { app(2, nil, { ["policy.lua"] = "return 7" }), "policy.lua" },
     } do
       if row[2] == "migrate_steps_max" then eval("config{ migrate_steps_max = 100000 }", "-y") end

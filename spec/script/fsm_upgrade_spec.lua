@@ -123,7 +123,7 @@ describe("another version of the app", function()
       { app(2, "function fsm.migrate(state) state.items = {} error { code = 'own' } end"), "own" },
       { app(2, "function fsm.migrate(state) state.items = {} end"),
         "it must return the state, or a table to take its place; it returned nil" },
-      { app(2, "function fsm.migrate(state) state.items.k1 = nil return { print } end"), "function" },
+      { app(2, "function fsm.migrate(state) state.items.k1 = nil return { pairs } end"), "function" },
       { app(2, "function fsm.migrate(state) state.items = {} while true do end end"),
         "more than 2000000 steps %(migrate_steps_max%)" },
       { app(2, "function fsm.migrate(state) local t = {} for i = 1, 1e9 do t[i] = i end end"),

@@ -37,8 +37,8 @@ enum error_code archive_end(struct archive *archive, struct error *error); /* no
  * where it cannot be read. */
 enum error_code archive_read_file(struct archive *archive, const char *path, struct error *error);
 
-/* A node's, as it is now (archive_fetch.c). `keep` is given the bytes, each piece once it has been checked; null: nobody
- * wants them. The errors are the node's, the connection's (cli/client.h), CORRUPT, and what `keep` says. */
+/* A node's, as it is now (archive_fetch.c). `keep` is given the bytes, each piece once it has been checked; null:
+ * nobody wants them. The errors are the node's, the connection's (cli/client.h), CORRUPT, and what `keep` says. */
 struct rpc_client;
 struct archive_source {
     struct rpc_client *client;

@@ -1,6 +1,6 @@
 /*
- * `moonclave deploy APP`: the next version of the cluster's app, while it runs (host/deploy.c). First the new version is
- * tried on a copy of the state in this process (deploy_try.c): what it would change is shown, and what the cluster
+ * `moonclave deploy APP`: the next version of the cluster's app, while it runs (host/deploy.c). First the new version
+ * is tried on a copy of the state in this process (deploy_try.c): what it would change is shown, and what the cluster
  * would refuse is never sent. Then, if it is meant, it goes to the leader, through any node.
  *
  * It names the app that it follows, the one it was tried on: where somebody else has deployed meanwhile, the cluster
@@ -400,6 +400,13 @@ static enum error_code give(struct job *job)
     return code == ERROR_OK ? code : not_given(job, code);
 }
 
+static bool read_version(struct slice answer, const char *key, int64_t *version)
+{
+    struct slice value;
+    return mp_map_get(answer, key, &value) &&
+           mp_read_integer(&(struct mp_reader){value.data, value.data + value.size}, version);
+}
+
 static enum error_code give_once(struct job *job, struct slice body, uint64_t left_ms)
 {
     struct buffer params = {0};
@@ -423,11 +430,10 @@ static enum error_code give_once(struct job *job, struct slice body, uint64_t le
     bool told = mp_map_get(result, "index", &value) &&
                 mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, &outcome->index);
     if (!told)
-        return error_set(&job->error, ERROR_BAD_REQUEST, "the answer is not understood: is that node of another version?");
-    outcome->again = !mp_map_get(result, "from", &value) ||
-                     !mp_read_integer(&(struct mp_reader){value.data, value.data + value.size}, &outcome->versions.from) ||
-                     !mp_map_get(result, "to", &value) ||
-                     !mp_read_integer(&(struct mp_reader){value.data, value.data + value.size}, &outcome->versions.to);
+        return error_set(&job->error, ERROR_BAD_REQUEST,
+                         "the answer is not understood: is that node of another version?");
+    outcome->again = !read_version(result, "from", &outcome->versions.from) ||
+                     !read_version(result, "to", &outcome->versions.to);
     return ERROR_OK;
 }
 

@@ -11,8 +11,8 @@
 /* ---- deploy_changes.c: two states ---- */
 /*
  * An item is what is counted and shown: a value that is no table, an empty table, or a record: a table of at most
- * DEPLOY_RECORD_MAX plain values, two levels or deeper below the root. So `items.k1` is an item with all its fields, and
- * so is each key of a flat `settings`.
+ * DEPLOY_RECORD_MAX plain values, two levels or deeper below the root. So `items.k1` is an item with all its fields,
+ * and so is each key of a flat `settings`.
  */
 #define DEPLOY_RECORD_MAX 8
 #define DEPLOY_SHOWN 10
@@ -28,7 +28,7 @@ struct deploy_difference {
 /* Zero-initialise. */
 struct deploy_changes {
     uint64_t items[3];                             /* by kind */
-    struct deploy_difference first[DEPLOY_SHOWN]; /* in key order; of a table that is new or gone: itself, in one line */
+    struct deploy_difference first[DEPLOY_SHOWN]; /* in key order; a table that is new or gone: itself, in one line */
     size_t shown;
     bool more; /* there are more than are shown */
 };
@@ -71,7 +71,8 @@ struct deploy_try {
 };
 void deploy_try_init(struct deploy_try *try);
 void deploy_try_deinit(struct deploy_try *try);
-/* From an archive that is whole. OK, also where the new version is refused; CORRUPT, INTERNAL: it could not be tried. */
+/* From an archive that is whole. OK, also where the new version is refused; SCRIPT, CORRUPT, INTERNAL: it could not be
+ * tried. */
 enum error_code deploy_try_run(struct deploy_try *try, struct slice bundle, struct error *error);
 /* Without a state to try it on: does fsm.lua load? SCRIPT with the reason. */
 enum error_code deploy_try_load(struct slice bundle, struct error *error);

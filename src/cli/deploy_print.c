@@ -106,17 +106,18 @@ static void print_state(const struct deploy_try *try)
 {
     char before[16], after[16];
     const struct deploy_changes *changes = &try->changes;
+    uint64_t index = try->archive.reader.head.meta.index;
     uint64_t all = changes->items[0] + changes->items[1] + changes->items[2];
     progress_bytes(try->bytes_before, before);
     progress_bytes(try->bytes_after, after);
     if (all == 0) {
-        printf("state     stays as it is (%" PRIu64 " values, %s, as of index %" PRIu64 ")\n", try->archive.items, before,
-               try->archive.reader.head.meta.index);
+        printf("state     stays as it is (%" PRIu64 " values, %s, as of index %" PRIu64 ")\n", try->archive.items,
+               before, index);
         return;
     }
-    printf("state     items: %" PRIu64 " added, %" PRIu64 " removed, %" PRIu64 " changed; %s -> %s (as of index %" PRIu64
-           ")\n", changes->items[DEPLOY_ADDED], changes->items[DEPLOY_REMOVED], changes->items[DEPLOY_CHANGED], before,
-           after, try->archive.reader.head.meta.index);
+    printf("state     items: %" PRIu64 " added, %" PRIu64 " removed, %" PRIu64 " changed; ",
+           changes->items[DEPLOY_ADDED], changes->items[DEPLOY_REMOVED], changes->items[DEPLOY_CHANGED]);
+    printf("%s -> %s (as of index %" PRIu64 ")\n", before, after, index);
     for (size_t i = 0; i < changes->shown; i++) {
         const struct deploy_difference *one = &changes->first[i];
         bool both = one->kind == DEPLOY_CHANGED;

@@ -1,5 +1,5 @@
--- What an app's source says without being run: each file compiled, and looked at by the rules. For `moonclave check`, and
--- for `moonclave deploy`, which runs main with the bundle it is about to send (src/cli/deploy_try.c).
+-- What an app's source says without being run: each file compiled, and looked at by the rules. For `moonclave check`,
+-- and for `moonclave deploy`, which runs main with the bundle it is about to send (src/cli/deploy_try.c).
 local fsm = require "moonclave.fsm"
 local names = require "moonclave.sim.names"
 local rules = require "moonclave.check.rules"

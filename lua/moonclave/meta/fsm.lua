@@ -11,7 +11,7 @@
 ---(migrate_steps_max, migrate_memory_max); commands and queries wait meanwhile. `init` is not called.
 ---@class moonclave.fsm
 ---@field version? integer                                                      of the code and its state; 0 where none
----@field migrate? fun(state: table, from_version: integer): table               another version's state becomes this one's
+---@field migrate? fun(state: table, from_version: integer): table             another version's state becomes its own
 ---@field init? fun(config: table): table                                        the first state
 ---@field commands? table<string, fun(state: table, arguments: any, ctx: moonclave.context): any, any>
 ---@field queries? table<string, fun(state: table, arguments: any): any, any>
