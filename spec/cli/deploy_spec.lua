@@ -140,6 +140,14 @@ describe("deploy", function()
     assert.is_nil(printed:find('"refused"', 1, true))
   end)
 
+  it("says how long the nodes will stand still, where that is long", function()
+    local slow = app(2, "function fsm.migrate(state) for _ = 1, 6e7 do end return state end")
+    local code, printed = deploy(slow, "--dry-run")
+    assert.equal(0, code)
+    assert.matches("\ntakes     %d%d%d+%.%d ms here: every node stands still for about as long, commands and " ..
+      "queries wait\n", printed)
+  end)
+
   it("tells what the cluster would refuse, with the reason and where, and does not send it", function()
     local before = hash()
     for _, row in ipairs {
@@ -150,7 +158,8 @@ describe("deploy", function()
       { app(2, "x = = 1"), "fsm.lua:5: unexpected symbol near '='" },
       { app(2, "function fsm.migrate(state) while true do end end"), "migrate_steps_max" },
       { app(2, nil, { ["api.lua"] = "error 'no api'" }),
-        "nothing was sent: api.lua:1: no api: a node that cannot load that goes without it; --force sends it all the same" },
+        "nothing was sent: api.lua:1: no api: a node that cannot load that goes without it; " ..
+        "--force sends it all the same" },
       { app(2, nil, { ["policy.lua"] = "return 7" }), "policy.lua" },
     } do
       if row[2] == "migrate_steps_max" then eval("config{ migrate_steps_max = 100000 }", "-y") end

@@ -198,6 +198,32 @@ describe("another version of the app, in a cluster of three", function()
     end)
   end)
 
+  it("may be asked for again where nobody knows what has become of it", function()
+    cluster.run(function()
+      local apps = cluster.folder()
+      local c <close> = cluster.new { app = app(apps, "v1", V1) }
+      local v2 = app(apps, "v2", V2)
+      c:start()
+      local leader = c:leader()
+      local address = "127.0.0.1:" .. c.nodes[leader].port
+      for _, name in ipairs(c.names) do
+        if name ~= leader then c:signal(name, "sigstop") end
+      end
+      local code, text = cluster.execute(cluster.program,
+        { "deploy", v2, "--addr", address, "--no-dry-run", "-y", "--timeout", "1" })
+      assert.equal(1, code)
+      assert.matches("whether it is deployed is not known: the same command again is safe, nothing is done twice", text)
+      for _, name in ipairs(c.names) do c:signal(name, "sigcont") end
+      c:leader()
+      code, text = cluster.execute(cluster.program, { "deploy", v2, "--addr", address, "-y" })
+      assert.equal(0, code, text)
+      assert.is_truthy(text:find "deployed at index %d+: version 1 %-> 2" or text:find "runs this app already", text)
+      agree(c, c.names)
+      assert.matches('"from":1', c:http(leader, "GET", "/v1/query/tell").body)
+      cluster.remove(apps)
+    end)
+  end)
+
   it("lets requests that wait in the old api.lua end in it", function()
     cluster.run(function()
       local apps = cluster.folder()
