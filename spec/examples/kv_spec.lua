@@ -189,4 +189,26 @@ describe("the kv example", function()
     assert.equal(kv.machine:encode(), other.machine:encode())
     other:close()
   end)
+
+  it("can be followed by the second version of its README, which takes every item along", function()
+    local fsm = require "moonclave.fsm"
+    local function read(path)
+      local file = assert(io.open(path))
+      local text = file:read "a"
+      file:close()
+      return text
+    end
+    local block = read "examples/kv/README.md":match "```lua\n(local fsm = .-)```"
+    local first, rest = block:match "^([^\n]*)\n%-%- %.%.%.\n(.*)$"
+    local source, changed = read "examples/kv/fsm.lua":gsub("local fsm = [^\n]*", (first:gsub("%%", "%%%%")))
+    assert.equal(1, changed)
+    source = source:gsub("return fsm%s*$", function() return rest .. "return fsm\n" end)
+    kv:request("PUT /kv/a", "1")
+    kv:request("PUT /kv/b", "2")
+    local code, text, from, to = kv.machine:upgrade(fsm.bundle { ["fsm.lua"] = source },
+      { index = 50, term = 1, time = 1, seed = 1 })
+    assert.same({ "ok", nil, 1, 2 }, { code, text, from, to })
+    local items = kv.machine:state().items
+    assert.same({ { value = "1", revision = items.a.revision, ttl = 0 }, 0 }, { items.a, items.b.ttl })
+  end)
 end)

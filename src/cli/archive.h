@@ -37,6 +37,20 @@ enum error_code archive_end(struct archive *archive, struct error *error); /* no
  * where it cannot be read. */
 enum error_code archive_read_file(struct archive *archive, const char *path, struct error *error);
 
+/* A node's, as it is now (archive_fetch.c). `keep` is given the bytes, each piece once it has been checked; null:
+ * nobody wants them. The errors are the node's, the connection's (cli/client.h), CORRUPT, and what `keep` says. */
+struct rpc_client;
+struct archive_source {
+    struct rpc_client *client;
+    const char *address;     /* in messages */
+    const char *consistency; /* linearizable, stale */
+    uint64_t timeout_s;      /* until the node begins */
+    const char *what;        /* at the line that says how far it is */
+    enum error_code (*keep)(void *context, struct slice bytes, struct error *error);
+    void *context;
+};
+enum error_code archive_fetch(struct archive *archive, const struct archive_source *source, struct error *error);
+
 /* `--verify`: reads it and prints what is in it, or what is wrong. Returns the exit code. */
 int archive_verify(const char *path, bool json);
 

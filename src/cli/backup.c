@@ -7,8 +7,6 @@
 #include "cli/client.h"
 #include "cli/progress.h"
 
-#include "base/mp.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,7 +18,6 @@
 #include <unistd.h>
 
 #define CONNECT_MS 2000
-#define PIECE_MS 60000
 
 struct backup_options {
     const char *address, *consistency;
@@ -33,18 +30,15 @@ struct copy {
     const char *path;
     bool standard; /* to stdout */
     char partial[4096];
-    int file;      /* -1: none is open */
-    uint64_t size; /* in all */
+    int file; /* -1: none is open */
     struct rpc_client *client;
     struct archive archive;
 };
 
 static int backup_run(int argc, char **argv);
 static enum error_code make(struct copy *copy, const struct backup_options *options, struct error *error);
-static enum error_code ask(struct copy *copy, const struct backup_options *options, struct error *error);
 static enum error_code open_file(struct copy *copy, struct error *error);
-static enum error_code take_pieces(struct copy *copy, struct error *error);
-static enum error_code write_all(struct copy *copy, struct slice bytes, struct error *error);
+static enum error_code write_all(void *context, struct slice bytes, struct error *error);
 static enum error_code keep(struct copy *copy, struct error *error);
 static enum error_code cannot(const struct copy *copy, const char *path, struct error *error);
 static void give_up(struct copy *copy);
@@ -129,57 +123,15 @@ static enum error_code make(struct copy *copy, const struct backup_options *opti
     enum error_code code = rpc_client_open(&copy->client, options->address, CONNECT_MS, error);
     if (code == ERROR_OK)
         code = open_file(copy, error); /* before anything is asked for: it may not be possible */
-    if (code == ERROR_OK) code = ask(copy, options, error);
-    if (code == ERROR_OK) code = take_pieces(copy, error);
+    const struct archive_source source = {.client = copy->client,
+                                          .address = options->address,
+                                          .consistency = options->consistency,
+                                          .timeout_s = options->timeout_s,
+                                          .what = "backup",
+                                          .keep = write_all,
+                                          .context = copy};
+    if (code == ERROR_OK) code = archive_fetch(&copy->archive, &source, error);
     if (code == ERROR_OK) code = keep(copy, error);
-    return code;
-}
-
-static enum error_code ask(struct copy *copy, const struct backup_options *options, struct error *error)
-{
-    struct buffer params = {0};
-    struct slice result, value;
-    mp_write_array(&params, 2);
-    mp_write_nil(&params);
-    mp_write_map(&params, 2);
-    mp_write_text(&params, "consistency");
-    mp_write_text(&params, options->consistency);
-    mp_write_text(&params, "timeout");
-    mp_write_u64(&params, options->timeout_s);
-    enum error_code code = rpc_client_call(copy->client, "backup/open", buffer_slice(&params),
-                                           (unsigned)options->timeout_s * 1000 + 2000, &result, error);
-    buffer_deinit(&params);
-    if (code != ERROR_OK) return code;
-    if (mp_map_get(result, "bytes", &value) &&
-        mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, &copy->size))
-        return ERROR_OK;
-    return error_set(error, ERROR_BAD_REQUEST, "%s: it does not say how large its backup is",
-                     options->address);
-}
-
-static enum error_code take_pieces(struct copy *copy, struct error *error)
-{
-    struct progress progress;
-    enum error_code code = ERROR_OK;
-    progress_begin(&progress, "backup", copy->size);
-    while (code == ERROR_OK) {
-        struct slice result, bytes;
-        code = rpc_client_call(copy->client, "backup/read", slice_of(NULL, 0), PIECE_MS, &result, error);
-        if (code != ERROR_OK) break;
-        struct mp_reader reader = mp_reader_of(result);
-        if (!mp_read_string(&reader, &bytes))
-            code = error_set(error, ERROR_BAD_REQUEST, "the node's answer is no piece of a backup");
-        if (code != ERROR_OK || bytes.size == 0) break;
-        struct error why;
-        code = archive_feed(&copy->archive, bytes, &why);
-        if (code != ERROR_OK) error_set(error, code, "what the node sent is damaged: %.400s", why.text);
-        if (code == ERROR_OK) code = write_all(copy, bytes, error);
-        progress_at(&progress, copy->archive.reader.position);
-    }
-    progress_end(&progress);
-    struct error why;
-    if (code == ERROR_OK && (code = archive_end(&copy->archive, &why)) != ERROR_OK)
-        error_set(error, code, "what the node sent is damaged: %.400s", why.text);
     return code;
 }
 
@@ -204,8 +156,9 @@ static enum error_code open_file(struct copy *copy, struct error *error)
     return code;
 }
 
-static enum error_code write_all(struct copy *copy, struct slice bytes, struct error *error)
+static enum error_code write_all(void *context, struct slice bytes, struct error *error)
 {
+    struct copy *copy = context;
     while (bytes.size > 0) {
         ssize_t size = write(copy->file, bytes.data, bytes.size);
         if (size < 0 && errno != EINTR) return cannot(copy, copy->standard ? "stdout" : copy->partial, error);

@@ -31,8 +31,9 @@ static const struct cli_command version_command = {
 const struct cli_command *const cli_commands[] = {
     &new_command, &start_command, &cluster_command, &status_command, &top_command, &members_command,
     &add_command, &remove_command, &promote_command, &demote_command, &priority_command, &address_command,
-    &label_command, &transfer_command, &snapshot_command, &backup_command, &restore_command, &config_command,
-    &health_command, &events_command, &skip_command, &log_command, &doctor_command, &recover_command, &repl_command,
+    &label_command, &transfer_command, &snapshot_command, &deploy_command, &backup_command, &restore_command,
+    &config_command, &health_command, &events_command, &skip_command, &log_command, &doctor_command,
+    &recover_command, &repl_command,
     &check_command, &sim_command, &bench_command, &env_command, &help_command, &version_command, NULL,
 };
 

@@ -29,6 +29,7 @@ extern const struct cli_command check_command;
 extern const struct cli_command cluster_command;
 extern const struct cli_command config_command;
 extern const struct cli_command demote_command;
+extern const struct cli_command deploy_command;
 extern const struct cli_command doctor_command;
 extern const struct cli_command env_command;
 extern const struct cli_command events_command;

@@ -49,7 +49,8 @@ static enum error_code parse_one(const struct flags *flags, int argc, char **arg
                                  struct settings *settings, struct error *error)
 {
     char name[NAME_MAX_SIZE + 1];
-    const char *text = argv[*at];
+    bool yes = strcmp(argv[*at], "-y") == 0 && flags_find(flags, "yes") != NULL;
+    const char *text = yes ? "--yes" : argv[*at];
     const char *begin = text + 1 + (text[1] == '-');
     size_t size = strcspn(begin, "=");
     const char *value = begin[size] == '=' ? begin + size + 1 : NULL;

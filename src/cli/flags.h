@@ -3,7 +3,7 @@
  * the same rows. Settings (base/settings.h) can be flags too, without rows of their own.
  *
  * Values are borrowed from argv. Names may be written with `_` for `-`. `--` ends the flags; what is no flag is an
- * argument.
+ * argument. Where there is a flag --yes, -y says the same.
  */
 #ifndef MOONCLAVE_CLI_FLAGS_H
 #define MOONCLAVE_CLI_FLAGS_H

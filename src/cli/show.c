@@ -18,7 +18,6 @@ static bool show_one(const struct view *view, struct mp_reader *reader);
 static bool show_many(const struct view *view, struct mp_reader *reader, uint32_t count, bool keyed);
 static bool show_key(const struct view *view, struct mp_reader *reader);
 static void show_string(const struct view *view, struct slice text);
-static bool is_name(struct slice text);
 
 void show_value(struct slice value, size_t text_max, size_t items_max, struct buffer *out)
 {
@@ -104,7 +103,7 @@ static bool show_key(const struct view *view, struct mp_reader *reader)
     struct mp_reader ahead = *reader;
     struct mp_item item;
     if (!mp_read(&ahead, &item)) return false;
-    if (item.type == MP_STRING && is_name(item.string)) {
+    if (item.type == MP_STRING && show_is_name(item.string)) {
         *reader = ahead;
         buffer_append_slice(view->out, item.string);
     } else {
@@ -138,7 +137,7 @@ static void show_string(const struct view *view, struct slice text)
     if (size < text.size) buffer_append_format(view->out, "... (%zu bytes)", text.size);
 }
 
-static bool is_name(struct slice text)
+bool show_is_name(struct slice text)
 {
     static const char *const words[] = {"and",   "break", "do",  "else", "elseif", "end",    "false", "for",
                                         "function", "goto", "if", "in",   "local",  "nil",    "not",   "or",

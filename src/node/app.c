@@ -65,7 +65,8 @@ void app_load(struct node *node)
                      &error) == ERROR_OK) {
         log_write(LOG_LEVEL_INFO, "app", "the app is loaded");
     } else {
-        log_write(LOG_LEVEL_ERROR, "app", "%s: its routes are not served", error.text);
+        log_write(LOG_LEVEL_ERROR, "app", "%s: its routes are not served%s", error.text,
+                  node->loaded ? "; those of the app before it are, until a restart" : "");
     }
     node->loaded = true;
 }

@@ -32,6 +32,10 @@ void fsm_about(struct fsm *fsm, struct slice bundle, struct buffer *out);
 /* What the scripts work on; another after a snapshot was installed. Read it between two calls of the machine only. */
 const struct state *fsm_state(const struct fsm *fsm);
 
+/* Where the error of the last call (load, upgrade, apply, query) was raised, a line for each frame, the innermost
+ * first. Borrowed until the next call; empty: it was raised by no script. */
+struct slice fsm_traceback(const struct fsm *fsm);
+
 /* For tests: the system refuses the VM memory from its nth allocation on (1: the next; 0: not). */
 void fsm_fail_allocation(struct fsm *fsm, uint64_t nth);
 /* It has got no memory: every call since has answered INTERNAL, and will. */

@@ -116,6 +116,12 @@ static struct slice cut(const char *text, size_t most)
     return slice_of(text, most);
 }
 
+struct slice fsm_traceback(const struct fsm *fsm)
+{
+    if (fsm->traceback.size == 0) return (struct slice){0};
+    return slice_of(fsm->traceback.data + 1, fsm->traceback.size - 1); /* behind the first line end */
+}
+
 /* {"code", "message", "traceback"} */
 void fsm_write_failure(struct fsm *fsm, struct buffer *reply)
 {
@@ -129,5 +135,5 @@ void fsm_write_failure(struct fsm *fsm, struct buffer *reply)
     mp_write_string(reply, cut(text, FSM_MESSAGE_MAX - 8));
     if (!traced) return;
     mp_write_text(reply, "traceback");
-    mp_write_string(reply, slice_of(fsm->traceback.data + 1, fsm->traceback.size - 1));
+    mp_write_string(reply, fsm_traceback(fsm));
 }

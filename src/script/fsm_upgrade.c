@@ -25,6 +25,7 @@ struct fsm_upgrade {
     uint64_t hash;
 };
 
+static void fail(struct fsm *fsm, enum error_code code);
 static enum error_code begin_migrate(struct fsm *fsm, struct error *error);
 static int make_coroutine(lua_State *L);
 static enum error_code step_migrate(struct fsm_upgrade *upgrade, uint64_t work_max, bool *more, struct error *error);
@@ -57,8 +58,7 @@ static enum error_code upgrade_begin(void *context, const struct machine_entry *
                          next->version, fsm->version);
     }
     if (code == ERROR_OK && next->migrate != 0 && next->version != fsm->version) code = begin_migrate(fsm, error);
-    if (code == ERROR_INTERNAL) fsm->budget.exhausted = true;
-    if (code != ERROR_OK) fsm_upgrade_abandon(fsm);
+    if (code != ERROR_OK) fail(fsm, code);
     return code;
 }
 
@@ -70,10 +70,24 @@ static enum error_code upgrade_step(void *context, uint64_t work_max, bool *more
     *more = false;
     if (upgrade->coroutine) code = step_migrate(upgrade, work_max, more, error);
     if (*more) return code;
-    if (code == ERROR_INTERNAL) fsm->budget.exhausted = true;
-    if (code == ERROR_OK) change_places(fsm, upgrade->next);
-    fsm_upgrade_abandon(fsm);
+    if (code != ERROR_OK) {
+        fail(fsm, code);
+        return code;
+    }
+    change_places(fsm, upgrade->next);
+    fsm_upgrade_abandon(fsm); /* which is the old VM now */
     return code;
+}
+
+/* Where it was raised is kept, for whoever asks. */
+static void fail(struct fsm *fsm, enum error_code code)
+{
+    struct fsm *next = fsm->upgrade->next;
+    const struct buffer traceback = fsm->traceback;
+    fsm->traceback = next->traceback;
+    next->traceback = traceback;
+    if (code == ERROR_INTERNAL) fsm->budget.exhausted = true;
+    fsm_upgrade_abandon(fsm);
 }
 
 static void upgrade_end(void *context)
@@ -81,7 +95,6 @@ static void upgrade_end(void *context)
     fsm_upgrade_abandon(context);
 }
 
-/* Where it was done, what is left of it is the old VM. */
 void fsm_upgrade_abandon(struct fsm *fsm)
 {
     struct fsm_upgrade *upgrade = fsm->upgrade;

@@ -79,8 +79,11 @@ enum error_code library_run(const struct library_command *command, int *status, 
     lua_pushcfunction(L, run);
     lua_pushlightuserdata(L, (void *)(uintptr_t)command);
     enum error_code code = ERROR_OK;
-    if (lua_pcall(L, 1, 1, 1) == LUA_OK) {
-        *status = (int)lua_tointeger(L, -1);
+    if (lua_pcall(L, 1, 2, 1) == LUA_OK) {
+        size_t size = 0;
+        const char *text = lua_tolstring(L, -1, &size);
+        *status = (int)lua_tointeger(L, -2);
+        if (text != NULL && command->text != NULL) buffer_append(command->text, text, size);
     } else {
         code = error_set(error, ERROR_SCRIPT, "%s", luaL_tolstring(L, -1, NULL));
     }
@@ -108,8 +111,8 @@ static int run(lua_State *L)
     lua_getfield(L, -1, "main");
     struct mp_reader reader = mp_reader_of(command->options);
     if (!value_push(L, &reader)) return luaL_error(L, "the options are no value");
-    lua_call(L, 1, 1);
-    return 1;
+    lua_call(L, 1, 2);
+    return 2;
 }
 
 static int with_traceback(lua_State *L)

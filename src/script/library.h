@@ -28,11 +28,12 @@ struct library_module {
 };
 
 struct library_command {
-    const char *module; /* returns a table with a function main(options) -> exit status */
+    const char *module;   /* returns a table with a function main(options) -> exit status, text */
     const char *program;  /* arg[0] there: how the program was called, for lines that are to be typed next */
     struct slice options; /* one msgpack map */
     const struct library_module *modules;
     size_t module_count;
+    struct buffer *text; /* what main returns behind the status is appended to it; null: it is not wanted */
 };
 
 /* Runs it with all of Lua's libraries. OK: `status` is what main returned. SCRIPT: the module cannot be found, or it

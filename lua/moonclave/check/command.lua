@@ -7,84 +7,20 @@ local fsm = require "moonclave.fsm"
 local names = require "moonclave.sim.names"
 local policyvm = require "moonclave.policyvm"
 local replay = require "moonclave.check.replay"
-local rules = require "moonclave.check.rules"
+local source = require "moonclave.check.source"
 
 local M = {}
 
 local DONE, FOUND = 0, 1
 local EMPTY_MAP = "\x80"
+local finding_of = source.finding_of
 
 local function fail(text)
   io.stderr:write("moonclave: check: ", text, "\n")
   return FOUND
 end
 
--- ---- the sandbox, asked ----
-
-local PROBE = [[
-local function ask(_, path)
-  local fine, value = pcall(load("return " .. path))
-  if not fine then return { problem = value } end
-  return { is_there = value ~= nil }
-end
-return { commands = {}, queries = { ask = ask } }]]
-
--- What it says about a global, or one's member; nil: it is there.
-local function sandbox()
-  local machine = fsm.new()
-  local code, text = machine:load(fsm.bundle { ["fsm.lua"] = PROBE }, {}, { index = 1, term = 1 })
-  assert(code == "ok", text)
-  local answers = {}
-  return function(path)
-    if answers[path] == nil then
-      local _, answer = machine:query("ask", path)
-      local said = answer.problem and tostring(answer.problem):gsub("^.-:%d+: ", "")
-      if not said and not answer.is_there then said = path .. " is not there in a state machine" end
-      answers[path] = said or false
-    end
-    return answers[path] or nil
-  end
-end
-
 -- ---- the parts ----
-
--- Those that fsm.lua consists of: itself and what is required from there on.
-local function replicated(files)
-  local set, rest = {}, { "fsm.lua" }
-  while #rest > 0 do
-    local path = table.remove(rest)
-    if files[path] and not set[path] then
-      set[path] = true
-      for _, name in ipairs(load(files[path], "=", "t") and rules.requires(files[path]) or {}) do
-        local base = name:gsub("%.", "/")
-        rest[#rest + 1] = base .. ".lua"
-        rest[#rest + 1] = base .. "/init.lua"
-      end
-    end
-  end
-  return set
-end
-
--- "fsm.lua:3: what is wrong" of Lua and of the hosts, as a finding.
-local function finding_of(file, rule, text)
-  local at, line, what = tostring(text):match "^(.-%.lua):(%d+): (.*)$"
-  return { file = at or file, line = math.tointeger(line) or 0, rule = rule, text = what or tostring(text) }
-end
-
-local function check_text(files, findings)
-  local ask, set, compiles = sandbox(), replicated(files), true
-  for _, path in ipairs(names.of(files)) do
-    local chunk, problem = load(files[path], "@" .. path, "t")
-    if not chunk then
-      findings[#findings + 1] = finding_of(path, "syntax", problem)
-      compiles = false
-    else
-      local found = rules.check(path, files[path], set[path] and ask or nil)
-      table.move(found, 1, #found, #findings + 1, findings)
-    end
-  end
-  return compiles
-end
 
 -- Each in the VM that runs it on a node.
 local function check_loading(bundle, files, findings)
@@ -160,7 +96,7 @@ function M.main(options)
   if not bundle then return fail(problem) end
   local files = fsm.files(bundle)
   local findings, entries = {}, 0
-  if check_text(files, findings) and check_loading(bundle, files, findings) and options.entries > 0 then
+  if source.check(files, findings) and check_loading(bundle, files, findings) and options.entries > 0 then
     entries = check_replay(options.app, options, findings)
   end
   return report(options.app, options, findings, files, entries)

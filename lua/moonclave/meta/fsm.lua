@@ -3,8 +3,15 @@
 -- What fsm.lua returns, and what it may call besides Lua's own. For editors (LuaLS): never loaded.
 
 ---What fsm.lua returns. Commands change the state, through the log and on every node alike; queries read it.
+---
+---`moonclave deploy` puts another version in the place of one that runs. Where its `version` differs (newer or older),
+---`migrate` is called once on every node, in one transaction, with the state and the version that it is of. It returns
+---the state, or a table to take its place; what it raises refuses the new version everywhere, and nothing has changed.
+---Without a migrate a newer version takes the state as it is, and an older one is refused. It has a budget of its own
+---(migrate_steps_max, migrate_memory_max); commands and queries wait meanwhile. `init` is not called.
 ---@class moonclave.fsm
----@field version? integer
+---@field version? integer                                                      of the code and its state; 0 where none
+---@field migrate? fun(state: table, from_version: integer): table             another version's state becomes its own
 ---@field init? fun(config: table): table                                        the first state
 ---@field commands? table<string, fun(state: table, arguments: any, ctx: moonclave.context): any, any>
 ---@field queries? table<string, fun(state: table, arguments: any): any, any>

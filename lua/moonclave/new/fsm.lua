@@ -1,5 +1,7 @@
 -- @NAME@: what is replicated.
 -- Every node runs these functions over the same log, and so holds the same state.
+-- `version` is raised with each new version that keeps its state otherwise: `moonclave deploy` then calls
+-- fsm.migrate(state, from_version), where there is one, which returns the state made over.
 local fsm = { version = 1, commands = {}, queries = {} }
 
 -- The first state. `config` is the app_config of the node that began the cluster.

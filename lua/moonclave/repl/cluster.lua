@@ -331,10 +331,14 @@ function M.install(session, env)
     end
   end
 
-  function env.deploy(app)
+  -- The program shows what would change and asks by itself: it is asked once.
+  function env.deploy(app, options)
     if type(app) ~= "string" then fail("usage", 'deploy takes the path of an app, as in deploy "examples/kv"') end
-    confirm("every node runs the app in " .. app .. " from then on")
-    session:program("deploy", app)
+    local dry = type(options) == "table" and options.dry_run
+    if not dry and not session.ask_person then confirm("every node runs the app in " .. app .. " from then on") end
+    local json = session.look.format == "json" and (dry or session.yes)
+    local leader = session:program("deploy", app, dry and "--dry-run" or session.yes and "--yes", json and "--json")
+    if not dry then session:ask_app { address = leader, timeout = 2.0 } end
   end
 
   function env.backup(file)

@@ -38,8 +38,10 @@ M.functions = {
       'on("n2", function() return config{ trailing_entries = 5000 } end)' } },
   { "events", "events()", "what happens in the cluster, as it happens, until Ctrl-C; events(5) ends after five", nil,
     { "events()", "events(5)" } },
-  { "deploy", 'deploy "APP"', "a new version of the app; asks first", "`moonclave deploy` says what it does.",
-    { 'deploy "examples/kv"' } },
+  { "deploy", 'deploy "APP"', "a new version of the app; shows what it changes, and asks",
+    "It is tried on a copy of the state first; what the cluster would refuse is not sent. With dry_run that is all. " ..
+    "`moonclave help deploy` says more.",
+    { 'deploy "examples/kv"', 'deploy("examples/kv", { dry_run = true })' } },
   { "backup", 'backup "FILE"', "the state as one file", "`moonclave backup` says what it does.",
     { 'backup "kv.backup"' } },
   { "on", 'on("n2", status)', "something on one node: a function, or a text that is run",

@@ -143,8 +143,13 @@ function session:app()
   local now = channel.clock()
   if self.app_known and (now - self.app_at < APP_AGAIN_S or self.is_inside) then return self.app_known end
   if self.app_at and now - self.app_at < APP_AGAIN_S then return self.app_known end
-  self.app_at = now
-  local app = self.client:call("app", nil, { timeout = 2.0, again = true })
+  return self:ask_app { timeout = 2.0, again = true }
+end
+
+-- The same now, whenever that was asked last: there is another app. options: the call's.
+function session:ask_app(options)
+  self.app_at = channel.clock()
+  local app = self.client:call("app", nil, options)
   if app then
     self.app_known = app
     cluster.install_app(self, self.environment, app)
@@ -189,14 +194,23 @@ function session:confirm(what)
   raise { code = "unconfirmed", message = "not done" }
 end
 
--- Another command of the program, for the cluster this session is connected to.
-function session:program(name, argument)
+-- Another command of the program, for the cluster this session is connected to; what follows are flags, where they are
+-- texts. The address that it was given.
+function session:program(name, argument, ...)
   local _, address = self.client:leader()
+  address = address or self.addresses[1]
   local own = require "moonclave.editor".program() or "moonclave"
   local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
-  local ok, how, code = os.execute(("%s %s %s --addr %s"):format(quoted(own), name, quoted(argument),
-    quoted(address or self.addresses[1])))
+  local words = { quoted(own), name, "--addr", quoted(address) }
+  for i = 1, select("#", ...) do words[#words + 1] = (select(i, ...)) or nil end
+  words[#words + 1] = "-- " .. quoted(argument)
+  io.stdout:flush()
+  local ok, how, code = os.execute(table.concat(words, " "))
+  if not ok and how == "exit" and code == 2 and self.ask_person then -- it has asked, and said so
+    raise { code = "unconfirmed", message = "not done" }
+  end
   if not ok then raise { code = "failed", message = ("moonclave %s: %s %s"):format(name, how, code) } end
+  return address
 end
 
 -- ---- within a node ----
