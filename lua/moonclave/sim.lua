@@ -31,6 +31,8 @@ local M = {}
 ---@field outcome_only? boolean  check only what clients and disks could notice
 ---@field poison? boolean      a command kills whoever applies it, until it is skipped (the built-in machine only)
 ---@field restores? boolean  operators restore backups through the log, too; not with an app without a machine
+---@field deploys? boolean   operators deploy other versions of the app, in all runs or in none; drawn when absent; not
+---                            with an app without a machine
 ---@field disk? "model"|"sqlite"  a model of the store (default, fast), or the store itself on the lossy VFS
 ---@field policy? "none"|"script"|"dice"  where operators are at work: no membership policy, the script's (an app's own,
 ---                            or the default one), or one that wants anything; drawn when absent
@@ -57,7 +59,7 @@ local M = {}
 ---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only poison restores trace " ..
+for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only poison restores deploys trace " ..
   "record record_rows"):gmatch "%S+" do
   known[name] = true
 end
@@ -118,6 +120,7 @@ function M.run(options)
     outcome_only = options.outcome_only,
     poison = options.poison,
     restores = options.restores,
+    deploys = options.deploys,
     app = options.app,
     trace = not page and options.trace or nil,
     record = options.record or page and true,
@@ -138,7 +141,7 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for name in ("seed nodes duration steps machine app mutant outcome_only poison restores disk policy"):gmatch "%S+" do
+  for name in ("seed nodes duration steps machine app mutant outcome_only poison restores deploys disk policy"):gmatch "%S+" do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'

@@ -8,6 +8,8 @@
  */
 #include "script/fsm_internal.h"
 
+#include "base/mutant.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <lauxlib.h>
@@ -60,7 +62,10 @@ static enum error_code migrate(struct fsm *fsm, struct fsm *next, const struct m
     enum error_code code = fsm_run(next, run_migrate, &call, FSM_COMMAND);
     if (code != ERROR_OK) {
         char text[FSM_MESSAGE_MAX];
-        state_rollback(next->state);
+        if (FAULT(MIGRATE_HALF_KEPT))
+            state_commit(next->state);
+        else
+            state_rollback(next->state);
         code = error_set(error, code == ERROR_INTERNAL ? code : ERROR_SCRIPT, "migrate from version %" PRId64 ": %s",
                          versions->from, fsm_failure_text(next, text));
     } else {

@@ -24,6 +24,7 @@ bool sim_agrees(struct sim *sim, bool all)
     if (!leader) return missing(sim, NULL, "nobody leads");
     if (sim->clients.pending > 0 || sim->operators.pending > 0)
         return missing(sim, NULL, "a request is not answered");
+    if (all && deploys_wanting(sim)) return missing(sim, NULL, "the next version of the app is not deployed");
     struct raft_status status;
     raft_status(host_raft(leader->host), &status);
     const struct raft_configuration *now = status.configuration;

@@ -22,6 +22,10 @@ static const struct machine own_machine;
 static uint64_t take_envelope(struct slice *body);
 static bool read_registers(struct sim_machine *machine, struct slice bytes);
 static uint64_t register_hash(uint64_t key, const struct sim_register *entry);
+static uint64_t form_hash(const struct sim_machine *machine);
+static uint64_t form_mask(int64_t number);
+static void run_code(struct sim_machine *machine, const struct machine_entry *entry, struct slice bundle);
+static void make_over(struct sim_machine *machine, int64_t number, raft_index index);
 static bool body_arguments(struct slice body, const char *name, struct slice *arguments);
 static bool map_u64(struct slice map, const char *key, uint64_t *value);
 
@@ -39,8 +43,48 @@ static enum error_code watch_load(void *context, const struct machine_entry *ent
         violate(sim, machine->node, "init_bundle",
                 "INIT carries other bytes than the nodes were started with");
     }
-    machine->loaded = true;
-    return machine->inner.load(machine->inner.context, entry, bundle, config, error);
+    enum error_code code = machine->inner.load(machine->inner.context, entry, bundle, config, error);
+    if (code == ERROR_INTERNAL) return code;
+    machine->loaded = code == ERROR_OK;
+    machine->code = machine->loaded ? versions_find(sim, bundle) : 0;
+    check_loaded(machine->node, entry, versions_find(sim, bundle), code, &(struct machine_versions){0},
+                 machine->loaded ? machine->inner.hash(machine->inner.context) : 0);
+    return code;
+}
+
+/* Other code over the state: all of it, or nothing has changed. */
+static enum error_code watch_upgrade(void *context, const struct machine_entry *entry, struct slice bundle,
+                                     struct machine_versions *versions, struct error *error)
+{
+    struct sim_machine *machine = context;
+    struct sim_node *node = machine->node;
+    struct sim *sim = node->sim;
+    unsigned version = versions_find(sim, bundle);
+    if (!machine->loaded) violate(sim, node, "init_first", "a version of the app is deployed before INIT");
+    if (machine->staging) breach(sim, node, "deploy_waits", "a version is deployed while a backup is taken in");
+    if (sim->options.poison && poison_kills_deploy(node, entry->index)) {
+        node->poisoned = true;
+        return ERROR_INTERNAL;
+    }
+    uint64_t before = machine->inner.hash(machine->inner.context);
+    enum error_code code = machine->inner.upgrade(machine->inner.context, entry, bundle, versions, error);
+    if (machine->fsm && fsm_exhausted(machine->fsm)) return code; /* no result: the host must stop the node */
+    uint64_t after = machine->inner.hash(machine->inner.context);
+    if (code != ERROR_OK && before != after)
+        violate(sim, node, "deploy_whole", "version %u is refused, and has changed the state", version);
+    if (code == ERROR_OK) machine->code = version;
+    if (node->disk.snapshots.taking) COVER(sim, deploys_in_snapshot);
+    TRACE(sim, node, "index %llu: version %u of the app over %u: %s", (unsigned long long)entry->index, version,
+          machine->code, code == ERROR_OK ? "runs" : error->text);
+    check_loaded(node, entry, version, code, versions, after);
+    if (code == ERROR_OK) check_deployed(node, entry, after);
+    if (code != ERROR_OK && sim->options.next.size > 0 && !sim->options.manual)
+        violate(sim, node, "deploy_accepted", "the app's next version is refused at index %llu: %s",
+                (unsigned long long)entry->index, error->text);
+    if (code != ERROR_OK) return code;
+    machine->applied = entry->index;
+    machine->time_ms = entry->time_ms;
+    return code;
 }
 
 static void watch_configure(void *context, const struct settings *settings)
@@ -132,12 +176,11 @@ static enum error_code watch_restore_begin(void *context, const struct machine_e
                                            struct slice bundle, struct error *error)
 {
     struct sim_machine *machine = context;
-    if (!slice_equal(bundle, buffer_slice(&machine->node->sim->bundle))) {
-        violate(machine->node->sim, machine->node, "init_bundle",
-                "a snapshot carries other bytes than the nodes were started with");
-    }
     machine->restoring = true;
     machine->loaded = false;
+    machine->staging = false;
+    machine->code = versions_find(machine->node->sim, bundle);
+    check_snapshot_code(machine->node, entry, machine->code);
     return machine->inner.restore_begin(machine->inner.context, entry, bundle, error);
 }
 
@@ -173,6 +216,8 @@ static enum error_code watch_stage_begin(void *context, const struct settings *s
                                          const struct machine_entry *entry, struct slice bundle, struct error *error)
 {
     struct sim_machine *machine = context;
+    check_staged(machine->node, versions_find(machine->node->sim, bundle), entry);
+    machine->staging = true;
     return machine->inner.stage_begin(machine->inner.context, settings, entry, bundle, error);
 }
 
@@ -191,17 +236,19 @@ static enum error_code watch_stage_take(void *context, const struct settings *se
         machine->inner.stage_take(machine->inner.context, settings, entry, bundle, last, hash, error);
     if (code != ERROR_OK) return code;
     machine->loaded = true;
+    machine->code = versions_find(machine->node->sim, bundle);
     machine->applied = last->index;
     machine->time_ms = last->time_ms;
     if (machine->inner.hash(machine->inner.context) != hash)
         violate(machine->node->sim, machine->node, "restored_whole", "restores another state than the backup's");
-    check_switched(machine->node, last, hash);
+    check_switched(machine->node, last, hash, machine->code, entry);
     return code;
 }
 
 static void watch_stage_end(void *context)
 {
     struct sim_machine *machine = context;
+    machine->staging = false;
     machine->inner.stage_end(machine->inner.context);
 }
 
@@ -238,6 +285,7 @@ void machine_begin(struct sim_machine *machine, struct sim_node *node, struct ma
         .configure = watch_configure,
         .load = watch_load,
         .apply = watch_apply,
+        .upgrade = watch_upgrade,
         .query = watch_query,
         .hash = watch_hash,
         .encode = watch_encode,
@@ -311,17 +359,76 @@ void machine_bundle(struct buffer *out)
     buffer_deinit(&files);
 }
 
-/* ---- the C machine ---- */
+/*
+ * ---- the C machine ----
+ *
+ * It keeps its registers in the form of the version that wrote them: chain and last value under that number's mask (the
+ * first one's is 0). Code reads by the mask of its own number, so that code over a state of another form gives wrong
+ * answers; and mixes into the chain what it drew by chance when it was loaded, as an app does that has
+ * `local drawn = math.random()` at its top.
+ */
 
 static enum error_code own_load(void *context, const struct machine_entry *entry,
                                 struct slice bundle, struct slice config, struct error *error)
 {
     struct sim_machine *machine = context;
-    (void)entry, (void)bundle, (void)config, (void)error;
+    (void)config, (void)error;
     memset(machine->registers, 0, sizeof machine->registers);
     machine->version = 0;
     machine->hash = 0;
+    machine->form = 1;
+    machine->migrations = 0;
+    run_code(machine, entry, bundle);
     return ERROR_OK;
+}
+
+/* The first version draws nothing: it is what it was when there were no others. */
+static void run_code(struct sim_machine *machine, const struct machine_entry *entry, struct slice bundle)
+{
+    const struct sim *sim = machine->node->sim;
+    unsigned version = versions_find(sim, bundle);
+    machine->own.number = version > 0 ? versions_at(sim, version)->number : 0;
+    machine->own.drawn = version > 1 ? hash_pair(entry->seed, entry->index) : 0;
+}
+
+static enum error_code own_upgrade(void *context, const struct machine_entry *entry, struct slice bundle,
+                                   struct machine_versions *versions, struct error *error)
+{
+    struct sim_machine *machine = context;
+    const struct sim *sim = machine->node->sim;
+    unsigned found = versions_find(sim, bundle);
+    const struct sim_bundle *next = found > 0 ? versions_at(sim, found) : NULL;
+    *versions = (struct machine_versions){.from = machine->own.number};
+    if (!next || next->kind == VERSION_BROKEN) return error_set(error, ERROR_SCRIPT, "it does not load");
+    versions->to = next->number;
+    bool odd = next->kind == VERSION_PICKY && machine->version % 2 == 1;
+    if (next->number != machine->own.number && (next->kind == VERSION_FAILS || odd)) {
+        struct sim_register before[SIM_KEYS];
+        memcpy(before, machine->registers, sizeof before);
+        memset(machine->registers, 0, sizeof before / 2); /* half way */
+        memcpy(machine->registers, before, sizeof before);
+        return error_set(error, ERROR_SCRIPT, "migrate from version %d: it fails", (int)versions->from);
+    }
+    if (next->kind == VERSION_ONE_WAY && versions->from > versions->to)
+        return error_set(error, ERROR_SCRIPT, "there is no way back from version %d", (int)versions->from);
+    if (versions->to != versions->from) make_over(machine, versions->to, entry->index);
+    run_code(machine, entry, bundle);
+    return ERROR_OK;
+}
+
+/* All registers in another form, and a note of it that a second time would show in. */
+static void make_over(struct sim_machine *machine, int64_t number, raft_index index)
+{
+    uint64_t masks = form_mask(machine->own.number) ^ form_mask(number);
+    machine->migrations = hash_pair(machine->migrations ^ index, (uint64_t)machine->own.number << 32 ^ (uint64_t)number);
+    machine->form = number;
+    machine->hash = machine->version + form_hash(machine);
+    for (unsigned key = 0; key < SIM_KEYS; key++) {
+        struct sim_register *slot = &machine->registers[key];
+        if (slot->count > 0) slot->chain ^= masks;
+        if (slot->count > 0) slot->last ^= masks;
+        machine->hash += register_hash(key, slot);
+    }
 }
 
 static enum error_code own_apply(void *context, const struct machine_entry *entry,
@@ -329,17 +436,18 @@ static enum error_code own_apply(void *context, const struct machine_entry *entr
 {
     struct sim_machine *machine = context;
     struct slice arguments;
-    uint64_t value, key;
+    uint64_t value, key, mask = form_mask(machine->own.number);
     if (!body_arguments(body, "append", &arguments) || !map_u64(arguments, "value", &value) ||
         !map_u64(arguments, "key", &key) || key >= SIM_KEYS) {
         reply_write_error(reply, ERROR_BAD_REQUEST, NULL);
         return ERROR_BAD_REQUEST;
     }
     struct sim_register *slot = &machine->registers[key];
+    uint64_t chain = slot->count > 0 ? slot->chain ^ mask : 0;
     machine->hash -= register_hash(key, slot) + machine->version;
     slot->count++;
-    slot->last = value;
-    slot->chain = hash_pair(slot->chain, value);
+    slot->last = value ^ mask;
+    slot->chain = hash_pair(chain, value ^ machine->own.drawn) ^ mask;
     machine->version = entry->index;
     machine->hash += register_hash(key, slot) + machine->version;
     mp_write_map(reply, 2);
@@ -360,11 +468,12 @@ static enum error_code own_query(void *context, struct slice body, struct buffer
         reply_write_error(reply, ERROR_BAD_REQUEST, NULL);
         return ERROR_BAD_REQUEST;
     }
+    const struct sim_register *slot = &machine->registers[key];
     mp_write_map(reply, 3);
     mp_write_text(reply, "count");
-    mp_write_u64(reply, machine->registers[key].count);
+    mp_write_u64(reply, slot->count);
     mp_write_text(reply, "last");
-    mp_write_u64(reply, machine->registers[key].last);
+    mp_write_u64(reply, slot->count > 0 ? slot->last ^ form_mask(machine->own.number) : 0);
     mp_write_text(reply, "version");
     mp_write_u64(reply, machine->version);
     return ERROR_OK;
@@ -379,13 +488,17 @@ static uint64_t own_hash(void *context)
 static void own_encode(void *context, struct buffer *out)
 {
     const struct sim_machine *machine = context;
-    mp_write_array(out, 3 * SIM_KEYS + 1);
+    bool made_over = machine->migrations != 0; /* else it is what it was before there were versions */
+    mp_write_array(out, 3 * SIM_KEYS + (made_over ? 3 : 1));
     for (unsigned key = 0; key < SIM_KEYS; key++) {
         mp_write_u64(out, machine->registers[key].chain);
         mp_write_u64(out, machine->registers[key].count);
         mp_write_u64(out, machine->registers[key].last);
     }
     mp_write_u64(out, machine->version);
+    if (!made_over) return;
+    mp_write_u64(out, (uint64_t)machine->form);
+    mp_write_u64(out, machine->migrations);
 }
 
 /* The state is small: it is written down at once, and given out piece by piece. */
@@ -419,10 +532,11 @@ static enum error_code own_restore_begin(void *context, const struct machine_ent
                                          struct slice bundle, struct error *error)
 {
     struct sim_machine *machine = context;
-    (void)entry, (void)bundle, (void)error;
+    (void)error;
     memset(machine->registers, 0, sizeof machine->registers);
     machine->version = 0;
     machine->hash = 0;
+    run_code(machine, entry, bundle);
     machine->ended = false;
     buffer_clear(&machine->image);
     return ERROR_OK;
@@ -457,7 +571,8 @@ static bool read_registers(struct sim_machine *machine, struct slice bytes)
 {
     struct mp_reader reader = mp_reader_of(bytes);
     uint32_t count;
-    bool sound = mp_read_array(&reader, &count) && count == 3 * SIM_KEYS + 1;
+    uint64_t form = 1;
+    bool sound = mp_read_array(&reader, &count) && (count == 3 * SIM_KEYS + 1 || count == 3 * SIM_KEYS + 3);
     machine->hash = 0;
     for (unsigned key = 0; sound && key < SIM_KEYS; key++) {
         struct sim_register *slot = &machine->registers[key];
@@ -466,7 +581,11 @@ static bool read_registers(struct sim_machine *machine, struct slice bytes)
         machine->hash += register_hash(key, slot);
     }
     sound = sound && mp_read_u64(&reader, &machine->version);
-    machine->hash += machine->version;
+    machine->migrations = 0;
+    if (sound && count == 3 * SIM_KEYS + 3)
+        sound = mp_read_u64(&reader, &form) && mp_read_u64(&reader, &machine->migrations);
+    machine->form = (int64_t)form;
+    machine->hash += machine->version + form_hash(machine);
     return sound;
 }
 
@@ -498,11 +617,16 @@ static enum error_code own_stage_take(void *context, const struct settings *sett
                                       const struct machine_entry *last, uint64_t hash, struct error *error)
 {
     struct sim_machine *machine = context, before = *machine;
-    (void)settings, (void)entry, (void)bundle, (void)last;
-    if (read_registers(machine, buffer_slice(&machine->staged)) && machine->hash == hash) return ERROR_OK;
+    (void)settings, (void)last;
+    if (read_registers(machine, buffer_slice(&machine->staged)) && machine->hash == hash) {
+        run_code(machine, entry, bundle);
+        return ERROR_OK;
+    }
     memcpy(machine->registers, before.registers, sizeof machine->registers);
     machine->version = before.version;
     machine->hash = before.hash;
+    machine->form = before.form;
+    machine->migrations = before.migrations;
     return error_set(error, ERROR_CORRUPT, "the registers are not those of the backup");
 }
 
@@ -515,6 +639,7 @@ static void own_stage_end(void *context)
 static const struct machine own_machine = {
     .load = own_load,
     .apply = own_apply,
+    .upgrade = own_upgrade,
     .query = own_query,
     .hash = own_hash,
     .encode = own_encode,
@@ -533,6 +658,16 @@ static const struct machine own_machine = {
 static uint64_t register_hash(uint64_t key, const struct sim_register *entry)
 {
     return entry->count == 0 ? 0 : hash_pair(entry->chain, key << 32 | entry->count);
+}
+
+static uint64_t form_hash(const struct sim_machine *machine)
+{
+    return machine->migrations == 0 ? 0 : hash_pair(machine->migrations, (uint64_t)machine->form);
+}
+
+static uint64_t form_mask(int64_t number)
+{
+    return number == 1 ? 0 : hash_pair(0x666f726d, (uint64_t)number);
 }
 
 static bool body_arguments(struct slice body, const char *name, struct slice *arguments)
