@@ -217,18 +217,15 @@ static void follow_deploy(struct sim_node *node, raft_index index, raft_term ter
     bool stale = !seen->what.any && seen->what.replaces != hash_behind(sim, index - 1);
     bool wanted = before && !same && !stale && !poison_is(sim, index);
     bool may_wait = sim->deploys.begun != 0;
-    TRACE(sim, node, "index %" PRIu64 " deploys version %u: it %s%s", index, seen->what.version,
-          !before ? "has none to follow" : same ? "runs already" : stale ? "follows another" : "is tried",
+    const char *rule = !before ? "has none to follow" : same ? "runs already" : stale ? "follows another" : "is tried";
+    TRACE(sim, node, "index %" PRIu64 " deploys version %u: it %s%s", index, seen->what.version, rule,
           made ? made->code == ERROR_OK ? ", and runs" : ", and refused" : ", and not tried");
     if (same) COVER(sim, deploys_same);
     if (stale && !same) COVER(sim, deploys_stale);
     if ((made != NULL) != wanted && !(may_wait && wanted)) {
-        violate(sim, node, "deploy_by_rule",
-                "version %u is %s at index %" PRIu64 "; by the rules it %s", seen->what.version,
-                made ? "given to the machine" : "not tried", index,
-                !before ? "comes before there is an app" : same ? "runs already" : stale ? "follows another" : "is tried");
-        return;
-    }
+        breach(sim, node, "deploy_by_rule", "version %u is %s at index %" PRIu64 "; by the rules it %s",
+               seen->what.version, made ? "given to the machine" : "not tried", index, rule);
+    } /* what was done is taken for what happened */
     if (!made) return;
     if (made->version != seen->what.version) {
         violate(sim, node, "deploy_by_rule", "index %" PRIu64 " deploys version %u; the machine was given version %u",
@@ -265,9 +262,16 @@ void check_loaded(struct sim_node *node, const struct machine_entry *entry, unsi
     const struct sim_switch *made = switch_at(sim, entry->index);
     trace_event(sim, TRACE_DEPLOY, node->number, entry->index, state_hash);
     trace_mix(sim, (uint64_t)version << 32 | code);
-    if (version == 0) violate(sim, node, "deploy_asked", "is given code at %" PRIu64 " that nobody has made", entry->index);
+    if (version == 0)
+        violate(sim, node, "deploy_asked", "is given code at %" PRIu64 " that nobody has made", entry->index);
     if (!made) {
-        add_switch(sim, &(struct sim_switch){entry->index, entry->term, version, code, *numbers, *entry, state_hash, 0, false});
+        add_switch(sim, &(struct sim_switch){.index = entry->index,
+                                             .term = entry->term,
+                                             .version = version,
+                                             .code = code,
+                                             .numbers = *numbers,
+                                             .stamps = *entry,
+                                             .state_hash = state_hash});
         return;
     }
     if (made->term == entry->term && made->version == version && made->code == code &&
@@ -425,12 +429,13 @@ static void judge_done(struct sim_node *node, struct sim_order *order, const str
     const struct sim_deploy *what = &order->deploy;
     bool follows = what->any || what->replaces == hash_behind(sim, index - 1);
     if (!follows) {
-        violate(sim, node, "order_true", "version %u is said to run from %" PRIu64 " on in the place of another than it "
-                "was to follow", what->version, index);
+        violate(sim, node, "order_true",
+                "version %u is said to run from %" PRIu64 " on in the place of another than it was to follow",
+                what->version, index);
     }
     if (!made || made->told || made->backup != 0 || index <= order->floor) {
         violate(sim, node, "deploy_once",
-                "version %u is said to be deployed at %" PRIu64 ", which was told before, or was before it was asked for",
+                "version %u is said to be deployed at %" PRIu64 ", which was told before, or is older than the order",
                 what->version, index);
         return;
     }
@@ -462,8 +467,8 @@ void deploys_judge_end(struct sim *sim)
         }
         if (done <= asked) continue;
         violate(sim, NULL, "deploy_once",
-                "version %u was deployed %zu times; %zu orders may have done that, and the others were told it was refused",
-                made->version, done, asked);
+                "version %u was deployed %zu times; %zu orders may have done that, the others were told that it was "
+                "refused", made->version, done, asked);
     }
 }
 

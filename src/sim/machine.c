@@ -420,7 +420,8 @@ static enum error_code own_upgrade(void *context, const struct machine_entry *en
 static void make_over(struct sim_machine *machine, int64_t number, raft_index index)
 {
     uint64_t masks = form_mask(machine->own.number) ^ form_mask(number);
-    machine->migrations = hash_pair(machine->migrations ^ index, (uint64_t)machine->own.number << 32 ^ (uint64_t)number);
+    uint64_t way = (uint64_t)machine->own.number << 32 ^ (uint64_t)number;
+    machine->migrations = hash_pair(machine->migrations ^ index, way);
     machine->form = number;
     machine->hash = machine->version + form_hash(machine);
     for (unsigned key = 0; key < SIM_KEYS; key++) {

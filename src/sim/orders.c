@@ -55,7 +55,7 @@ void order_give(struct sim *sim, const struct sim_order *given)
     uint64_t lasts_us = (uint64_t)order->timeout_ms * 2500 + sim->plan.late_most_us + 12 * sim->plan.election_us;
     order->until_us = sim->world.now_us + lasts_us;
     bool deploys = order->action == ACTION_DEPLOY;
-    bool own = order->action == ACTION_CONFIG || deploys; /* change nobody's standing, and draw from streams of their own */
+    bool own = order->action == ACTION_CONFIG || deploys; /* change nobody's standing; draw from streams of their own */
     if (order->until_us > operators->settled_us && !own) operators->settled_us = order->until_us;
     operators->pending++;
     uint64_t delay = draw_between(sim, deploys ? STREAM_DEPLOYS : own ? STREAM_SETTINGS : STREAM_FAULTS, 10, 500);

@@ -109,7 +109,8 @@ bool poison_kills(struct sim_node *node, raft_index index, raft_term term, uint6
     struct sim_poison *poison = &sim->poison;
     const struct sim_version *version = ledger_version(&sim->ledger, index, term);
     bool first = index <= sim->ledger.record_count ? ledger_record(&sim->ledger, index)->applied_term == 0 : true;
-    if (poison->armed && !poison->of_deploys && poison->number == 0 && first && number != 0 && version && version->claim == 0) {
+    bool armed = poison->armed && !poison->of_deploys;
+    if (armed && poison->number == 0 && first && number != 0 && version && version->claim == 0) {
         poison->number = number;
         poison->index = index;
         COVER(sim, poison_strikes);

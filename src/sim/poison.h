@@ -1,7 +1,8 @@
 /*
  * A command that kills whoever applies it: with the option `poison`, once a run, the first plain command that is about
- * to be applied anywhere after a drawn moment; in some runs with deploys, the first DEPLOY whose code is tried. From then on it is the death of every node (the machine says INTERNAL),
- * until the hosts halt before it and an operator has it skipped. poison.c has what must hold.
+ * to be applied anywhere after a drawn moment; in some runs with deploys, the first DEPLOY whose code is tried. From
+ * then on it is the death of every node (the machine says INTERNAL), until the hosts halt before it and an operator has
+ * it skipped. poison.c has what must hold.
  */
 #ifndef MOONCLAVE_SIM_POISON_H
 #define MOONCLAVE_SIM_POISON_H

@@ -91,7 +91,8 @@ static void choose(struct sim *sim, const struct sim_taken *taken)
     if (!leaves) it->leaves_at = SIZE_MAX;
     it->aborts = chance(sim, STREAM_RESTORES, 500);
     it->damaged = chance(sim, STREAM_RESTORES, 120);
-    size_t weak = 3 + 9 * (3 * SIM_KEYS + (sim->plan.deploys_us > 0 ? 3 : 1)); /* what the C machine's own hash does not cover all of */
+    size_t more = sim->plan.deploys_us > 0 ? 3 : 1;
+    size_t weak = 3 + 9 * (3 * SIM_KEYS + more); /* what the C machine's own hash does not cover all of */
     size_t at = (size_t)draw(sim, STREAM_RESTORES, it->bytes.size > weak ? it->bytes.size - weak : 1);
     if (it->damaged) it->bytes.data[at] ^= (uint8_t)(1u << draw(sim, STREAM_RESTORES, 8));
 }

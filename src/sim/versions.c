@@ -31,7 +31,10 @@ static const struct {
     {5, VERSION_BROKEN, "error 'it does not load'\n"},
     {6, VERSION_FAILS, "migrate(function(state) state.registers = {} state.version = 0 error 'half way' end)\n"},
     {7, VERSION_PICKY,
-     "migrate(function(state) if state.version % 2 == 1 then state.version = 0 error 'it is odd' end return state end)\n"},
+     "migrate(function(state)\n"
+     "  if state.version % 2 == 1 then state.version = 0 error 'it is odd' end\n"
+     "  return state\n"
+     "end)\n"},
 };
 
 /* The same for all: a form for every register, and a count of what was made over. */
@@ -142,8 +145,8 @@ static void make_of_app(struct sim *sim, size_t row)
         if (own) {
             buffer_append_text(&text, "local fsm = (function(...) ");
             buffer_append_slice(&text, contents);
-            buffer_append_format(&text, "\nend)(...)\nfsm.version = %d\n%s%sreturn fsm\n", (int)rows[row].number, common,
-                                 rows[row].body);
+            buffer_append_format(&text, "\nend)(...)\nfsm.version = %d\n%s%sreturn fsm\n", (int)rows[row].number,
+                                 common, rows[row].body);
         }
         files[count] = (struct bundle_source){paths[count], contents};
     }
