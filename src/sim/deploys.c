@@ -260,8 +260,6 @@ void check_loaded(struct sim_node *node, const struct machine_entry *entry, unsi
 {
     struct sim *sim = node->sim;
     const struct sim_switch *made = switch_at(sim, entry->index);
-    trace_event(sim, TRACE_DEPLOY, node->number, entry->index, state_hash);
-    trace_mix(sim, (uint64_t)version << 32 | code);
     if (version == 0)
         violate(sim, node, "deploy_asked", "is given code at %" PRIu64 " that nobody has made", entry->index);
     if (!made) {

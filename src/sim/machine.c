@@ -76,6 +76,8 @@ static enum error_code watch_upgrade(void *context, const struct machine_entry *
     if (node->disk.snapshots.taking) COVER(sim, deploys_in_snapshot);
     TRACE(sim, node, "index %llu: version %u of the app over %u: %s", (unsigned long long)entry->index, version,
           machine->code, code == ERROR_OK ? "runs" : error->text);
+    trace_event(sim, TRACE_DEPLOY, node->number, entry->index, after);
+    trace_mix(sim, (uint64_t)version << 32 | code);
     check_loaded(node, entry, version, code, versions, after);
     if (code == ERROR_OK) check_deployed(node, entry, after);
     if (code != ERROR_OK && sim->options.next.size > 0 && !sim->options.manual)

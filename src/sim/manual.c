@@ -61,8 +61,10 @@ uint64_t sim_deploy(struct sim *sim, unsigned node, struct slice bundle, const u
 bool sim_deploy_done(const struct sim *sim, uint64_t number, enum error_code *code, struct slice *body)
 {
     uint64_t index, size;
-    *body = buffer_slice(&sim->deploys.reply);
-    return sim_snapshot_done(sim, number, code, &index, &size);
+    bool done = sim_snapshot_done(sim, number, code, &index, &size);
+    bool answered = sim->operators.orders[number - 1].replied;
+    *body = answered ? buffer_slice(&sim->deploys.reply) : slice_of(NULL, 0);
+    return done;
 }
 
 /* ---- nodes ---- */

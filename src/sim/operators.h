@@ -118,6 +118,7 @@ struct sim_order { /* a REQUEST_ADMIN; its ticket is its place + 1 + SIM_ORDERS 
     uint64_t due_us;     /* to be answered by then, on its node's clock */
     uint64_t until_us;   /* it may be carried out until then, whatever has been told */
     enum error_code code; /* of the answer */
+    bool replied;
     uint64_t taken_index, taken_size; /* SNAPSHOT: what is said to be taken; CONFIG, DEPLOY: from where on it is so */
     struct sim_wish wish;             /* CONFIG */
     struct sim_deploy deploy;         /* DEPLOY */

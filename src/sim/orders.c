@@ -128,6 +128,7 @@ void order_reply(struct sim_node *node, uint64_t ticket, const struct reply *rep
         return;
     }
     order->code = reply->code;
+    order->replied = true;
     judge(node, order, reply);
     settle(sim, order,
            reply->code == ERROR_OK          ? OUTCOME_ANSWERED
