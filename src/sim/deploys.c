@@ -294,11 +294,10 @@ void check_deployed(struct sim_node *node, const struct machine_entry *entry, ui
     record->time_ms = entry->time_ms;
     if (entry->index > sim->ledger.applied) sim->ledger.applied = entry->index;
     if (!sim->options.workload) return;
-    clients_look(node, entry->index);
-    if (!sim->options.deployed) return;
     char what[64];
     snprintf(what, sizeof what, "at index %" PRIu64, entry->index);
-    sim->options.deployed(sim->options.deployed_context, sim->world.now_us, what);
+    if (sim->options.deployed) sim->options.deployed(sim->options.deployed_context, sim->world.now_us, what);
+    clients_look(node, entry->index);
 }
 
 /* What ran behind that index, with the stamps it was loaded by. */
