@@ -42,6 +42,8 @@ bool sim_agrees(struct sim *sim, bool all)
         }
         if (!all && !node_up(node)) continue;
         if (!has_all(node, last)) return missing(sim, node, "has not applied everything");
+        if (all && disk_has_stalled(leader) && !host_ready(node->host)) /* leadership is being handed over for it */
+            return missing(sim, node, "is not ready");
         if (all && server->role == RAFT_LEARNER && server->label_count > 0 && !policy_is_own(sim))
             return missing(sim, node, "is to be a voter, and is none");
     }
