@@ -60,8 +60,8 @@ local M = {}
 ---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app deploy replay disk policy mutant outcome_only poison restores deploys trace " ..
-  "record record_rows"):gmatch "%S+" do
+for name in ("seed nodes duration steps machine app deploy replay disk policy mutant outcome_only poison " ..
+  "restores deploys trace record record_rows"):gmatch "%S+" do
   known[name] = true
 end
 
@@ -144,7 +144,8 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for name in ("seed nodes duration steps machine app mutant outcome_only poison restores deploys disk policy"):gmatch "%S+" do
+  local names = "seed nodes duration steps machine app mutant outcome_only poison restores deploys disk policy"
+  for name in names:gmatch "%S+" do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'

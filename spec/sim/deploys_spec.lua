@@ -102,7 +102,7 @@ return {
     partition = function(operation) return operation.arguments.name end,
     init = function() return 0 end,
     step = function(state, operation)
-      if operation.kind == "command" then return operation.outcome ~= "ok" or operation.result == state + 1, state + 1 end
+      if operation.kind == "command" then state = state + 1 end
       return operation.outcome ~= "ok" or operation.result == state, state
     end,
   },

@@ -14,8 +14,8 @@
  *   body_text(msgpack) -> a request or reply in a few words
  *   pack(value) -> bytes; unpack(bytes) -> value; json(value) -> text
  *
- * options: seed, nodes, clients, duration_us, steps, mutant, outcome_only, poison, deploys, disk, manual; app (a path), bundle
- * (bytes); next_bundle (bytes: deployed at some moment, and then deployed(time, what) is called);
+ * options: seed, nodes, clients, duration_us, steps, mutant, outcome_only, poison, deploys, disk, manual; app (a path),
+ * bundle (bytes); next_bundle (bytes: deployed at some moment, and then deployed(time, what) is called);
  * kinds, calm (bits), faults, asks (arrays, ascending): what is left out, or with only_faults, only_asks what is not;
  * trace (true: result.trace has the lines; a path: they go there as they come, and stay when an assert ends the run);
  * record (true: result.record is simrecord.h's JSON); struck(number, kind, time, what). A workload:
@@ -480,7 +480,8 @@ __attribute__((visibility("default"))) int luaopen_moonclave_simcore(struct lua_
     };
     static const luaL_Reg functions[] = {
         {"run", run}, {"new", box_new}, {"mutants", mutants}, {"states", states}, {"faults", faults}, {"calms", calms},
-        {"bundle", bundle}, {"bundle_of", bundle_of}, {"files", files}, {"names", names}, {"pack", pack}, {"unpack", unpack},
+        {"bundle", bundle}, {"bundle_of", bundle_of},
+        {"files", files}, {"names", names}, {"pack", pack}, {"unpack", unpack},
         {"json", json}, {"body_text", record_body_text}, {NULL, NULL},
     };
     luaL_newmetatable(L, SIM_BOX);

@@ -264,8 +264,8 @@ uint64_t sim_ask(struct sim *sim, unsigned node, const struct sim_ask *ask);
 
 /* Asks a node to take a snapshot; for sim_snapshot_done, 0: the node is down. */
 uint64_t sim_snapshot(struct sim *sim, unsigned node);
-/* Deploys a bundle, through a node; for sim_deploy_done, 0: the node is down. `replaces`: the hash of the one that it is
- * to follow; null: whichever runs. */
+/* Deploys a bundle, through a node; for sim_deploy_done, 0: the node is down. `replaces`: the hash of the one that it
+ * is to follow; null: whichever runs. */
 uint64_t sim_deploy(struct sim *sim, unsigned node, struct slice bundle, const uint64_t *replaces);
 /* false: it is not answered yet. The reply's body is that of the newest one answered, borrowed until the next. */
 bool sim_deploy_done(const struct sim *sim, uint64_t number, enum error_code *code, struct slice *body);
