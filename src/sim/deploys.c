@@ -430,9 +430,11 @@ static void judge_done(struct sim_node *node, struct sim_order *order, const str
                 "version %u is said to run from %" PRIu64 " on in the place of another than it was to follow",
                 what->version, index);
     }
-    if (!made || made->told || made->backup != 0 || index <= order->floor) {
+    const struct sim_running *before = deploys_behind(sim, index - 1);
+    bool again = before && before->version == what->version;
+    if (!made || made->told || again || made->backup != 0 || index <= order->floor) {
         violate(sim, node, "deploy_once",
-                "version %u is said to be deployed at %" PRIu64 ", which was told before, or is older than the order",
+                "version %u is said to be deployed at %" PRIu64 ", which was told before, is older than the order, or ran",
                 what->version, index);
         return;
     }
