@@ -434,7 +434,7 @@ static void judge_done(struct sim_node *node, struct sim_order *order, const str
     bool again = before && before->version == what->version;
     if (!made || made->told || again || made->backup != 0 || index <= order->floor) {
         violate(sim, node, "deploy_once",
-                "version %u is said to be deployed at %" PRIu64 ", which was told before, is older than the order, or ran",
+                "version %u is said to be deployed at %" PRIu64 ", which was told before, older than the order, or ran",
                 what->version, index);
         return;
     }
