@@ -25,12 +25,15 @@ local M = {}
 ---@field duration? number    virtual seconds of the safety phase; drawn when absent
 ---@field steps? integer      cuts the run after so many core steps, without a verdict on progress
 ---@field app? string         a folder or file: its clients ask what its sim.lua says; none: the built-in machine
+---@field deploy? string      of an app: its next version, deployed at some moment of the run
 ---@field replay? string      of an app: what is left out, as a failure has printed it
 ---@field machine? "c"|"lua"  "lua": the app keeps to the contract of src/sim/machine.c, and is asked accordingly
 ---@field mutant? string      a guard to switch off: sim.mutants()
 ---@field outcome_only? boolean  check only what clients and disks could notice
 ---@field poison? boolean      a command kills whoever applies it, until it is skipped (the built-in machine only)
 ---@field restores? boolean  operators restore backups through the log, too; not with an app without a machine
+---@field deploys? boolean   operators deploy other versions of the app, in all runs or in none; drawn when absent; not
+---                            with an app without a machine
 ---@field disk? "model"|"sqlite"  a model of the store (default, fast), or the store itself on the lossy VFS
 ---@field policy? "none"|"script"|"dice"  where operators are at work: no membership policy, the script's (an app's own,
 ---                            or the default one), or one that wants anything; drawn when absent
@@ -57,8 +60,8 @@ local M = {}
 ---@field record? string      JSON: src/module/simrecord.h
 
 local known = {}
-for name in ("seed nodes duration steps machine app replay disk policy mutant outcome_only poison restores trace " ..
-  "record record_rows"):gmatch "%S+" do
+for name in ("seed nodes duration steps machine app deploy replay disk policy mutant outcome_only poison " ..
+  "restores deploys trace record record_rows"):gmatch "%S+" do
   known[name] = true
 end
 
@@ -69,6 +72,7 @@ end
 
 local function run_app(options)
   local app = assert(require("moonclave.sim.app").load(options.app))
+  if options.deploy then app = assert(app:followed_by(options.deploy)) end
   local trim = require("moonclave.sim.trim").parse(options.replay or "")
   trim.nodes = options.nodes or trim.nodes
   if options.duration then trim.us = math.floor(options.duration * 1000000) end
@@ -106,6 +110,7 @@ function M.run(options)
   if machine ~= "c" and machine ~= "lua" then error("machine is 'c' or 'lua'", 2) end
   if (machine == "lua") ~= (options.app ~= nil) then error("machine 'lua' and an app belong together", 2) end
   if options.replay then error("replay belongs to an app without a machine", 2) end
+  if options.deploy then error("deploy belongs to an app without a machine", 2) end
   local page = page_of(options)
   local result = core.run {
     seed = options.seed,
@@ -118,6 +123,7 @@ function M.run(options)
     outcome_only = options.outcome_only,
     poison = options.poison,
     restores = options.restores,
+    deploys = options.deploys,
     app = options.app,
     trace = not page and options.trace or nil,
     record = options.record or page and true,
@@ -138,7 +144,8 @@ function M.states() return core.states() end
 ---@param options moonclave.sim.options
 function M.replay_command(options)
   local fields = {}
-  for name in ("seed nodes duration steps machine app mutant outcome_only poison restores disk policy"):gmatch "%S+" do
+  local names = "seed nodes duration steps machine app mutant outcome_only poison restores deploys disk policy"
+  for name in names:gmatch "%S+" do
     if options[name] ~= nil then fields[#fields + 1] = ("%s = %q"):format(name, options[name]) end
   end
   fields[#fields + 1] = 'trace = "trace.txt"'
@@ -168,6 +175,7 @@ function M.cluster(options) return require("moonclave.sim.cluster").new(options)
 ---@field nodes? integer
 ---@field faults? string  "crash,partition", "-wipe": as the flag of `moonclave sim`
 ---@field disk? "model"|"sqlite"
+---@field deploy? string  the app's next version, a folder or file: each seed deploys it at some moment
 ---@field jobs? integer   processes; default: one for each core
 ---@field shrink_seconds? number  default 10; 0: not shrunk
 

@@ -20,7 +20,7 @@ describe("moonclave sim", function()
     local code, text = run "help sim"
     assert.equal(0, code)
     for _, name in ipairs { "seeds", "nodes", "faults", "seed", "minutes", "jobs", "disk", "trace", "coverage",
-      "no-shrink", "shrink-seconds", "replay", "all", "json" } do
+      "no-shrink", "shrink-seconds", "replay", "deploy", "all", "json" } do
       assert.is_truthy(text:find("\n  --" .. name, 1, true), name)
     end
     assert.is_nil(text:find("mutant", 1, true))

@@ -31,7 +31,15 @@ local RULE_ONLY = {
   removed_leads_on = "it counts the others only, and those let it",
   policy_believed = "what nobody can commit is undone by the next leader, or those who were not heard come back",
   full_disk_leads = "it can acknowledge nothing of its own",
+  deploy_over_restore = "the backup replaces it all the same, whole",
   settings_not_told = "the simulator's own machine has no budget to exceed",
+}
+
+-- What their seeds need to have.
+local WITH = {
+  deploy_over_restore = { restores = true },
+  deploy_not_skipped = { poison = true },
+  migrate_half_kept = { machine = "lua", app = "spec/sim/app" },
 }
 
 -- Those that the simulated hosts cannot show, and why. Each has its story in spec/raft or spec/host, and
@@ -58,10 +66,12 @@ end
 
 -- The first seed that kills it: by any rule, or (outcome_only) by harm.
 local function kill(cpath, mutant, outcome_only)
-  local found = search.seeds {
+  local options = {
     first = 1, last = LONGER[mutant] or BUDGET, cpath = cpath, mutant = mutant, stop = true,
     outcome_only = outcome_only,
   }
+  for name, value in pairs(WITH[mutant] or {}) do options[name] = value end
+  local found = search.seeds(options)
   local first = found.violations[1]
   return first and ("seed %d %s"):format(first.seed or 0, first.invariant)
 end

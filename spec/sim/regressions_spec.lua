@@ -37,6 +37,11 @@ describe("found by a seed", function()
     sound_runs(316, 3, function(coverage) return coverage.retirements > 0 and coverage.one_way_partitions > 0 end)
   end)
 
+  it("a leader whose disk stood just as all agreed handed over, and who was to follow was called not ready", function()
+    assert.is_true(sim.run({ seed = 190, restores = true, deploys = false }).ok)
+    assert.is_true(sim.run({ seed = 2745, deploys = true }).ok)
+  end)
+
   it("a full disk refused a truncation decided in one term; it was tried again in a later one", function()
     sound_runs(893, 3, function(coverage) return coverage.refusals > 10 and coverage.truncations > 0 end)
   end)

@@ -11,7 +11,7 @@ for i = 4, #arg do
   if name == "stop" then
     stop = true
   else
-    options[name] = value == "true" or math.tointeger(value) or value
+    options[name] = value == "true" or value ~= "false" and (math.tointeger(value) or value)
   end
 end
 

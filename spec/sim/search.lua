@@ -14,7 +14,7 @@ local function command(options, first, stride)
   if options.cpath then words[#words + 1] = "LUA_CPATH=" .. quote(options.cpath) end
   for _, word in ipairs { "lua5.4", runner, first, options.last, stride } do words[#words + 1] = quote(word) end
   for _, name in ipairs {
-    "nodes", "machine", "app", "mutant", "outcome_only", "poison", "restores", "disk", "policy",
+    "nodes", "machine", "app", "mutant", "outcome_only", "poison", "restores", "deploys", "disk", "policy",
   } do
     if options[name] then words[#words + 1] = quote(name .. "=" .. tostring(options[name])) end
   end

@@ -101,6 +101,13 @@
     X(SETTINGS_NOT_KEPT, "settings_not_kept", "a change of the cluster's settings is not in the system tree, and so in no snapshot") \
     X(SETTINGS_CHECKED_ONCE, "settings_checked_once", "two changes, each sound when it was asked for, are unsafe together") \
     X(POLICY_BELIEVED, "policy_believed", "a policy takes votes away until no majority can be reached") \
+    X(DEPLOY_STAMPS_KEPT, "deploy_stamps_kept", "a snapshot loads a deployed app by the stamps of the one before it") \
+    X(DEPLOY_BUNDLE_KEPT, "deploy_bundle_kept", "a snapshot brings the app that ran before the one that was deployed") \
+    X(DEPLOY_UNCOMPARED, "deploy_uncompared", "a deploy replaces another app than the one it was meant to follow") \
+    X(DEPLOY_TWICE, "deploy_twice", "the app that runs already, sent again, is deployed a second time") \
+    X(DEPLOY_OVER_RESTORE, "deploy_over_restore", "an app is deployed while a backup is being restored") \
+    X(DEPLOY_NOT_SKIPPED, "deploy_not_skipped", "a deploy that was the death of every node is tried though it is skipped") \
+    X(MIGRATE_HALF_KEPT, "migrate_half_kept", "what a migrate that fails had changed by then stays") \
     /* of src/store: only runs on the real one can tell */ \
     X(STORE_UNSYNCED, "store_unsynced", "a commit is said to be durable before it is synced") \
     X(STORE_UNSCANNED, "store_unscanned", "the WAL is not looked at before SQLite forgets its damaged end") \

@@ -14,7 +14,7 @@
 
 struct sim_flags {
     uint64_t seeds, nodes, seed, minutes, jobs, shrink_seconds;
-    const char *faults, *disk, *trace, *replay, *mutant;
+    const char *faults, *disk, *trace, *replay, *mutant, *deploy;
     bool coverage, no_shrink, all, json;
 };
 
@@ -29,6 +29,7 @@ static const struct flag rows[] = {
     {"minutes", FLAG_INTEGER, ROW(minutes), 1, 100000, "M", "seeds for so long, however many"},
     {"nodes", FLAG_INTEGER, ROW(nodes), 1, 7, "N", "cluster size, 1 to 7 (drawn: 3 or 5)"},
     {"faults", FLAG_TEXT, ROW(faults), 0, 0, "LIST", "only these kinds: crash,partition; all but: -wipe; `list` lists"},
+    {"deploy", FLAG_TEXT, ROW(deploy), 0, 0, "NEXT", "the app's next version: each seed deploys it at some moment"},
     {"disk", FLAG_TEXT, ROW(disk), 0, 0, "KIND", "model (default, fast) or sqlite (the store itself)"},
     {"jobs", FLAG_INTEGER, ROW(jobs), 1, 256, "J", "processes (one for each core)"},
     {"trace", FLAG_TEXT, ROW(trace), 0, 0, "FILE", "a page of the failing run, else of the first seed"},
@@ -59,6 +60,10 @@ const struct cli_command sim_command = {
         "hold of the state (examples/kv/sim.lua is one to copy). Without it every command and query is\n"
         "called with made-up arguments.\n"
         "\n"
+        "--deploy NEXT tries an upgrade: the app is deployed over what runs at some moment of each seed.\n"
+        "APP/sim.lua asks and judges before and after. That NEXT is refused (its migrate fails on some\n"
+        "state) is a violation, and so is what no longer holds once it runs.\n"
+        "\n"
         "A seed that fails is shrunk to a short schedule, printed with a line that runs exactly that\n"
         "again. Exit codes: 0 no violation, 1 a violation (or an app or sim.lua that does not load),\n"
         "2 wrong usage.\n"
@@ -67,6 +72,7 @@ const struct cli_command sim_command = {
         "  moonclave sim examples/kv --seeds 1000 --nodes 5\n"
         "  moonclave sim examples/kv --minutes 30 --all    as many as fit, every failing seed listed\n"
         "  moonclave sim counter.lua --faults crash,pause  only these faults; --faults=-wipe: all but one\n"
+        "  moonclave sim apps/v1 --deploy apps/v2          an upgrade, in 100 seeds\n"
         "  moonclave sim examples/kv --seed 7 --trace t.html\n",
     .flags = &flags,
     .run = sim_command_run,
@@ -141,6 +147,7 @@ static uint32_t write_fields(struct buffer *out, const struct sim_flags *given, 
     true_or_not(out, "all", given->all, &count);
     text_or_not(out, "app", app, &count);
     true_or_not(out, "coverage", given->coverage, &count);
+    text_or_not(out, "deploy", given->deploy, &count);
     text_or_not(out, "disk", given->disk, &count);
     text_or_not(out, "faults", given->faults, &count);
     count_or_write(out, "jobs", given->jobs, &count);

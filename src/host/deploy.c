@@ -17,6 +17,7 @@
 #include "host/internal.h"
 
 #include "base/mp.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -109,20 +110,21 @@ enum error_code apply_deploy(struct host *host, const struct raft_entry *entry)
         host_fatal(host, &error);
         return error.code;
     }
-    if (skip_due(host, entry->index)) return refuse_skipped(host);
+    if (!GUARD(DEPLOY_NOT_SKIPPED, !skip_due(host, entry->index))) return refuse_skipped(host);
     if (!system->initialised)
         return refuse(host, ERROR_CONFLICT, "the cluster has no app yet: its first one comes with the nodes' start");
-    if (host->apply.app_loaded && slice_equal(deploy.bundle, system_bundle(system))) {
+    bool same = host->apply.app_loaded && slice_equal(deploy.bundle, system_bundle(system));
+    if (!GUARD(DEPLOY_TWICE, !same)) {
         write_reply(host, NULL);
         return ERROR_OK;
     }
-    if (!deploy.any && deploy.replaces != system->app_hash) {
+    if (!GUARD(DEPLOY_UNCOMPARED, deploy.any || deploy.replaces == system->app_hash)) {
         return refuse(host, ERROR_CONFLICT,
                       "it is meant to follow the app %016" PRIx64 ", and the cluster's is %016" PRIx64
                       ": look at what that changed, and deploy again",
                       deploy.replaces, system->app_hash);
     }
-    if (restore_is_staged(host))
+    if (!GUARD(DEPLOY_OVER_RESTORE, !restore_is_staged(host)))
         return refuse(host, ERROR_CONFLICT,
                       "a backup is being restored: wait until it is done, or give it up with "
                       "`moonclave restore --abort`");

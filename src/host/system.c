@@ -230,11 +230,11 @@ void system_deploy(struct system *system, const struct machine_entry *entry, str
     system->app_index = entry->index;
     system->entry = *entry;
     state_begin(system->tree);
-    put(system, app, "bundle", state_string(bundle));
+    if (!FAULT(DEPLOY_BUNDLE_KEPT)) put(system, app, "bundle", state_string(bundle));
     put(system, app, "error", state_nil());
     put(system, app, "hash", state_integer((int64_t)system->app_hash));
     put(system, app, "index", state_integer((int64_t)entry->index));
-    put_entry(system, app, entry);
+    if (!FAULT(DEPLOY_STAMPS_KEPT)) put_entry(system, app, entry);
     state_commit(system->tree);
 }
 

@@ -222,6 +222,27 @@ static inline void box_struck(void *context, uint64_t number, const char *kind, 
     box_protected(context, box_call_struck, &call);
 }
 
+struct box_deployed {
+    uint64_t at_us;
+    const char *what;
+};
+
+static inline int box_call_deployed(lua_State *L)
+{
+    const struct box_deployed *call = lua_touserdata(L, 2);
+    lua_getfield(L, 1, "deployed");
+    lua_pushinteger(L, (lua_Integer)call->at_us);
+    lua_pushstring(L, call->what);
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+static inline void box_deployed(void *context, uint64_t at_us, const char *what)
+{
+    struct box_deployed call = {.at_us = at_us, .what = what};
+    box_protected(context, box_call_deployed, &call);
+}
+
 static inline void box_trace(void *context, const char *line)
 {
     struct box *box = context;
@@ -291,6 +312,8 @@ static inline void box_read_numbers(lua_State *L, struct sim_options *options)
     options->poison = field_boolean(L, 2, "poison");
     options->manual = field_boolean(L, 2, "manual");
     options->restores = field_boolean(L, 2, "restores");
+    if (box_has(L, 2, "deploys"))
+        options->deploys = field_boolean(L, 2, "deploys") ? SIM_DEPLOYS_ALWAYS : SIM_DEPLOYS_NONE;
     options->trim.kinds = (uint32_t)field_u64(L, 2, "kinds");
     options->trim.calm = (uint32_t)field_u64(L, 2, "calm");
     options->disk = strcmp(field_text(L, 2, "disk"), "sqlite") == 0 ? SIM_DISK_SQLITE : SIM_DISK_MODEL;
@@ -340,6 +363,11 @@ static inline void box_read_options(lua_State *L, struct box *box)
     struct sim_options *options = &box->options;
     box_read_numbers(L, options);
     box_read_app(L, box);
+    box->options.next = field_slice(L, 2, "next_bundle"); /* which the options keep */
+    if (box_has(L, 2, "deployed")) {
+        options->deployed = box_deployed;
+        options->deployed_context = box;
+    }
     box->faults = box_numbers(L, 2, "faults", &options->trim.fault_count);
     box->asks = box_numbers(L, 2, "asks", &options->trim.ask_count);
     options->trim.only_faults = field_boolean(L, 2, "only_faults");

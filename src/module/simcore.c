@@ -8,13 +8,14 @@
  *   states() -> the cells of the tables of states: name -> can today's code reach it?
  *   faults(), calms() -> arrays of names: name i is bit i - 1 of the options kinds and calm
  *   bundle(path) -> bytes; or nil, code, text
+ *   bundle_of({ path = contents }) -> bytes
  *   files(bundle) -> { path = contents }
  *   names(bundle) -> { commands = array, queries = array }; or nil, code, text: the app's own error
  *   body_text(msgpack) -> a request or reply in a few words
  *   pack(value) -> bytes; unpack(bytes) -> value; json(value) -> text
  *
- * options: seed, nodes, clients, duration_us, steps, mutant, outcome_only, poison, disk, manual; app (a path), bundle
- * (bytes);
+ * options: seed, nodes, clients, duration_us, steps, mutant, outcome_only, poison, deploys, disk, manual; app (a path),
+ * bundle (bytes); next_bundle (bytes: deployed at some moment, and then deployed(time, what) is called);
  * kinds, calm (bits), faults, asks (arrays, ascending): what is left out, or with only_faults, only_asks what is not;
  * trace (true: result.trace has the lines; a path: they go there as they come, and stay when an assert ends the run);
  * record (true: result.record is simrecord.h's JSON); struck(number, kind, time, what). A workload:
@@ -225,6 +226,28 @@ static int box_snapshot_done(lua_State *L)
     return 3;
 }
 
+/* deploy(node, bundle) -> number, or nil: the node is down */
+static int box_deploy(lua_State *L)
+{
+    struct box *box = to_box(L);
+    uint64_t number = sim_deploy(box->sim, check_node(L, box, 2), check_slice(L, 3), NULL);
+    if (number == 0) return 0;
+    lua_pushinteger(L, (lua_Integer)number);
+    return 1;
+}
+
+/* deploy_done(number) -> nil, or code, and the reply's body where there is one */
+static int box_deploy_done(lua_State *L)
+{
+    enum error_code code;
+    struct slice body;
+    if (!sim_deploy_done(to_box(L)->sim, (uint64_t)luaL_checkinteger(L, 2), &code, &body)) return 0;
+    lua_pushstring(L, error_name(code));
+    struct mp_reader reader = mp_reader_of(body);
+    if (body.size == 0 || !value_push(L, &reader)) lua_pushnil(L);
+    return 2;
+}
+
 /* pause, disk_full, disk_slow, disk_stall (node, length) */
 #define LENGTH_METHOD(name)                                            \
     static int box_##name(lua_State *L)                                \
@@ -361,6 +384,24 @@ static int bundle(lua_State *L)
     return push_failure(L, &error);
 }
 
+/* {path = contents} -> bytes; what is wrong with them their loading tells */
+static int bundle_of(lua_State *L)
+{
+    struct bundle_source list[64];
+    struct buffer out = {0};
+    size_t count = 0;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+        luaL_argcheck(L, count < 64, 1, "at most 64 files");
+        luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING, 1,
+                      "files are texts by their paths");
+        list[count].path = lua_tostring(L, -2);
+        list[count++].contents = check_slice(L, -1);
+    }
+    bundle_make(list, count, &out);
+    return push_buffer(L, &out);
+}
+
 static int files(lua_State *L)
 {
     struct slice bytes = check_slice(L, 1), path, contents;
@@ -430,6 +471,7 @@ __attribute__((visibility("default"))) int luaopen_moonclave_simcore(struct lua_
         {"so_far", box_so_far}, {"violated", box_violated}, {"ask", box_ask}, {"crash", box_crash},
         {"stop", box_stop}, {"start", box_start}, {"disk_fail", box_disk_fail}, {"pause", box_pause},
         {"snapshot", box_snapshot}, {"snapshot_done", box_snapshot_done},
+        {"deploy", box_deploy}, {"deploy_done", box_deploy_done},
         {"disk_full", box_disk_full}, {"disk_slow", box_disk_slow},
         {"disk_stall", box_disk_stall}, {"cut", box_cut}, {"mend", box_mend},
         {"mend_all", box_mend_all}, {"clock_jump", box_clock_jump}, {"loss", box_loss}, {"up", box_up},
@@ -438,7 +480,8 @@ __attribute__((visibility("default"))) int luaopen_moonclave_simcore(struct lua_
     };
     static const luaL_Reg functions[] = {
         {"run", run}, {"new", box_new}, {"mutants", mutants}, {"states", states}, {"faults", faults}, {"calms", calms},
-        {"bundle", bundle}, {"files", files}, {"names", names}, {"pack", pack}, {"unpack", unpack},
+        {"bundle", bundle}, {"bundle_of", bundle_of},
+        {"files", files}, {"names", names}, {"pack", pack}, {"unpack", unpack},
         {"json", json}, {"body_text", record_body_text}, {NULL, NULL},
     };
     luaL_newmetatable(L, SIM_BOX);

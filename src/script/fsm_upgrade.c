@@ -10,6 +10,7 @@
 #include "script/fsm_internal.h"
 
 #include "base/memory.h"
+#include "base/mutant.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -180,7 +181,10 @@ static enum error_code end_migrate(struct fsm_upgrade *upgrade, int status, stru
     if (code == ERROR_OK) {
         state_commit(next->state);
     } else {
-        state_rollback(next->state);
+        if (FAULT(MIGRATE_HALF_KEPT))
+            state_commit(next->state);
+        else
+            state_rollback(next->state);
         code = error_set(error, code == ERROR_INTERNAL ? code : ERROR_SCRIPT, "migrate from version %" PRId64 ": %s",
                          upgrade->from_version, fsm_failure_text(next, text));
     }

@@ -24,6 +24,7 @@ bool sim_agrees(struct sim *sim, bool all)
     if (!leader) return missing(sim, NULL, "nobody leads");
     if (sim->clients.pending > 0 || sim->operators.pending > 0)
         return missing(sim, NULL, "a request is not answered");
+    if (all && deploys_wanting(sim)) return missing(sim, NULL, "the next version of the app is not deployed");
     struct raft_status status;
     raft_status(host_raft(leader->host), &status);
     const struct raft_configuration *now = status.configuration;
@@ -41,6 +42,8 @@ bool sim_agrees(struct sim *sim, bool all)
         }
         if (!all && !node_up(node)) continue;
         if (!has_all(node, last)) return missing(sim, node, "has not applied everything");
+        if (all && disk_has_stalled(leader) && !host_ready(node->host)) /* leadership is being handed over for it */
+            return missing(sim, node, "is not ready");
         if (all && server->role == RAFT_LEARNER && server->label_count > 0 && !policy_is_own(sim))
             return missing(sim, node, "is to be a voter, and is none");
     }

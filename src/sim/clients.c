@@ -337,6 +337,12 @@ void clients_applied(struct sim_node *node, raft_index index, uint64_t number, s
     }
 }
 
+void clients_look(struct sim_node *node, raft_index index)
+{
+    const struct sim_workload *workload = node->sim->options.workload;
+    if (workload && workload->state) look_at_state(node, index);
+}
+
 void clients_queried(struct sim_node *node, uint64_t number, uint64_t reply_hash)
 {
     struct sim_op *op = clients_find(node->sim, number);

@@ -96,6 +96,8 @@ void clients_check_end(struct sim *sim);
 /* A command takes effect at an index for the first time, on a node whose state is that after it. */
 void clients_applied(struct sim_node *node, raft_index index, uint64_t number, struct slice body,
                      bool lawful); /* by the rules of sessions and keys */
+/* The state is another, by no command: an app's workload looks at it. */
+void clients_look(struct sim_node *node, raft_index index);
 /* A query is run for an operation. */
 void clients_queried(struct sim_node *node, uint64_t number, uint64_t reply_hash);
 struct sim_op *clients_find(struct sim *sim, uint64_t number); /* null: none */

@@ -205,6 +205,7 @@ static struct sim_electorate after(const struct sim_order *order, struct sim_ele
     case ACTION_PRIORITY:
     case ACTION_SNAPSHOT:
     case ACTION_CONFIG:
+    case ACTION_DEPLOY:
     case ACTIONS:
         break;
     }

@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "host/host.h"
 #include "sim/clients.h"
+#include "sim/deploys.h"
 #include "sim/once.h"
 #include "sim/operators.h"
 #include "sim/poison.h"
@@ -54,6 +55,7 @@ enum sim_event_kind {
     EVENT_SETTINGS,    /* somebody changes some */
     EVENT_POLICY,      /* a membership policy has decided about a view */
     EVENT_POISON,      /* operators look for nodes that have halted */
+    EVENT_DEPLOY,      /* somebody deploys a version of the app */
 };
 
 struct sim_event {
@@ -79,6 +81,7 @@ enum sim_stream {
     STREAM_POLICY,
     STREAM_POISON,
     STREAM_RESTORES,
+    STREAM_DEPLOYS,
     STREAMS
 };
 
@@ -157,6 +160,7 @@ struct sim_plan {
     struct sim_once_plan once; /* ... with sessions and keys */
     uint64_t settings_us;      /* somebody changes some every so often, at the longest; 0: nobody does */
     enum sim_policy policy;
+    uint64_t deploys_us; /* somebody deploys so often, at the longest, or the next version then; 0: nobody does */
     /* faults */
     uint64_t fault_least_us, fault_most_us;
     unsigned weight[FAULTS];
@@ -300,11 +304,30 @@ struct sim_register {
     uint64_t count, last, chain;
 };
 
+/* Of a version that is being deployed; version 0: none is. */
+struct sim_upgrade {
+    unsigned version; /* its place + 1 */
+    struct machine_entry entry;
+    struct machine_versions versions;
+    uint64_t before; /* the state's hash */
+};
+
 struct sim_machine {
     struct sim_node *node;
     struct machine inner; /* the C machine below, or the fsm VM */
     struct fsm *fsm;      /* null: the C machine */
     bool loaded;
+    unsigned code; /* the version of the app that it runs, its place + 1 (deploys.h); 0: none */
+    bool staging;  /* a backup's state comes in */
+    struct sim_upgrade upgrade;
+    /* of the C machine */
+    struct sim_code {
+        int64_t number; /* of its version, which knows one form of the state */
+        uint64_t drawn; /* by chance, when it was loaded */
+    } own;
+    uint64_t slices; /* that an upgrade still takes */
+    int64_t form;        /* the state's: the number of the version that wrote it */
+    uint64_t migrations; /* a hash of all that it has gone through */
     uint64_t version; /* index of the last command that changed the state */
     struct sim_register registers[SIM_KEYS];
     uint64_t hash;
@@ -322,10 +345,11 @@ struct sim_machine {
 
 void machine_begin(struct sim_machine *machine, struct sim_node *node, struct machine *table);
 void machine_end(struct sim_machine *machine);
+extern const struct machine registers_machine; /* registers.c; its context is the struct sim_machine */
 uint64_t machine_reply_hash(enum error_code code, struct slice body);
 void machine_write_append(struct buffer *out, uint64_t value, uint64_t key, size_t padding);
 void machine_write_get(struct buffer *out, uint64_t key);
-void machine_bundle(struct buffer *out); /* a well-formed one, for the C machine */
+void machine_bundle(struct buffer *out); /* a well-formed one, for the C machine; others: versions.c */
 
 /* ---- node.c: one server: its process, clock and ports ---- */
 
@@ -400,6 +424,7 @@ struct sim_node {
     uint64_t usual_rate_ppm, rate_change;   /* the rate it goes back to; counts the changes */
     bool turn_scheduled;
     struct sim_machine machine;
+    unsigned app; /* the version that its host says runs: its place + 1; 0: none */
     struct sim_disk disk;
     struct sim_life *former; /* oldest first: they still count for what was durable once */
     size_t former_count;
@@ -558,11 +583,13 @@ struct sim {
     struct sim_once once;
     struct sim_settings settings;
     struct sim_poison poison;
+    struct sim_deploys deploys;
     struct sim_regular regulars[SIM_CLIENTS_MAX];
     struct sim_ledger ledger;
     struct sim_recorder recorder;
     struct buffer bundle;
     struct policy_vm *policy; /* of all nodes: it keeps nothing between two views; null: not needed yet */
+    unsigned policy_of;       /* the version of the app that it is of */
     uint64_t strikes; /* faults so far, those left out too */
     char struck[160]; /* what the one under way does */
     enum sim_phase phase;

@@ -344,6 +344,7 @@ static void check_applied(struct sim_node *node, const struct raft_status *statu
     node->watch.applied = applied.index;
     if (sim->once.index < applied.index) once_look(node);
     check_settings(node, applied.index);
+    check_running(node, applied.index);
     struct sim_record *record = ledger_record(&sim->ledger, applied.index);
     if (record->host_chain == 0) {
         record->host_chain = applied.chain;
@@ -447,6 +448,7 @@ void check_apply(struct sim_node *node, const struct machine_entry *entry, uint6
     }
     once_look(node); /* which says what was not to be run */
     check_budget(node, entry->index);
+    check_code(node, entry->index);
     record = ledger_record(&sim->ledger, entry->index);
     for (raft_index index = node->machine.applied + 1; index <= entry->index; index++) {
         const struct sim_version *version =

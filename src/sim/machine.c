@@ -3,7 +3,7 @@
  * its way to the machine proper, so that the checks see each entry applied, the reply and the state
  * after it.
  *
- * The contract between workload and machine, kept by the small C machine below (for speed) and by
+ * The contract between workload and machine, kept by the small C machine of registers.c (for speed) and by
  * any app given instead: command ["append", {"key": 0..7, "pad": text, "value": v}]  ->  {"count":
  * commands on the key, "index": ctx.index} query   ["get", {"key": k}]                ->  {"count":
  * n, "last": value, "version": index of the newest command} Every value is unique, so a reply says
@@ -18,12 +18,8 @@
 #include <assert.h>
 #include <string.h>
 
-static const struct machine own_machine;
 static uint64_t take_envelope(struct slice *body);
-static bool read_registers(struct sim_machine *machine, struct slice bytes);
-static uint64_t register_hash(uint64_t key, const struct sim_register *entry);
-static bool body_arguments(struct slice body, const char *name, struct slice *arguments);
-static bool map_u64(struct slice map, const char *key, uint64_t *value);
+static enum error_code upgraded(struct sim_machine *machine, enum error_code code, const struct error *error);
 
 /* ---- the watch ---- */
 
@@ -39,8 +35,91 @@ static enum error_code watch_load(void *context, const struct machine_entry *ent
         violate(sim, machine->node, "init_bundle",
                 "INIT carries other bytes than the nodes were started with");
     }
-    machine->loaded = true;
-    return machine->inner.load(machine->inner.context, entry, bundle, config, error);
+    enum error_code code = machine->inner.load(machine->inner.context, entry, bundle, config, error);
+    if (code == ERROR_INTERNAL) return code;
+    machine->loaded = code == ERROR_OK;
+    machine->code = machine->loaded ? versions_find(sim, bundle) : 0;
+    check_loaded(machine->node, entry, versions_find(sim, bundle), code, &(struct machine_versions){0},
+                 machine->loaded ? machine->inner.hash(machine->inner.context) : 0);
+    return code;
+}
+
+/* Other code over the state: all of it, or nothing has changed. */
+static enum error_code watch_upgrade_begin(void *context, const struct machine_entry *entry, struct slice bundle,
+                                           struct machine_versions *versions, struct error *error)
+{
+    struct sim_machine *machine = context;
+    struct sim_node *node = machine->node;
+    struct sim *sim = node->sim;
+    if (!machine->loaded) violate(sim, node, "init_first", "a version of the app is deployed before INIT");
+    if (machine->staging) breach(sim, node, "deploy_waits", "a version is deployed while a backup is taken in");
+    if (machine->upgrade.version != 0) violate(sim, node, "deploy_alone", "a version is deployed within another");
+    machine->upgrade = (struct sim_upgrade){.version = versions_find(sim, bundle), .entry = *entry};
+    machine->upgrade.before = machine->inner.hash(machine->inner.context);
+    enum error_code code = machine->inner.upgrade_begin(machine->inner.context, entry, bundle, versions, error);
+    machine->upgrade.versions = *versions;
+    return code == ERROR_OK ? code : upgraded(machine, code, error);
+}
+
+static enum error_code watch_upgrade_step(void *context, uint64_t work_max, bool *more, struct error *error)
+{
+    struct sim_machine *machine = context;
+    struct sim_node *node = machine->node;
+    enum error_code code = machine->inner.upgrade_step(machine->inner.context, work_max, more, error);
+    if (!*more) return upgraded(machine, code, error);
+    COVER(node->sim, deploys_sliced);
+    if (machine->inner.hash(machine->inner.context) != machine->upgrade.before)
+        violate(node->sim, node, "deploy_whole", "half of a version's work is in the hash of the state");
+    return code;
+}
+
+static void watch_upgrade_end(void *context)
+{
+    struct sim_machine *machine = context;
+    machine->inner.upgrade_end(machine->inner.context);
+    machine->upgrade.version = 0;
+    if (machine->inner.hash(machine->inner.context) != machine->upgrade.before)
+        violate(machine->node->sim, machine->node, "deploy_whole", "what is given up has changed the state");
+}
+
+/* The end of one, at its beginning or after its last slice. */
+static enum error_code upgraded(struct sim_machine *machine, enum error_code code, const struct error *error)
+{
+    struct sim_node *node = machine->node;
+    struct sim *sim = node->sim;
+    const struct sim_upgrade upgrade = machine->upgrade;
+    const struct machine_entry *entry = &upgrade.entry;
+    machine->upgrade.version = 0;
+    if (machine->fsm && fsm_exhausted(machine->fsm)) return code; /* no result: the host must stop the node */
+    if (sim->options.poison && poison_kills_deploy(node, entry->index)) {
+        node->poisoned = true;
+        return ERROR_INTERNAL;
+    }
+    uint64_t after = machine->inner.hash(machine->inner.context);
+    if (code != ERROR_OK && upgrade.before != after)
+        violate(sim, node, "deploy_whole", "version %u is refused, and has changed the state", upgrade.version);
+    if (code == ERROR_OK) machine->code = upgrade.version;
+    if (node->disk.snapshots.taking) COVER(sim, deploys_in_snapshot);
+    TRACE(sim, node, "index %llu: version %u of the app over %u: %s", (unsigned long long)entry->index,
+          upgrade.version, machine->code, code == ERROR_OK ? "runs" : error->text);
+    trace_event(sim, TRACE_DEPLOY, node->number, entry->index, after);
+    trace_mix(sim, (uint64_t)upgrade.version << 32 | code);
+    check_loaded(node, entry, upgrade.version, code, &upgrade.versions, after);
+    if (code == ERROR_OK) check_deployed(node, entry, after);
+    if (code != ERROR_OK && sim->options.next.size > 0 && !sim->options.manual)
+        violate(sim, node, "deploy_accepted", "the app's next version is refused at index %llu: %s",
+                (unsigned long long)entry->index, error->text);
+    if (code != ERROR_OK) return code;
+    machine->applied = entry->index;
+    machine->time_ms = entry->time_ms;
+    return code;
+}
+
+/* Nothing is asked of it in the middle of an upgrade. */
+static void check_alone(const struct sim_machine *machine, const char *what)
+{
+    if (machine->upgrade.version != 0)
+        violate(machine->node->sim, machine->node, "deploy_alone", "%s while a version is being deployed", what);
 }
 
 static void watch_configure(void *context, const struct settings *settings)
@@ -56,6 +135,7 @@ static enum error_code watch_apply(void *context, const struct machine_entry *en
     struct sim_machine *machine = context;
     struct sim *sim = machine->node->sim;
     size_t before = reply->size;
+    check_alone(machine, "a command is applied");
     if (!machine->loaded)
         violate(sim, machine->node, "init_first", "a command is applied before INIT");
     uint64_t number = take_envelope(&body);
@@ -78,6 +158,7 @@ static enum error_code watch_query(void *context, struct slice body, struct buff
 {
     struct sim_machine *machine = context;
     size_t size = reply->size;
+    check_alone(machine, "a query is answered");
     if (!machine->loaded)
         violate(machine->node->sim, machine->node, "init_first", "a query is answered before INIT");
     uint64_t before = machine->inner.hash(machine->inner.context);
@@ -119,6 +200,7 @@ static uint64_t watch_snapshot_begin(void *context)
 static bool watch_snapshot_step(void *context, size_t work_max, struct buffer *out)
 {
     struct sim_machine *machine = context;
+    check_alone(machine, "a snapshot is written");
     return machine->inner.snapshot_step(machine->inner.context, work_max, out);
 }
 
@@ -132,12 +214,12 @@ static enum error_code watch_restore_begin(void *context, const struct machine_e
                                            struct slice bundle, struct error *error)
 {
     struct sim_machine *machine = context;
-    if (!slice_equal(bundle, buffer_slice(&machine->node->sim->bundle))) {
-        violate(machine->node->sim, machine->node, "init_bundle",
-                "a snapshot carries other bytes than the nodes were started with");
-    }
     machine->restoring = true;
+    machine->upgrade.version = 0;
     machine->loaded = false;
+    machine->staging = false;
+    machine->code = versions_find(machine->node->sim, bundle);
+    check_snapshot_code(machine->node, entry, machine->code);
     return machine->inner.restore_begin(machine->inner.context, entry, bundle, error);
 }
 
@@ -173,6 +255,8 @@ static enum error_code watch_stage_begin(void *context, const struct settings *s
                                          const struct machine_entry *entry, struct slice bundle, struct error *error)
 {
     struct sim_machine *machine = context;
+    check_staged(machine->node, versions_find(machine->node->sim, bundle), entry);
+    machine->staging = true;
     return machine->inner.stage_begin(machine->inner.context, settings, entry, bundle, error);
 }
 
@@ -191,17 +275,19 @@ static enum error_code watch_stage_take(void *context, const struct settings *se
         machine->inner.stage_take(machine->inner.context, settings, entry, bundle, last, hash, error);
     if (code != ERROR_OK) return code;
     machine->loaded = true;
+    machine->code = versions_find(machine->node->sim, bundle);
     machine->applied = last->index;
     machine->time_ms = last->time_ms;
     if (machine->inner.hash(machine->inner.context) != hash)
         violate(machine->node->sim, machine->node, "restored_whole", "restores another state than the backup's");
-    check_switched(machine->node, last, hash);
+    check_switched(machine->node, last, hash, machine->code, entry);
     return code;
 }
 
 static void watch_stage_end(void *context)
 {
     struct sim_machine *machine = context;
+    machine->staging = false;
     machine->inner.stage_end(machine->inner.context);
 }
 
@@ -230,7 +316,7 @@ void machine_begin(struct sim_machine *machine, struct sim_node *node, struct ma
         machine->fsm = fsm_new(&node->sim->plan.settings, NULL, NULL);
         fsm_machine(machine->fsm, &machine->inner);
     } else {
-        machine->inner = own_machine;
+        machine->inner = registers_machine;
         machine->inner.context = machine;
     }
     *table = (struct machine){
@@ -238,6 +324,9 @@ void machine_begin(struct sim_machine *machine, struct sim_node *node, struct ma
         .configure = watch_configure,
         .load = watch_load,
         .apply = watch_apply,
+        .upgrade_begin = watch_upgrade_begin,
+        .upgrade_step = watch_upgrade_step,
+        .upgrade_end = watch_upgrade_end,
         .query = watch_query,
         .hash = watch_hash,
         .encode = watch_encode,
@@ -309,245 +398,4 @@ void machine_bundle(struct buffer *out)
     mp_write_text(out, "version");
     mp_write_integer(out, 1);
     buffer_deinit(&files);
-}
-
-/* ---- the C machine ---- */
-
-static enum error_code own_load(void *context, const struct machine_entry *entry,
-                                struct slice bundle, struct slice config, struct error *error)
-{
-    struct sim_machine *machine = context;
-    (void)entry, (void)bundle, (void)config, (void)error;
-    memset(machine->registers, 0, sizeof machine->registers);
-    machine->version = 0;
-    machine->hash = 0;
-    return ERROR_OK;
-}
-
-static enum error_code own_apply(void *context, const struct machine_entry *entry,
-                                 struct slice body, struct buffer *reply)
-{
-    struct sim_machine *machine = context;
-    struct slice arguments;
-    uint64_t value, key;
-    if (!body_arguments(body, "append", &arguments) || !map_u64(arguments, "value", &value) ||
-        !map_u64(arguments, "key", &key) || key >= SIM_KEYS) {
-        reply_write_error(reply, ERROR_BAD_REQUEST, NULL);
-        return ERROR_BAD_REQUEST;
-    }
-    struct sim_register *slot = &machine->registers[key];
-    machine->hash -= register_hash(key, slot) + machine->version;
-    slot->count++;
-    slot->last = value;
-    slot->chain = hash_pair(slot->chain, value);
-    machine->version = entry->index;
-    machine->hash += register_hash(key, slot) + machine->version;
-    mp_write_map(reply, 2);
-    mp_write_text(reply, "count");
-    mp_write_u64(reply, slot->count);
-    mp_write_text(reply, "index");
-    mp_write_u64(reply, entry->index);
-    return ERROR_OK;
-}
-
-static enum error_code own_query(void *context, struct slice body, struct buffer *reply)
-{
-    struct sim_machine *machine = context;
-    struct slice arguments;
-    uint64_t key;
-    if (!body_arguments(body, "get", &arguments) || !map_u64(arguments, "key", &key) ||
-        key >= SIM_KEYS) {
-        reply_write_error(reply, ERROR_BAD_REQUEST, NULL);
-        return ERROR_BAD_REQUEST;
-    }
-    mp_write_map(reply, 3);
-    mp_write_text(reply, "count");
-    mp_write_u64(reply, machine->registers[key].count);
-    mp_write_text(reply, "last");
-    mp_write_u64(reply, machine->registers[key].last);
-    mp_write_text(reply, "version");
-    mp_write_u64(reply, machine->version);
-    return ERROR_OK;
-}
-
-static uint64_t own_hash(void *context)
-{
-    const struct sim_machine *machine = context;
-    return machine->hash;
-}
-
-static void own_encode(void *context, struct buffer *out)
-{
-    const struct sim_machine *machine = context;
-    mp_write_array(out, 3 * SIM_KEYS + 1);
-    for (unsigned key = 0; key < SIM_KEYS; key++) {
-        mp_write_u64(out, machine->registers[key].chain);
-        mp_write_u64(out, machine->registers[key].count);
-        mp_write_u64(out, machine->registers[key].last);
-    }
-    mp_write_u64(out, machine->version);
-}
-
-/* The state is small: it is written down at once, and given out piece by piece. */
-static uint64_t own_snapshot_begin(void *context)
-{
-    struct sim_machine *machine = context;
-    buffer_clear(&machine->image);
-    own_encode(machine, &machine->image);
-    machine->given = 0;
-    return machine->hash;
-}
-
-static bool own_snapshot_step(void *context, size_t work_max, struct buffer *out)
-{
-    struct sim_machine *machine = context;
-    size_t left = machine->image.size - machine->given, size = work_max < left ? work_max : left;
-    size_t most = machine->node->sim->plan.snapshot_step; /* others come in between */
-    if (size > most) size = most;
-    buffer_append(out, machine->image.data + machine->given, size);
-    machine->given += size;
-    return machine->given < machine->image.size;
-}
-
-static void own_snapshot_end(void *context)
-{
-    struct sim_machine *machine = context;
-    buffer_clear(&machine->image);
-}
-
-static enum error_code own_restore_begin(void *context, const struct machine_entry *entry,
-                                         struct slice bundle, struct error *error)
-{
-    struct sim_machine *machine = context;
-    (void)entry, (void)bundle, (void)error;
-    memset(machine->registers, 0, sizeof machine->registers);
-    machine->version = 0;
-    machine->hash = 0;
-    machine->ended = false;
-    buffer_clear(&machine->image);
-    return ERROR_OK;
-}
-
-/* Bytes belong to it up to the end of the one value that the state is. */
-static enum error_code own_restore_feed(void *context, struct slice bytes, size_t *used, struct error *error)
-{
-    struct sim_machine *machine = context;
-    (void)error;
-    *used = 0;
-    while (!machine->ended && *used < bytes.size) {
-        buffer_append_byte(&machine->image, bytes.data[(*used)++]);
-        struct mp_reader reader = mp_reader_of(buffer_slice(&machine->image));
-        machine->ended = mp_skip(&reader, NULL);
-    }
-    return ERROR_OK;
-}
-
-static enum error_code own_restore_finish(void *context, const struct machine_entry *entry, uint64_t hash,
-                                          struct error *error)
-{
-    struct sim_machine *machine = context;
-    (void)entry;
-    bool sound = read_registers(machine, buffer_slice(&machine->image));
-    buffer_clear(&machine->image);
-    if (sound && machine->hash == hash) return ERROR_OK;
-    return error_set(error, ERROR_CORRUPT, "the registers are not those of the snapshot");
-}
-
-static bool read_registers(struct sim_machine *machine, struct slice bytes)
-{
-    struct mp_reader reader = mp_reader_of(bytes);
-    uint32_t count;
-    bool sound = mp_read_array(&reader, &count) && count == 3 * SIM_KEYS + 1;
-    machine->hash = 0;
-    for (unsigned key = 0; sound && key < SIM_KEYS; key++) {
-        struct sim_register *slot = &machine->registers[key];
-        sound = mp_read_u64(&reader, &slot->chain) && mp_read_u64(&reader, &slot->count) &&
-                mp_read_u64(&reader, &slot->last);
-        machine->hash += register_hash(key, slot);
-    }
-    sound = sound && mp_read_u64(&reader, &machine->version);
-    machine->hash += machine->version;
-    return sound;
-}
-
-static enum error_code own_stage_begin(void *context, const struct settings *settings,
-                                       const struct machine_entry *entry, struct slice bundle, struct error *error)
-{
-    struct sim_machine *machine = context;
-    (void)settings, (void)entry, (void)bundle, (void)error;
-    buffer_clear(&machine->staged);
-    machine->staged_whole = false;
-    return ERROR_OK;
-}
-
-static enum error_code own_stage_feed(void *context, struct slice bytes, size_t *used, struct error *error)
-{
-    struct sim_machine *machine = context;
-    (void)error;
-    *used = 0;
-    while (!machine->staged_whole && *used < bytes.size) {
-        buffer_append_byte(&machine->staged, bytes.data[(*used)++]);
-        struct mp_reader reader = mp_reader_of(buffer_slice(&machine->staged));
-        machine->staged_whole = mp_skip(&reader, NULL);
-    }
-    return ERROR_OK;
-}
-
-static enum error_code own_stage_take(void *context, const struct settings *settings,
-                                      const struct machine_entry *entry, struct slice bundle,
-                                      const struct machine_entry *last, uint64_t hash, struct error *error)
-{
-    struct sim_machine *machine = context, before = *machine;
-    (void)settings, (void)entry, (void)bundle, (void)last;
-    if (read_registers(machine, buffer_slice(&machine->staged)) && machine->hash == hash) return ERROR_OK;
-    memcpy(machine->registers, before.registers, sizeof machine->registers);
-    machine->version = before.version;
-    machine->hash = before.hash;
-    return error_set(error, ERROR_CORRUPT, "the registers are not those of the backup");
-}
-
-static void own_stage_end(void *context)
-{
-    struct sim_machine *machine = context;
-    buffer_clear(&machine->staged);
-}
-
-static const struct machine own_machine = {
-    .load = own_load,
-    .apply = own_apply,
-    .query = own_query,
-    .hash = own_hash,
-    .encode = own_encode,
-    .snapshot_begin = own_snapshot_begin,
-    .snapshot_step = own_snapshot_step,
-    .snapshot_end = own_snapshot_end,
-    .restore_begin = own_restore_begin,
-    .restore_feed = own_restore_feed,
-    .restore_finish = own_restore_finish,
-    .stage_begin = own_stage_begin,
-    .stage_feed = own_stage_feed,
-    .stage_take = own_stage_take,
-    .stage_end = own_stage_end,
-};
-
-static uint64_t register_hash(uint64_t key, const struct sim_register *entry)
-{
-    return entry->count == 0 ? 0 : hash_pair(entry->chain, key << 32 | entry->count);
-}
-
-static bool body_arguments(struct slice body, const char *name, struct slice *arguments)
-{
-    struct mp_reader reader = mp_reader_of(body);
-    uint32_t count;
-    struct slice found;
-    return mp_read_array(&reader, &count) && count == 2 && mp_read_string(&reader, &found) &&
-           slice_equal(found, slice_text(name)) && mp_skip(&reader, arguments);
-}
-
-static bool map_u64(struct slice map, const char *key, uint64_t *value)
-{
-    struct slice found;
-    if (!mp_map_get(map, key, &found)) return false;
-    struct mp_reader reader = mp_reader_of(found);
-    return mp_read_u64(&reader, value);
 }

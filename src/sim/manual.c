@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define SNAPSHOT_TIMEOUT_MS 30000
+#define DEPLOY_TIMEOUT_MS 30000
 
 static struct sim_node *node_at(struct sim *sim, unsigned node);
 
@@ -42,6 +43,28 @@ bool sim_snapshot_done(const struct sim *sim, uint64_t number, enum error_code *
     *index = order->taken_index;
     *size = order->taken_size;
     return order->outcome != OUTCOME_PENDING;
+}
+
+uint64_t sim_deploy(struct sim *sim, unsigned node, struct slice bundle, const uint64_t *replaces)
+{
+    if (!node_up(node_at(sim, node))) return 0;
+    struct sim_deploy what = {.version = versions_add(sim, bundle), .any = replaces == NULL};
+    if (replaces) what.replaces = *replaces;
+    order_give(sim, &(struct sim_order){.action = ACTION_DEPLOY,
+                                        .subject = NOBODY,
+                                        .node = node,
+                                        .timeout_ms = DEPLOY_TIMEOUT_MS,
+                                        .deploy = what});
+    return sim->operators.count;
+}
+
+bool sim_deploy_done(const struct sim *sim, uint64_t number, enum error_code *code, struct slice *body)
+{
+    uint64_t index, size;
+    bool done = sim_snapshot_done(sim, number, code, &index, &size);
+    bool answered = sim->operators.orders[number - 1].replied;
+    *body = answered ? buffer_slice(&sim->deploys.reply) : slice_of(NULL, 0);
+    return done;
 }
 
 /* ---- nodes ---- */

@@ -265,6 +265,7 @@ static void bury(struct sim_node *node)
     host_free(node->host);
     machine_end(&node->machine);
     node->host = NULL;
+    node->app = 0;
     node->watch = (struct sim_watch){0};
     poison_buried(node);
     bool removed = node->stopped && !node->stopping;
@@ -444,9 +445,9 @@ static void port_role(void *context, enum raft_role role, raft_term term,
 
 static void port_loaded(void *context, struct slice bundle, struct slice config)
 {
-    (void)port(context);
-    (void)bundle;
+    struct sim_node *node = port(context);
     (void)config;
+    if (node) node->app = versions_find(node->sim, bundle);
 }
 
 static void port_policy(void *context, uint64_t ticket, struct slice view)

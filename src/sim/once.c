@@ -100,6 +100,7 @@ static void follow(struct sim_node *node, raft_index index, size_t reply_size)
     advance(sim, version->time_ms);
     ledger_record(&sim->ledger, index)->lawful = version->type == RAFT_COMMAND;
     if (version->type == RAFT_SETTINGS) settings_follow(sim, index, term);
+    deploys_follow(node, index, term, version->type);
     for (size_t i = 0; ledger_record(&sim->ledger, index)->restored && i < sim->once.session_count; i++) {
         if (sim->once.sessions[i].open) close_session(&sim->once, &sim->once.sessions[i]);
     }

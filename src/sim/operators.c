@@ -283,7 +283,8 @@ static bool too_many(const struct sim *sim)
     unsigned open = 0;
     for (size_t i = 0; i < sim->operators.count; i++) {
         const struct sim_order *order = &sim->operators.orders[i];
-        if (order->action != ACTION_CONFIG && order->until_us > sim->world.now_us) open++;
+        bool of_members = order->action != ACTION_CONFIG && order->action != ACTION_DEPLOY;
+        if (of_members && order->until_us > sim->world.now_us) open++;
     }
     return open >= ORDERS_AT_ONCE;
 }

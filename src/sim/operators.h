@@ -6,6 +6,7 @@
 #define MOONCLAVE_SIM_OPERATORS_H
 
 #include "raft/raft.h"
+#include "sim/deploys.h"
 #include "sim/settings.h"
 #include "sim/sim.h"
 
@@ -95,6 +96,7 @@ enum sim_action {
     ACTION_PRIORITY,
     ACTION_SNAPSHOT,
     ACTION_CONFIG,
+    ACTION_DEPLOY,
     ACTIONS,
     ACTION_RESTORE = ACTIONS /* beside the tables: restores.c */
 };
@@ -116,8 +118,11 @@ struct sim_order { /* a REQUEST_ADMIN; its ticket is its place + 1 + SIM_ORDERS 
     uint64_t due_us;     /* to be answered by then, on its node's clock */
     uint64_t until_us;   /* it may be carried out until then, whatever has been told */
     enum error_code code; /* of the answer */
-    uint64_t taken_index, taken_size; /* SNAPSHOT: what is said to be taken; CONFIG: from where on it is in force */
+    bool replied;
+    uint64_t taken_index, taken_size; /* SNAPSHOT: what is said to be taken; CONFIG, DEPLOY: from where on it is so */
     struct sim_wish wish;             /* CONFIG */
+    struct sim_deploy deploy;         /* DEPLOY */
+    raft_index floor;                 /* ... what was applied when it was asked for */
     uint64_t restore[3]; /* RESTORE: its step, and what that names */
     size_t told;         /* the place + 1 of the configuration that is said to have done it; 0: none */
 };
@@ -161,7 +166,10 @@ void restores_write(const struct sim *sim, const struct sim_order *order, struct
 void restores_judge(struct sim_node *node, struct sim_order *order, const struct reply *reply);
 void restores_settled(struct sim *sim, const struct sim_order *order, enum sim_outcome outcome);
 /* A machine has switched: to what, and is it what the others did? */
-void check_switched(struct sim_node *node, const struct machine_entry *last, uint64_t hash);
+void check_switched(struct sim_node *node, const struct machine_entry *last, uint64_t hash, unsigned version,
+                    const struct machine_entry *stamps);
+/* It begins to take one in, by that version of the app and the stamps that it was loaded by. */
+void check_staged(struct sim_node *node, unsigned version, const struct machine_entry *stamps);
 /* A key's commands as of what was applied at `index`. */
 const struct sim_history *workload_history(const struct sim *sim, raft_index index, uint64_t key);
 void workload_restored(struct sim *sim, raft_index index, raft_index backup); /* at index, as it was at backup */

@@ -18,6 +18,7 @@ static const struct {
     [ACTION_ADD] = {"add"},           [ACTION_REMOVE] = {"remove"}, [ACTION_PROMOTE] = {"promote"},
     [ACTION_DEMOTE] = {"demote"},     [ACTION_SET] = {"set"},       [ACTION_TRANSFER] = {"transfer"},
     [ACTION_PRIORITY] = {"priority"}, [ACTION_SNAPSHOT] = {"snapshot"}, [ACTION_CONFIG] = {"config"},
+    [ACTION_DEPLOY] = {"deploy"},
     [ACTION_RESTORE] = {"restore"},
 };
 
@@ -50,12 +51,14 @@ void order_give(struct sim *sim, const struct sim_order *given)
     order->outcome = OUTCOME_PENDING;
     order->lifetime = sim->nodes[order->node].lifetime;
     order->invoked_us = sim->world.now_us;
+    order->floor = sim->ledger.applied;
     uint64_t lasts_us = (uint64_t)order->timeout_ms * 2500 + sim->plan.late_most_us + 12 * sim->plan.election_us;
     order->until_us = sim->world.now_us + lasts_us;
-    bool own = order->action == ACTION_CONFIG; /* which changes nobody's standing, and draws from a stream of its own */
+    bool deploys = order->action == ACTION_DEPLOY;
+    bool own = order->action == ACTION_CONFIG || deploys; /* change nobody's standing; draw from streams of their own */
     if (order->until_us > operators->settled_us && !own) operators->settled_us = order->until_us;
     operators->pending++;
-    uint64_t delay = draw_between(sim, own ? STREAM_SETTINGS : STREAM_FAULTS, 10, 500);
+    uint64_t delay = draw_between(sim, deploys ? STREAM_DEPLOYS : own ? STREAM_SETTINGS : STREAM_FAULTS, 10, 500);
     struct sim_event *submit = world_push(&sim->world, delay, EVENT_SUBMIT, order->node);
     submit->number = SIM_ORDERS + operators->count;
     submit->lifetime = order->lifetime;
@@ -125,6 +128,7 @@ void order_reply(struct sim_node *node, uint64_t ticket, const struct reply *rep
         return;
     }
     order->code = reply->code;
+    order->replied = true;
     judge(node, order, reply);
     settle(sim, order,
            reply->code == ERROR_OK          ? OUTCOME_ANSWERED
@@ -140,6 +144,7 @@ static void settle(struct sim *sim, struct sim_order *order, enum sim_outcome ou
         restores_settled(sim, order, outcome);
     else
         cover_order(sim, order);
+    if (order->action == ACTION_DEPLOY) deploys_settled(sim, order);
 }
 
 static struct sim_order *find(struct sim *sim, uint64_t ticket)
@@ -171,6 +176,10 @@ static void write_body(const struct sim *sim, const struct sim_order *order, str
     mp_write_text(out, actions[order->action].name);
     if (order->action == ACTION_CONFIG) {
         settings_write_wish(&order->wish, out);
+        return;
+    }
+    if (order->action == ACTION_DEPLOY) {
+        deploys_write(sim, order, out);
         return;
     }
     mp_write_map(out, (uint32_t)adds + expects + order->forced + (subject != NULL) +
@@ -209,6 +218,10 @@ static void judge(struct sim_node *node, struct sim_order *order, const struct r
     struct slice found;
     if (order->action == ACTION_RESTORE) {
         restores_judge(node, order, reply);
+        return;
+    }
+    if (order->action == ACTION_DEPLOY) {
+        deploys_judge(node, order, reply);
         return;
     }
     if (reply->code != ERROR_OK) {
@@ -280,6 +293,7 @@ void orders_check_end(struct sim *sim)
         violate(sim, NULL, "order_true", "%s was said to be done at %" PRIu64 ", and never was",
                 actions[order->action].name, sim->ledger.configurations[order->told - 1].index);
     }
+    deploys_judge_end(sim);
 }
 
 /* A learner that is to become a voter when it has caught up is said to be one later. */
@@ -308,6 +322,7 @@ static bool done(const struct sim *sim, const struct sim_order *order,
     case ACTION_TRANSFER:
     case ACTION_SNAPSHOT:
     case ACTION_CONFIG:
+    case ACTION_DEPLOY:
     case ACTION_RESTORE:
         break;
     }

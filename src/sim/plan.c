@@ -19,6 +19,7 @@ static void draw_leases(struct sim *sim);
 static void draw_clients(struct sim *sim);
 static void draw_faults(struct sim *sim, bool operated);
 static void draw_once(struct sim *sim);
+static void draw_deploys(struct sim *sim);
 static void (*const calms[SIM_CALMS])(struct sim_plan *plan);
 static uint64_t one_of(struct sim *sim, enum sim_stream stream, const uint64_t *choices, size_t count);
 #define ONE_OF_STREAM(sim, stream, ...)                      \
@@ -29,6 +30,7 @@ static uint64_t one_of(struct sim *sim, enum sim_stream stream, const uint64_t *
 #define OPERATED 600 /* permille of the seeds: operators are at work */
 #define REGULARS 300 /* permille of the seeds: some clients have sessions or use keys */
 #define CHANGING 250 /* permille of the seeds: somebody changes settings */
+#define DEPLOYING 250 /* permille of the seeds: somebody deploys other versions of the app */
 
 /* How often a fault is part of a seed (permille), and its weight at most when it is. */
 static const struct {
@@ -110,6 +112,7 @@ void plan_draw(struct sim *sim)
     uint64_t pause_us = plan->election_us * ONE_OF_STREAM(sim, STREAM_SETTINGS, 2, 10, 40);
     if (changing) plan->settings_us = pause_us;
     policy_draw(sim, operated);
+    draw_deploys(sim);
     for (unsigned calm = 0; calm < SIM_CALMS; calm++) {
         if (sim->options.trim.calm >> calm & 1) calms[calm](plan);
     }
@@ -262,6 +265,22 @@ static void draw_once(struct sim *sim)
     if (sim->options.restores) plan->once.by_key = 0; /* once.c does not know which keys a backup has */
 }
 
+/* The moment of an app's next version moves with the length of the run. */
+static void draw_deploys(struct sim *sim)
+{
+    struct sim_plan *plan = &sim->plan;
+    const struct sim_options *options = &sim->options;
+    bool some = chance(sim, STREAM_DEPLOYS, DEPLOYING);
+    uint64_t pause_us = plan->election_us * ONE_OF_STREAM(sim, STREAM_DEPLOYS, 2, 10, 40);
+    uint64_t part = draw(sim, STREAM_DEPLOYS, 900);
+    if (options->deploys != SIM_DEPLOYS_DRAWN) some = options->deploys == SIM_DEPLOYS_ALWAYS;
+    if (options->manual) return;
+    if (options->next.size > 0)
+        plan->deploys_us = plan->safety_us * part / 1000 + 1;
+    else if (some && !options->workload)
+        plan->deploys_us = pause_us;
+}
+
 static void draw_faults(struct sim *sim, bool operated)
 {
     struct sim_plan *plan = &sim->plan;
@@ -339,6 +358,11 @@ static void calm_regulars(struct sim_plan *plan)
 static void calm_settings(struct sim_plan *plan)
 {
     plan->settings_us = 0;
+}
+
+static void calm_deploys(struct sim_plan *plan)
+{
+    plan->deploys_us = 0;
 }
 
 /* The timeouts stay: they set the pace of the run. */

@@ -15,10 +15,12 @@
 #define DEATHS_MAX 2
 
 static void ask(struct sim *sim, struct sim_node *node, raft_index index, bool bogus);
+static bool die(struct sim_node *node, raft_index index);
 
 void poison_begin(struct sim *sim)
 {
     if (!sim->options.poison) return;
+    if (sim->plan.deploys_us > 0) sim->poison.of_deploys = chance(sim, STREAM_DEPLOYS, 500);
     world_push(&sim->world, draw(sim, STREAM_POISON, sim->plan.safety_us / 2 + 1), EVENT_POISON, 0);
 }
 
@@ -107,7 +109,8 @@ bool poison_kills(struct sim_node *node, raft_index index, raft_term term, uint6
     struct sim_poison *poison = &sim->poison;
     const struct sim_version *version = ledger_version(&sim->ledger, index, term);
     bool first = index <= sim->ledger.record_count ? ledger_record(&sim->ledger, index)->applied_term == 0 : true;
-    if (poison->armed && poison->number == 0 && first && number != 0 && version && version->claim == 0) {
+    bool armed = poison->armed && !poison->of_deploys;
+    if (armed && poison->number == 0 && first && number != 0 && version && version->claim == 0) {
         poison->number = number;
         poison->index = index;
         COVER(sim, poison_strikes);
@@ -117,6 +120,26 @@ bool poison_kills(struct sim_node *node, raft_index index, raft_term term, uint6
     if (poison->index != index)
         violate(sim, node, "poison_once", "the poisoned command stands at %" PRIu64 " and at %" PRIu64, poison->index,
                 index);
+    return die(node, index);
+}
+
+bool poison_kills_deploy(struct sim_node *node, raft_index index)
+{
+    struct sim *sim = node->sim;
+    struct sim_poison *poison = &sim->poison;
+    if (poison->armed && poison->of_deploys && poison->number == 0 && index > sim->once.index) {
+        poison->number = SIM_NO_COMMAND;
+        poison->index = index;
+        COVER(sim, poison_strikes);
+        COVER(sim, poison_deploys);
+        TRACE(sim, node, "--- index %" PRIu64 ", a deploy, is poisoned", index);
+    }
+    return poison->number == SIM_NO_COMMAND && poison->index == index && die(node, index);
+}
+
+static bool die(struct sim_node *node, raft_index index)
+{
+    struct sim *sim = node->sim;
     if (node->page.count >= DEATHS_MAX && node->page.suspect == index)
         violate(sim, node, "poison_halts", "tries index %" PRIu64 " after %u deaths in a row", index, node->page.count);
     COVER(sim, poison_deaths);

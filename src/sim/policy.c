@@ -80,7 +80,9 @@ void policy_draw(struct sim *sim, bool operated)
 bool policy_is_own(const struct sim *sim)
 {
     struct slice text;
-    return sim->plan.policy == SIM_POLICY_SCRIPT && bundle_file(buffer_slice(&sim->bundle), "policy.lua", &text);
+    bool has = bundle_file(buffer_slice(&sim->bundle), "policy.lua", &text) ||
+               (sim->options.next.size > 0 && bundle_file(sim->options.next, "policy.lua", &text));
+    return sim->plan.policy == SIM_POLICY_SCRIPT && has;
 }
 
 void policy_end(struct sim *sim)
@@ -148,9 +150,12 @@ static bool decide(struct sim_node *node, const struct sim_view *view, bool admi
         be_sensible(bytes, admission, actions);
         return true;
     }
-    if (!sim->policy) {
+    unsigned app = node->app != 0 ? node->app : 1;
+    if (!sim->policy || sim->policy_of != app) {
+        policy_end(sim);
         sim->policy = policy_vm_new(NULL, NULL);
-        policy_vm_load(sim->policy, buffer_slice(&sim->bundle), NULL);
+        sim->policy_of = app;
+        policy_vm_load(sim->policy, buffer_slice(&versions_at(sim, app)->bytes), NULL);
     }
     if (policy_vm_decide(sim->policy, bytes, actions, problem) == ERROR_OK) return true;
     violate(sim, node, "policy_runs", "the policy fails: %s", problem->text);

@@ -94,6 +94,7 @@ void promises_see_entry(struct sim_node *node, const struct raft_entry *entry)
         added->claim = once_claim(sim, entry);
         if (entry->type == RAFT_CONFIGURATION) configuration_seen(sim, entry);
         if (entry->type == RAFT_SETTINGS) settings_entry_seen(sim, entry);
+        if (entry->type == RAFT_DEPLOY) deploys_entry_seen(sim, entry);
         return;
     }
     if (version->chain != entry->chain || version->type != entry->type) {

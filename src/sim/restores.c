@@ -91,7 +91,8 @@ static void choose(struct sim *sim, const struct sim_taken *taken)
     if (!leaves) it->leaves_at = SIZE_MAX;
     it->aborts = chance(sim, STREAM_RESTORES, 500);
     it->damaged = chance(sim, STREAM_RESTORES, 120);
-    size_t weak = 3 + 9 * (3 * SIM_KEYS + 1); /* what the C machine's own hash does not cover all of */
+    size_t more = sim->plan.deploys_us > 0 ? 3 : 1;
+    size_t weak = 3 + 9 * (3 * SIM_KEYS + more); /* what the C machine's own hash does not cover all of */
     size_t at = (size_t)draw(sim, STREAM_RESTORES, it->bytes.size > weak ? it->bytes.size - weak : 1);
     if (it->damaged) it->bytes.data[at] ^= (uint8_t)(1u << draw(sim, STREAM_RESTORES, 8));
 }
@@ -251,10 +252,21 @@ void restores_settled(struct sim *sim, const struct sim_order *order, enum sim_o
 
 /* ---- a machine switches ---- */
 
-void check_switched(struct sim_node *node, const struct machine_entry *last, uint64_t hash)
+void check_staged(struct sim_node *node, unsigned version, const struct machine_entry *stamps)
+{
+    const struct sim_restores *it = &node->sim->restores;
+    for (size_t i = 0; i < it->asked_count; i++) {
+        if (check_backup(node->sim, it->asked[i].index, version, stamps)) return;
+    }
+    violate(node->sim, node, "restored_whole", "takes a backup in by a version of the app that none was taken with");
+}
+
+void check_switched(struct sim_node *node, const struct machine_entry *last, uint64_t hash, unsigned version,
+                    const struct machine_entry *stamps)
 {
     struct sim *sim = node->sim;
     struct sim_record *record = ledger_record(&sim->ledger, last->index);
+    if (record->applied_term != 0) check_brought(node, last, version, 0);
     if (record->applied_term != 0) {
         if (record->restored && record->applied_term == last->term && record->state_hash == hash &&
             record->time_ms == last->time_ms)
@@ -266,7 +278,8 @@ void check_switched(struct sim_node *node, const struct machine_entry *last, uin
     const struct sim_asked_for *found = NULL;
     for (size_t i = 0; i < sim->restores.asked_count; i++) {
         const struct sim_asked_for *one = &sim->restores.asked[i];
-        if (one->state_hash == hash && !one->damaged) found = one;
+        bool whole = one->state_hash == hash && check_backup(sim, one->index, version, stamps);
+        if (whole && !one->damaged) found = one;
     }
     if (!found) {
         violate(sim, node, "restored_whole", "switches at %" PRIu64 " to what nobody has asked for", last->index);
@@ -280,6 +293,7 @@ void check_switched(struct sim_node *node, const struct machine_entry *last, uin
                                   .state_hash = hash,
                                   .time_ms = last->time_ms,
                                   .restored = true};
+    check_brought(node, last, version, found->index);
     if (last->index > sim->ledger.applied) sim->ledger.applied = last->index;
     workload_restored(sim, last->index, found->index);
 }

@@ -155,6 +155,7 @@ static void sim_begin(struct sim *sim)
         buffer_append_slice(&sim->bundle, options->bundle);
     else
         machine_bundle(&sim->bundle);
+    versions_begin(sim);
     for (unsigned n = 0; n < sim->plan.nodes; n++) {
         node_init(sim, n);
         if (n < sim->plan.founders) node_start_after(&sim->nodes[n], draw(sim, STREAM_NODES, sim->plan.election_us));
@@ -166,6 +167,7 @@ static void sim_begin(struct sim *sim)
     settings_begin_orders(sim);
     poison_begin(sim);
     restores_begin(sim);
+    deploys_begin(sim);
     world_push(&sim->world, sim->plan.safety_us, EVENT_PHASE, 0);
 }
 
@@ -186,6 +188,7 @@ static void sim_end(struct sim *sim)
     settings_deinit(sim);
     policy_end(sim);
     restores_end(sim);
+    deploys_end(sim);
     ledger_deinit(&sim->ledger);
     buffer_deinit(&sim->bundle);
     /* Another cluster may be alive beside this one, and hold some of its own. */
@@ -231,6 +234,7 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         [EVENT_SETTINGS] = {settings_on_order, false},
         [EVENT_POLICY] = {policy_on_decided, true},
         [EVENT_POISON] = {poison_on_event, false},
+        [EVENT_DEPLOY] = {deploys_on_event, false},
     };
     const struct sim_node *node = &sim->nodes[event->node];
     bool dead = !node->host && event->kind != EVENT_START;

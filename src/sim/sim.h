@@ -92,6 +92,7 @@ struct sim_trim {
     X(drift)                                           /* clocks */ \
     X(cancels) X(regulars)                             /* clients: those that give up, those that do not */ \
     X(settings)                                        /* nobody changes any */ \
+    X(deploys)                                         /* nobody deploys another version */ \
     X(limits)                                          /* shrunken settings: the defaults instead */
 /* clang-format on */
 
@@ -118,6 +119,13 @@ enum sim_policy {
     SIM_POLICY_DICE,   /* one that wants anything */
 };
 
+/* Operators who deploy other versions of the app: of the simulator's own workload only. */
+enum sim_deploying {
+    SIM_DEPLOYS_DRAWN,
+    SIM_DEPLOYS_NONE,
+    SIM_DEPLOYS_ALWAYS,
+};
+
 struct sim_options {
     uint64_t seed;
     unsigned nodes;      /* the first members; 0: drawn, 3 or 5. Spares come on top, up to SIM_NODES_MAX */
@@ -130,6 +138,11 @@ struct sim_options {
     /* A fault strikes, in words ("n2 for 0.250 s"); null: nobody wants to know. */
     void (*struck)(void *context, uint64_t number, const char *kind, uint64_t at_us, const char *what);
     void *struck_context;
+    enum sim_deploying deploys;
+    struct slice next; /* a bundle that is deployed at some moment of the run, whatever the workload; empty: none */
+    /* It runs: "n2, at index 57"; null: nobody wants to know. */
+    void (*deployed)(void *context, uint64_t at_us, const char *what);
+    void *deployed_context;
     bool restores; /* operators restore backups, too; only with the simulator's own workload, and without keys */
     bool manual; /* no faults, clients and phases of its own: everything comes from the calls below */
     uint64_t steps_max;  /* the run is cut, without a verdict on progress, after so many core steps;
@@ -170,7 +183,7 @@ struct sim_options {
     X(snapshot_offers) X(chunks) X(chunks_lost) X(snapshots_resumed) /* some of it was there */ X(compactions) \
     X(lost_tails) X(rots) X(rots_read) /* noticed by a running node */ X(wrecks) /* nodes that stay down for it */ \
     X(clock_rates) \
-    X(poison_strikes) X(poison_deaths) X(poison_skips) /* with the option `poison` only */ \
+    X(poison_strikes) X(poison_deaths) X(poison_skips) X(poison_deploys) /* with the option `poison` only */ \
     X(retries) X(retries_answered) X(retries_past_leader) /* who led at the first attempt has died */ \
     X(kept_replies)     /* answered without being done again */ \
     X(swallowed) X(told_expired) X(told_forgotten) X(told_reused) \
@@ -178,6 +191,10 @@ struct sim_options {
     X(settings_changed) X(settings_refused) /* by the entry itself */ X(settings_of_nodes) \
     X(policy_asked) X(policy_done) X(policy_refused) X(policy_failed) /* views, what was done or refused */ \
     X(policy_promotions) X(policy_losses) /* voters more and less */ X(policy_handovers) \
+    X(deploys_asked) X(deploys_again) /* the same once more */ X(deploys_done) X(deploys_same) /* it runs already */ \
+    X(deploys_stale) /* meant to follow another */ X(deploys_failed) /* by its code */ \
+    X(deploys_restored) /* a snapshot brings the code of one */ X(deploys_in_snapshot) /* while one is taken */ \
+    X(deploys_sliced) /* it took more than one turn */ \
     /* of the real store only */ \
     X(store_crashes)       /* in the middle of a write or a checkpoint */ \
     X(store_failed_opens)  /* by a crash or an I/O error within */ \
@@ -188,7 +205,8 @@ struct sim_options {
     X(fsm_exhausted) \
     /* of runs with restores only */ \
     X(restores_begun) X(restores_done) X(restores_aborted) X(restores_left) X(restores_refused) /* damaged ones */ \
-    X(restores_retried) /* a step that was asked for again */ X(restores_lost) /* given up meanwhile, or another's */
+    X(restores_retried) /* a step that was asked for again */ X(restores_lost) /* given up meanwhile, or another's */ \
+    X(restores_versions) /* bring another version of the app */
 /* clang-format on */
 
 /* The states met, as cells of a few small tables (coverage.c): who received what in which role, peers'
@@ -247,6 +265,11 @@ uint64_t sim_ask(struct sim *sim, unsigned node, const struct sim_ask *ask);
 
 /* Asks a node to take a snapshot; for sim_snapshot_done, 0: the node is down. */
 uint64_t sim_snapshot(struct sim *sim, unsigned node);
+/* Deploys a bundle, through a node; for sim_deploy_done, 0: the node is down. `replaces`: the hash of the one that it
+ * is to follow; null: whichever runs. */
+uint64_t sim_deploy(struct sim *sim, unsigned node, struct slice bundle, const uint64_t *replaces);
+/* false: it is not answered yet. The reply's body is that of the newest one answered, borrowed until the next. */
+bool sim_deploy_done(const struct sim *sim, uint64_t number, enum error_code *code, struct slice *body);
 /* false: it is not answered yet. Code OK: up to which index, and how large it is; UNAVAILABLE: the node has died. */
 bool sim_snapshot_done(const struct sim *sim, uint64_t number, enum error_code *code, uint64_t *index, uint64_t *size);
 

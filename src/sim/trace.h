@@ -40,6 +40,7 @@ enum sim_trace {
     TRACE_FILE_DONE,
     TRACE_RESTORED,
     TRACE_POLICY,
+    TRACE_DEPLOY,
 };
 
 void trace_mix(struct sim *sim, uint64_t value);

@@ -32,6 +32,8 @@ local M = {}
 ---@field bundle string
 ---@field names { commands: string[], queries: string[] }
 ---@field scenario_path? string  of sim.lua; nil: it has none
+---@field next_path? string     of the version that is deployed while it runs
+---@field next_bundle? string
 local app = {}
 app.__index = app
 
@@ -187,6 +189,21 @@ local function list_of(self, scenario)
     return a.name < b.name
   end)
   return list
+end
+
+---Its next version, which runs deploy at some moment: it must serve what this one's sim.lua asks. nil, text: what is
+---wrong with it; how it makes the state over only the runs can tell.
+---@param path string
+---@return moonclave.sim.app? self
+---@return string? problem
+function app:followed_by(path)
+  local bundle, _, problem = core.bundle(path)
+  if not bundle then return nil, problem end
+  local served, _, why = core.names(bundle)
+  if not served then return nil, path .. ": " .. why end
+  if bundle == self.bundle then return nil, path .. ": it is the very same app: there is nothing to deploy" end
+  self.next_path, self.next_bundle = path, bundle
+  return self
 end
 
 ---What sim.lua says, fresh; raises a text with file and line where it is wrong.

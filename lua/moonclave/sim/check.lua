@@ -9,7 +9,7 @@ local workers = require "moonclave.workers"
 
 local M = {}
 
-local OPTIONS = { seeds = true, first = true, nodes = true, faults = true, disk = true, jobs = true,
+local OPTIONS = { seeds = true, first = true, nodes = true, faults = true, disk = true, jobs = true, deploy = true,
   shrink_seconds = true }
 
 ---@param path string
@@ -21,6 +21,7 @@ function M.run(path, options)
     end
   end
   local app, problem = apps.load(path)
+  if app and options.deploy then app, problem = app:followed_by(options.deploy) end
   if not app then error(problem, 3) end
   local first, jobs = options.first or 1, options.jobs or workers.cores()
   local run = { trim = { nodes = options.nodes }, disk = options.disk }
@@ -31,7 +32,7 @@ function M.run(path, options)
   local failing = state.violations[1]
   if not failing then return state.sums end
   local found = shrink.shrink(app, failing, { seconds = options.shrink_seconds or 10, jobs = jobs, run = run })
-  local lines = story.lines(failing, found, { app = path, disk = options.disk })
+  local lines = story.lines(failing, found, { app = path, deploy = options.deploy, disk = options.disk })
   error(table.concat(lines, "\n"), 0)
 end
 

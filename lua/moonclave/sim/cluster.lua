@@ -340,6 +340,36 @@ function cluster:snapshot(node)
   return nil, new_error({ code = code, message = node .. " took no snapshot" }, "failed")
 end
 
+---Deploys another version of the app and waits: all nodes run it from one index on.
+---@param app string|table<string, string>  a folder or file, or { ["fsm.lua"] = text }
+---@return { index: integer, hash: string, from: integer?, to: integer? }? deployed  from, to: the versions; neither:
+---it ran already
+---@return moonclave.error? err  script_error: it does not load, or its migrate fails, and nothing has changed
+function cluster:deploy(app)
+  local bundle, _, problem
+  open_box(self)
+  if type(app) == "table" then
+    bundle = core.bundle_of(app)
+  elseif type(app) == "string" then
+    bundle, _, problem = core.bundle(app)
+  else
+    error("deploy takes an app: a folder with an fsm.lua, a .lua file, or a table of files", 2)
+  end
+  if not bundle then error(problem, 2) end
+  local node = any_node(self)
+  local asked = node and self.box:deploy(node, bundle)
+  if not asked then return nil, new_error({ code = "unavailable", message = "no node is up" }, "failed") end
+  local code, body
+  until_true(self, function()
+    code, body = self.box:deploy_done(asked)
+    return code ~= nil
+  end, "the deploy was not answered")
+  if code == "ok" then return body end
+  local fields = type(body) == "table" and body or { code = "timeout" } -- who was asked has died
+  fields.message = fields.message or "it may or may not have been deployed"
+  return nil, new_error(fields, fields.code == "timeout" and "unknown" or "failed")
+end
+
 ---@param node string
 ---@param seconds? number  default 1
 function cluster:disk_full(node, seconds)

@@ -231,6 +231,7 @@ function M.main(options)
     if not known then return fail(USAGE, "--mutant: " .. why) end
   end
   local app, problem = apps.load(options.app)
+  if app and options.deploy then app, problem = app:followed_by(options.deploy) end
   if not app then return fail(SCRIPT, problem) end
   local first, last = range(options)
   local jobs = math.max(1, math.min(options.jobs or workers.cores(), last - first + 1, 256))

@@ -59,8 +59,12 @@ function M.run(app, options)
   local given = {
     seed = options.seed, bundle = app.bundle, disk = options.disk, mutant = options.mutant, trace = options.trace,
     steps = options.steps, record = options.record,
-    record_rows = options.record_rows,
+    record_rows = options.record_rows, next_bundle = app.next_bundle,
   }
+  local deployed = {}
+  function given.deployed(time_us, what)
+    deployed[1] = { time_us = time_us, text = ("the next version runs, %s"):format(what) }
+  end
   trims.apply(options.trim or {}, given)
   workload:attach(given)
   if options.tell then tell_as_it_comes(given, options.tell) end
@@ -75,6 +79,7 @@ function M.run(app, options)
     result.ok = result.violation == nil
   end
   result.requests, result.strikes = #workload.operations, workload.strikes
+  result.deployed = deployed
   if not result.ok then result.asks = asks_of(workload) end
   return result
 end

@@ -8,11 +8,13 @@ local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
 local function plain(text) return text:find "^[%w_./@%%+=:,-]+$" and text or quote(text) end
 
----@param options { app: string, disk?: string, mutant?: string, program?: string }  program: as it was called
+---@param options { app: string, deploy?: string, disk?: string, mutant?: string, program?: string }
+---  program: as it was called
 ---@param seed integer
 ---@param trim moonclave.sim.trim
 function M.replay_command(options, seed, trim)
   local parts = { options.program or "moonclave", "sim", plain(options.app), "--seed", tostring(seed) }
+  if options.deploy then parts[#parts + 1] = "--deploy " .. plain(options.deploy) end
   if options.disk and options.disk ~= "model" then parts[#parts + 1] = "--disk " .. options.disk end
   if options.mutant then parts[#parts + 1] = "--mutant " .. options.mutant end
   local text = trims.text(trim)

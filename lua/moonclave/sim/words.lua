@@ -101,6 +101,7 @@ function M.steps(result)
   local events = {}
   for i, strike in ipairs(result.strikes or {}) do events[#events + 1] = { strike.time_us, i, strike = strike } end
   for i, ask in ipairs(result.asks or {}) do events[#events + 1] = { ask.invoked_us or 0, i, ask = ask } end
+  for i, one in ipairs(result.deployed or {}) do events[#events + 1] = { one.time_us, i, text = one.text } end
   if result.safety_us and result.safety_us < until_us then
     events[#events + 1] = { result.safety_us, 0, text = "no more faults: first a majority is healed, then all" }
   end
