@@ -242,6 +242,15 @@ local function kill_under_asan(profile, number)
   return how and how:gsub("^(%a+)", "%1 (asan)", 1)
 end
 
+-- What its seeds must have, as words for seeds.lua.
+local function needed(name)
+  local words = {}
+  for option, value in pairs(dofile "spec/sim/mutants_need.lua"[name] or {}) do
+    words[#words + 1] = (" %s=%s"):format(option, value)
+  end
+  return table.concat(words)
+end
+
 local function work(task, profile)
   local kind, name = task:match "^(%S+) (%S+)"
   if kind == "profile" then
@@ -256,7 +265,7 @@ local function work(task, profile)
       for first = 1, i == 1 and NAMED_SEEDS or HARM_SEEDS, 100 do
         local seeds = {}
         for seed = first, first + 99 do seeds[#seeds + 1] = seed end
-        died = by_seeds(nil, seeds, nil, "mutant=" .. name .. only)
+        died = by_seeds(nil, seeds, nil, "mutant=" .. name .. only .. needed(name))
         if died then break end
       end
       results[i] = died or i == 1 and elsewhere(name) or "-"

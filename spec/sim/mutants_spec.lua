@@ -2,6 +2,7 @@
 -- must die within a budget of the seeds that the product survives: by any rule, and by harm that a client or a disk
 -- could notice, unless it does none by itself. Needs a build with MUTANTS=1: scripts/test makes one and names it in
 -- MOONCLAVE_MUTANTS_BUILD (or give its cpath in MOONCLAVE_MUTANTS_CPATH). The generated ones are `make mutants`.
+local need = require "sim.mutants_need"
 local search = require "sim.search"
 local sim = require "moonclave.sim"
 
@@ -35,13 +36,6 @@ local RULE_ONLY = {
   settings_not_told = "the simulator's own machine has no budget to exceed",
 }
 
--- What their seeds need to have.
-local WITH = {
-  deploy_over_restore = { restores = true },
-  deploy_not_skipped = { poison = true },
-  migrate_half_kept = { machine = "lua", app = "spec/sim/app" },
-}
-
 -- Those that the simulated hosts cannot show, and why. Each has its story in spec/raft or spec/host, and
 -- raft/mutants_spec.lua has it fail.
 local unreached = {
@@ -70,7 +64,7 @@ local function kill(cpath, mutant, outcome_only)
     first = 1, last = LONGER[mutant] or BUDGET, cpath = cpath, mutant = mutant, stop = true,
     outcome_only = outcome_only,
   }
-  for name, value in pairs(WITH[mutant] or {}) do options[name] = value end
+  for name, value in pairs(need[mutant] or {}) do options[name] = value end
   local found = search.seeds(options)
   local first = found.violations[1]
   return first and ("seed %d %s"):format(first.seed or 0, first.invariant)
