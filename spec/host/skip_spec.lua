@@ -121,7 +121,7 @@ describe("an entry that a node dies of", function()
     assert.are.equal("ok answer 2 x", w.n1:answer(stale))
   end)
 
-  it("leaves a halted leader that refuses at once whatever needs the newest state, so that nobody waits there", function()
+  it("leaves a halted leader that refuses at once whatever needs the newest state: nobody waits there", function()
     local w <close> = cluster(1)
     local index = poison(w)
     die_twice(w)

@@ -46,7 +46,7 @@ describe("found by a seed", function()
     sound_runs(893, 3, function(coverage) return coverage.refusals > 10 and coverage.truncations > 0 end)
   end)
 
-  it("queries that a halted leader could not come to answer filled what may wait there, and a skip was refused", function()
+  it("queries that a halted leader could never answer filled what may wait there: the skip was refused", function()
     local function met(coverage) return coverage.poison_skips > 0 and coverage.queries_failed > 100 end
     sound_runs(992, 3, met, { poison = true })
   end)
