@@ -120,6 +120,75 @@ describe("an entry that a node dies of", function()
     assert.are.equal("unavailable", w.n1:answer(command))
     assert.are.equal("ok answer 2 x", w.n1:answer(stale))
   end)
+
+  it("leaves a halted leader that refuses at once whatever needs the newest state: nobody waits there", function()
+    local w <close> = cluster(1)
+    local index = poison(w)
+    die_twice(w)
+    w.n1.options.settings = { waiting_max = 2 }
+    again(w, w.n1)
+    w:elect "n1"
+    w:advance(300)
+    assert.are.equal(index, halted(w.n1))
+    for _ = 1, 3 do
+      local query, lease = w.n1:query "x", w.n1:query("x", { lease = true })
+      w.n1:turn()
+      assert.are.equal("unavailable", w.n1:answer(query))
+      assert.are.equal("unavailable", w.n1:answer(lease))
+    end
+    local backup = w.n1:admin "backup"
+    w.n1:turn()
+    local code, body = w.n1:told(backup)
+    assert.are.equal("unavailable", code)
+    assert.is_truthy(body.message:find("has halted before an entry", 1, true), body.message)
+    local skip = w.n1:admin("skip", { index = index })
+    w:settle()
+    assert.are.same({ "ok", { skipped = index } }, { w.n1:told(skip) })
+    local query = w.n1:query "x"
+    w:settle()
+    assert.are.equal("ok answer 2 x", w.n1:answer(query))
+  end)
+
+  it("ends the waiting of queries that were under way as the node halted", function()
+    local w <close> = cluster(1)
+    w.n1:admin "snapshot"
+    w:settle()
+    local index = poison(w)
+    die_twice(w)
+    w.n1:crash()
+    w.n1:start()
+    for _ = 1, 20 do -- it leads, and what it is to apply next is not read yet
+      if w.n1.host:is_leader() and w.n1.host:status().app.loaded and #w.n1.log_reads > 0 then break end
+      w.now = math.max(w.now, w.n1.timer)
+      w.n1.host:timer()
+      w.n1:turn()
+      w.n1:flush()
+      w.n1:work()
+      w.n1:turn()
+    end
+    local query = w.n1:query "x"
+    w.n1:turn()
+    assert.are.same({ 0, 1 }, { halted(w.n1), w.n1.host:status().waiting })
+    w:settle()
+    assert.are.equal(index, halted(w.n1))
+    assert.are.equal("unavailable", w.n1:answer(query))
+  end)
+
+  it("leaves a halted follower that sends queries to the leader, also where it may answer them itself", function()
+    local w <close> = cluster()
+    w.n1.strong, w.n3.strong = true, true
+    w.n2.options.settings = { follower_reads = 1 }
+    local index = poison(w)
+    die_twice(w)
+    w:elect "n1"
+    w:advance(300)
+    assert.are.same({ 0, index, 0 }, { halted(w.n1), halted(w.n2), halted(w.n3) })
+    local before = w.n2:counters().forwards
+    local query = w.n2:query "x"
+    w:settle()
+    assert.are.equal("ok answer 3 x", w.n2:answer(query))
+    assert.are.equal(before + 1, w.n2:counters().forwards)
+  end)
 end)
 
 describe("skipping it", function()

@@ -45,4 +45,9 @@ describe("found by a seed", function()
   it("a full disk refused a truncation decided in one term; it was tried again in a later one", function()
     sound_runs(893, 3, function(coverage) return coverage.refusals > 10 and coverage.truncations > 0 end)
   end)
+
+  it("queries that a halted leader could never answer filled what may wait there: the skip was refused", function()
+    local function met(coverage) return coverage.poison_skips > 0 and coverage.queries_failed > 100 end
+    sound_runs(992, 3, met, { poison = true })
+  end)
 end)

@@ -429,6 +429,7 @@ void skips_forget(struct host *host); /* the log is empty */
 bool skip_due(const struct host *host, raft_index index); /* it is to be skipped */
 bool skip_lets_apply(struct host *host, const struct raft_entry *entry); /* false: not now */
 bool skip_halted(const struct host *host);
+void skip_refuse(struct host *host, struct waiter *waiter); /* of a node that has halted */
 void skip_passed(struct host *host, raft_index index);
 void skip_ask(struct host *host, struct waiter *waiter, raft_index index);
 void skip_answer(struct host *host, struct waiter *waiter, raft_index index);

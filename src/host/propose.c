@@ -33,13 +33,15 @@ void propose_turn(struct host *host)
     while (host->waiters.lists[WAITER_COMMAND].count > 0 && host_runs(host)) propose_commands(host);
 }
 
-/* Whoever cannot apply could not tell what became of them. */
+/* Whoever cannot apply could not tell what became of commands, nor come to what a majority has committed, which queries
+ * want. To let them wait would fill what may wait here, and keep out the operator who asks for the skip. */
 static void refuse_all(struct host *host)
 {
-    struct waiter_list *list = &host->waiters.lists[WAITER_COMMAND];
-    while (list->first != NULL)
-        answer_later(host, list->first, ERROR_UNAVAILABLE,
-                     "this leader has halted before an entry that it died of twice");
+    static const enum waiter_state refused[] = {WAITER_COMMAND, WAITER_QUERY};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct waiter_list *list = &host->waiters.lists[refused[i]];
+        while (list->first != NULL) skip_refuse(host, list->first);
+    }
 }
 
 /* Once in a term. A leader without an app of its own hands over nothing and cannot serve: all nodes

@@ -24,6 +24,7 @@ static void ask(struct host *host, enum raft_read_mode mode);
 static struct round *round_new(struct reads *reads);
 static struct round *round_find(struct reads *reads, uint64_t context);
 static void rounds_sweep(struct reads *reads);
+static void refuse_unreachable(struct host *host);
 static bool run_list(struct host *host, struct waiter_list *list, uint64_t until_us);
 static void run_query(struct host *host, struct waiter *waiter);
 
@@ -137,8 +138,18 @@ bool reads_run(struct host *host, uint64_t until_us)
         if (round->answered && GUARD(READ_NOT_APPLIED, round->index <= host->apply.applied))
             more = run_list(host, &round->waiters, until_us);
     }
+    if (skip_halted(host)) refuse_unreachable(host);
     rounds_sweep(&host->reads);
     return more;
+}
+
+/* Rounds that were under way as this node halted: it does not come as far as they need. */
+static void refuse_unreachable(struct host *host)
+{
+    for (struct round *round = host->reads.first; round != NULL; round = round->next) {
+        if (!round->answered || round->index <= host->apply.applied) continue;
+        while (round->waiters.first != NULL) skip_refuse(host, round->waiters.first);
+    }
 }
 
 /* Rounds that are answered and have nobody left. */

@@ -3,8 +3,8 @@
  *
  * Around each call of the machine the owner is told which entry it is about (ports.applying), so that the next life
  * knows what its former ones died at. An entry that was the death of two in a row is not tried a third time: the node
- * halts before it. It stores, votes, and leads if it must, and applies nothing more; commands are refused, for whoever
- * cannot apply can answer nobody.
+ * halts before it. It stores, votes, and leads if it must, and applies nothing more; commands are refused, and so are
+ * queries but stale ones, for whoever cannot apply can answer nobody. A halted follower sends both to the leader.
  *
  * An operator may then have it skipped, where it is a command or a DEPLOY. SKIP is an entry that names another's index:
  * wherever that one is applied it is refused, the same reply everywhere, and the state stays as it was. Two things make
@@ -128,6 +128,11 @@ bool skip_halted(const struct host *host)
 raft_index host_halted(const struct host *host)
 {
     return host->skips.halted ? host->skips.deadly : 0;
+}
+
+void skip_refuse(struct host *host, struct waiter *waiter)
+{
+    answer_later(host, waiter, ERROR_UNAVAILABLE, "this node has halted before an entry that it died of twice");
 }
 
 /* It has been applied, one way or the other. */

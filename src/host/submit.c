@@ -188,7 +188,8 @@ static void route(struct host *host, struct waiter *waiter)
         answer_later(host, waiter, ERROR_NOT_LEADER,
                      NULL); /* what was forwarded once is never forwarded again */
     } else if (waiter->kind == REQUEST_QUERY && host->settings.follower_reads != 0 &&
-               host->apply.app_loaded && !raft_id_none(&host->leader) && host_runs(host)) {
+               host->apply.app_loaded && !raft_id_none(&host->leader) && host_runs(host) &&
+               !skip_halted(host)) {
         waiter_move(&host->waiters, waiter, WAITER_QUERY);
     } else {
         forward_or_park(host, waiter);
