@@ -45,4 +45,9 @@ describe("found by a seed", function()
   it("a full disk refused a truncation decided in one term; it was tried again in a later one", function()
     sound_runs(893, 3, function(coverage) return coverage.refusals > 10 and coverage.truncations > 0 end)
   end)
+
+  it("a leader that had slept removed a dead learner, and its policy was said to leave no majority that is heard", function()
+    sound_runs(883, 3, function(coverage) return coverage.pauses > 0 and coverage.retirements > 0 end,
+      { policy = "script" })
+  end)
 end)
