@@ -46,7 +46,7 @@ describe("found by a seed", function()
     sound_runs(893, 3, function(coverage) return coverage.refusals > 10 and coverage.truncations > 0 end)
   end)
 
-  it("a leader that had slept removed a dead learner, and its policy was said to leave no majority that is heard", function()
+  it("a leader that had slept removed a dead learner, which takes no vote, and was judged as if it did", function()
     sound_runs(883, 3, function(coverage) return coverage.pauses > 0 and coverage.retirements > 0 end,
       { policy = "script" })
   end)
