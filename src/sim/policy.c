@@ -269,10 +269,10 @@ static void judge(struct sim_node *node, const struct before *before, bool faile
 }
 
 /*
- * Of one server alone; and those that vote from now on are heard by majority, unless all that is done is that a
- * learner goes. That takes no vote and gives none, so host/README.md does not ask for a majority there. It happens at a
- * leader whose process slept: it has heard nobody meanwhile, leads as far as it knows, and then hears what its policy says of a
- * learner that was dead before. What it appends is committed by a majority of the same voters, or never.
+ * Of one server alone; and those that vote from now on are heard by majority, unless all that is done is that a learner
+ * goes. That takes no vote and gives none, so src/host/README.md asks for no majority there. It happens at a leader
+ * whose process slept: it has heard nobody meanwhile, leads as far as it knows, and then hears what its policy says of
+ * a learner that was dead before. What it appends is committed by a majority of the same voters, or never.
  */
 static void judge_change(struct sim_node *node, const struct before *before, const struct raft_configuration *now)
 {
