@@ -358,6 +358,20 @@ describe("a word", function()
       assert.equal("n1 voter, n2 voter, n3 voter, n4 learner", roles(w.n1))
     end)
   end
+
+  it("is safe there where it takes no vote: a learner goes, once those who vote agree", function()
+    local w <close>, says = cluster()
+    join(w, "n4")
+    says.review = false
+    look(w, says)
+    local ticket = status(w.n1).asked
+    w.now = w.now + 3000000
+    w.n1.host:policy_decided(ticket, base.pack { { "evict", "n4" } })
+    assert.same({ 0, "evict n4" }, { status(w.n1).refused, status(w.n1).done_last })
+    w:settle()
+    assert.equal("n1 voter, n2 voter, n3 voter", roles(w.n1))
+    assert.equal("n1 voter, n2 voter, n3 voter", roles(w.n2))
+  end)
 end)
 
 describe("leadership", function()

@@ -50,4 +50,9 @@ describe("found by a seed", function()
     local function met(coverage) return coverage.poison_skips > 0 and coverage.queries_failed > 100 end
     sound_runs(992, 3, met, { poison = true })
   end)
+
+  it("a leader that had slept removed a dead learner, which takes no vote, and was judged as if it did", function()
+    sound_runs(883, 3, function(coverage) return coverage.pauses > 0 and coverage.retirements > 0 end,
+      { policy = "script" })
+  end)
 end)
