@@ -76,6 +76,23 @@ describe("another version of the app", function()
     assert.not_same({ machine_with(old, 5):query "drawn" }, { machine:query "drawn" })
   end)
 
+  it("goes on as what comes out of a snapshot would, whatever migrate has left outside of the state", function()
+    local young = app(2, [[
+local kept = "as loaded"
+function fsm.migrate(state) kept = "by migrate" math.random() log "migrates" return state end
+function fsm.queries.kept() return kept end
+function fsm.commands.keep(state) state.kept = kept end
+log "loads"]])
+    local machine = machine_with(app(1), 2)
+    assert.equal("ok", (machine:upgrade(young, DEPLOY)))
+    local other = restored(machine, young, DEPLOY, DEPLOY)
+    assert.equal("as loaded", (select(2, machine:query "kept")))
+    assert.same({ machine:query "chance" }, { other:query "chance" })
+    for _, one in ipairs { machine, other } do one:apply({ index = 51, time = 6000, seed = 1 }, "keep", {}) end
+    assert.equal(other:hash(), machine:hash())
+    assert.equal("loads\nmigrates\n", machine:logged())
+  end)
+
   it("needs no migrate where it is newer, and none is called where the version is the same", function()
     local machine = machine_with(app(1), 3)
     local before = machine:encode()
