@@ -163,6 +163,19 @@ log "loads"]])
     assert.equal(18, machine:state().items.k9)
   end)
 
+  it("says so in whole characters, however long it is", function()
+    local machine = machine_with(app(1), 1)
+    for _, character in ipairs { "é", "€", "🌙" } do
+      for before = 0, 3 do
+        local text = ("x"):rep(before) .. character:rep(400)
+        local _, said = machine:upgrade(app(2, ("function fsm.migrate() error(%q, 0) end"):format(text)), DEPLOY)
+        assert.is_truthy(utf8.len(said), said)
+        assert.is_true(#said > 500 and #said < 512, #said)
+        assert.equal(("migrate from version 1: " .. text):sub(1, #said), said)
+      end
+    end
+  end)
+
   it("has a budget of its own for migrate, and none of it is left for commands", function()
     local machine = machine_with(app(1), 1)
     machine:configure { command_steps_max = 100000, migrate_steps_max = 10000000 }

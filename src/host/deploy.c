@@ -230,6 +230,7 @@ static enum error_code refuse(struct host *host, enum error_code code, const cha
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    error_text_end(text);
     reply_write_error(&host->apply.reply, code, text);
     return code;
 }
