@@ -224,6 +224,38 @@ describe("another version of the app, in a cluster of three", function()
     end)
   end)
 
+  it("is told of where the leader dies meanwhile, whichever node was asked", function()
+    cluster.run(function()
+      local apps = cluster.folder()
+      local c <close> = cluster.new { app = app(apps, "v1", V1) }
+      local slow = app(apps, "slow", { ["api.lua"] = V2["api.lua"],
+        ["fsm.lua"] = V2["fsm.lua"]:gsub("state.items = nil", "for _ = 1, 6e7 do end state.items = nil") })
+      c:start()
+      local leader = c:leader()
+      local alive = {}
+      for _, name in ipairs(c.names) do alive[#alive + 1] = name ~= leader and name or nil end
+      local code, text
+      cluster.all {
+        function()
+          code, text = cluster.execute(cluster.program, { "deploy", slow, "-y", "--no-dry-run", "--timeout", "60",
+            "--addr", "127.0.0.1:" .. c.nodes[alive[1]].port })
+        end,
+        function()
+          cluster.eventually("migrate runs", function()
+            local status = c:status(alive[1])
+            return tonumber(field(status, "commit_index")) > tonumber(field(status, "applied_index"))
+          end)
+          c:kill(leader)
+        end,
+      }
+      assert.equal(0, code, text)
+      assert.matches("deployed at index %d+: .+ %(app %x+%)\n$", text)
+      agree(c, alive)
+      assert.matches('"from":1', c:http(alive[1], "GET", "/v1/query/tell").body)
+      cluster.remove(apps)
+    end)
+  end)
+
   it("lets requests that wait in the old api.lua end in it", function()
     cluster.run(function()
       local apps = cluster.folder()

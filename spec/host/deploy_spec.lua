@@ -123,6 +123,7 @@ describe("a deploy", function()
       assert.same(before.app, app(node))
       assert.equal(1, #node.loaded)
       assert.equal(FIRST, node.machine.bundle)
+      assert.equal(1, node:logged "the app %x+ is refused at index %d+, nothing has changed: fsm.lua:1: it is broken$")
     end
     assert.equal("ok done 1 a", write(w, w.n1, "a"))
     same_everywhere(w)
@@ -365,6 +366,8 @@ describe("a deploy that takes many turns", function()
     local status = w.n1.host:status()
     assert.same({ before.applied_index, before.state_hash, before.app },
       { status.applied_index, status.state_hash, status.app })
+    assert.equal(1, w.n1:logged("^info goes over to the app %x+ at index %d+ %(its version 2, before 1%): " ..
+      "commands and queries wait"))
     local command, stale, query = w.n1:submit "b", w.n1:query("x", { stale = true }), w.n1:query "y"
     for _ = 1, 10 do once(w) end
     assert.equal(13, steps()) -- one slice a turn: there is no clock for more

@@ -76,6 +76,23 @@ describe("another version of the app", function()
     assert.not_same({ machine_with(old, 5):query "drawn" }, { machine:query "drawn" })
   end)
 
+  it("goes on as what comes out of a snapshot would, whatever migrate has left outside of the state", function()
+    local young = app(2, [[
+local kept = "as loaded"
+function fsm.migrate(state) kept = "by migrate" math.random() log "migrates" return state end
+function fsm.queries.kept() return kept end
+function fsm.commands.keep(state) state.kept = kept end
+log "loads"]])
+    local machine = machine_with(app(1), 2)
+    assert.equal("ok", (machine:upgrade(young, DEPLOY)))
+    local other = restored(machine, young, DEPLOY, DEPLOY)
+    assert.equal("as loaded", (select(2, machine:query "kept")))
+    assert.same({ machine:query "chance" }, { other:query "chance" })
+    for _, one in ipairs { machine, other } do one:apply({ index = 51, time = 6000, seed = 1 }, "keep", {}) end
+    assert.equal(other:hash(), machine:hash())
+    assert.equal("loads\nmigrates\n", machine:logged())
+  end)
+
   it("needs no migrate where it is newer, and none is called where the version is the same", function()
     local machine = machine_with(app(1), 3)
     local before = machine:encode()
@@ -144,6 +161,19 @@ describe("another version of the app", function()
     assert.same({ "ok", 60 }, { put(machine, 60, "k9", 9) })
     assert.same({ "ok", nil, 1, 2 }, { machine:upgrade(app(2, DOUBLES), DEPLOY) })
     assert.equal(18, machine:state().items.k9)
+  end)
+
+  it("says so in whole characters, however long it is", function()
+    local machine = machine_with(app(1), 1)
+    for _, character in ipairs { "é", "€", "🌙" } do
+      for before = 0, 3 do
+        local text = ("x"):rep(before) .. character:rep(400)
+        local _, said = machine:upgrade(app(2, ("function fsm.migrate() error(%q, 0) end"):format(text)), DEPLOY)
+        assert.is_truthy(utf8.len(said), said)
+        assert.is_true(#said > 500 and #said < 512, #said)
+        assert.equal(("migrate from version 1: " .. text):sub(1, #said), said)
+      end
+    end
   end)
 
   it("has a budget of its own for migrate, and none of it is left for commands", function()

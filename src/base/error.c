@@ -33,7 +33,18 @@ enum error_code error_set(struct error *error, enum error_code code, const char 
     va_start(arguments, format);
     vsnprintf(error->text, sizeof error->text, format, arguments);
     va_end(arguments);
+    error_text_end(error->text);
     return code;
+}
+
+void error_text_end(char *text)
+{
+    size_t end = strlen(text), begin = end;
+    while (begin > 0 && end - begin < 3 && ((unsigned char)text[begin - 1] & 0xc0) == 0x80) begin--;
+    if (begin == 0) return;
+    unsigned char first = (unsigned char)text[begin - 1];
+    size_t wanted = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 0;
+    if (end - begin + 1 < wanted) text[begin - 1] = 0;
 }
 
 const char *error_name(enum error_code code)

@@ -62,9 +62,12 @@ struct error {
     char text[ERROR_TEXT_MAX];
 };
 
-/* Sets code and formatted text; a null error is allowed. Returns code, so that `return error_set(...)` reads well. */
+/* Sets code and formatted text, which is cut where it is too long (error_text_end); a null error is allowed. Returns
+ * code, so that `return error_set(...)` reads well. */
 enum error_code error_set(struct error *error, enum error_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Takes off what a cut has left of a character at the end: a UTF-8 text stays one, and so stays text in JSON. */
+void error_text_end(char *text);
 
 const char *error_name(enum error_code code);        /* "not_leader"; "internal" for a number not in the table */
 const char *error_help(enum error_code code);        /* the sentence for people */

@@ -40,6 +40,7 @@ struct job {
     struct buffer bundle;
     char places[PLACES_MAX][ADDRESS_MAX + 1]; /* where members are: asked in turn */
     size_t place_count, place;
+    char leader[ADDRESS_MAX + 1]; /* empty: it is the node asked, or cannot be reached */
     struct rpc_client *client; /* null: not connected */
     struct buffer status, members, settings; /* the leader's where it can be reached, else those of the node asked */
     struct deploy_try try;
@@ -64,6 +65,7 @@ static enum error_code look_at_files(struct job *job);
 static void look_at_scripts(struct job *job, struct slice config, struct buffer *problems);
 static enum error_code judge(struct job *job);
 static enum error_code agree(struct job *job);
+static void go_to_leader(struct job *job);
 static enum error_code give(struct job *job);
 static enum error_code give_once(struct job *job, struct slice body, uint64_t left_ms);
 static enum error_code not_given(struct job *job, enum error_code code);
@@ -221,6 +223,7 @@ static void ask_leader(struct job *job)
         rpc_client_call(client, "status", slice_of(NULL, 0), ANSWER_MS, &result, &ignored) == ERROR_OK) {
         buffer_clear(&job->status);
         buffer_append_slice(&job->status, result);
+        snprintf(job->leader, sizeof job->leader, "%s", address);
     }
     rpc_client_close(client);
 }
@@ -371,6 +374,16 @@ static bool passes(enum error_code code)
            code == ERROR_OVERLOADED || code == ERROR_DISK_FULL;
 }
 
+/* Of its death one hears at once; a follower that has passed it on waits for an answer until the time is over. */
+static void go_to_leader(struct job *job)
+{
+    struct rpc_client *client = NULL;
+    struct error ignored;
+    if (job->leader[0] == 0 || rpc_client_open(&client, job->leader, CONNECT_MS, &ignored) != ERROR_OK) return;
+    rpc_client_close(job->client);
+    job->client = client;
+}
+
 static enum error_code give(struct job *job)
 {
     struct buffer body = {0};
@@ -383,6 +396,7 @@ static enum error_code give(struct job *job)
     mp_write_string(&body, job->found.after);
     mp_write_text(&body, "replaces");
     mp_write_text(&body, hash);
+    go_to_leader(job);
     for (;;) {
         uint64_t now_ms = clock_ms();
         code = job->client != NULL ? ERROR_OK : connect_somewhere(job);
@@ -458,7 +472,9 @@ static void say(const struct job *job)
         return;
     }
     printf("deployed at index %" PRIu64 ": ", outcome->index);
-    if (versions.from != versions.to)
+    if (outcome->again && job->found.try == NULL)
+        printf("an attempt before this one had done it");
+    else if (versions.from != versions.to)
         printf("version %" PRId64 " -> %" PRId64, versions.from, versions.to);
     else
         printf("version %" PRId64, versions.to);

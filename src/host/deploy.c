@@ -146,6 +146,10 @@ static enum error_code begin(struct host *host, const struct raft_entry *entry, 
     code = machine->upgrade_begin(machine->context, &stamps, deploy->bundle, &host->deploy.versions, &error);
     if (code != ERROR_OK) return end(host, entry, code, &error);
     host->deploy.index = entry->index;
+    host_log(host, LOG_LEVEL_INFO,
+             "goes over to the app %016" PRIx64 " at index %" PRIu64 " (its version %" PRId64 ", before %" PRId64
+             "): commands and queries wait until that is done",
+             bundle_name(deploy->bundle), entry->index, host->deploy.versions.to, host->deploy.versions.from);
     return code;
 }
 
@@ -182,10 +186,15 @@ static enum error_code end(struct host *host, const struct raft_entry *entry, en
         return code;
     }
     say_applying(host, 0);
-    if (code != ERROR_OK) return refuse(host, code, "the app is refused, nothing has changed: %.400s", error->text);
     bool read = read_payload(entry->payload.bytes, &deploy);
     assert(read); /* it began */
     (void)read;
+    if (code != ERROR_OK) {
+        host_log(host, LOG_LEVEL_INFO,
+                 "the app %016" PRIx64 " is refused at index %" PRIu64 ", nothing has changed: %s",
+                 bundle_name(deploy.bundle), entry->index, error->text);
+        return refuse(host, code, "the app is refused, nothing has changed: %.400s", error->text);
+    }
     struct machine_entry stamps = stamps_of(host, entry);
     system_deploy(&host->system, &stamps, deploy.bundle);
     note(host, entry->index);
@@ -230,6 +239,7 @@ static enum error_code refuse(struct host *host, enum error_code code, const cha
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    error_text_end(text);
     reply_write_error(&host->apply.reply, code, text);
     return code;
 }

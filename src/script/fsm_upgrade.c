@@ -6,6 +6,10 @@
  * transaction: in a coroutine that yields after so many steps, because making a large state over takes longer than a
  * node may be silent. Nobody sees the state meanwhile. When all has succeeded the two VMs change places, and the old
  * one is closed. Else the transaction is rolled back, and nothing of the old VM was ever touched.
+ *
+ * The VM in which migrate has run is closed as well: the one that goes on has loaded the same code, and no more. What
+ * migrate leaves in a local of its module, or on the heap, is in no snapshot: a node that comes out of one would go
+ * another way.
  */
 #include "script/fsm_internal.h"
 
@@ -19,6 +23,7 @@
 struct fsm_upgrade {
     struct fsm_call call; /* first: what runs in next gets a pointer to it */
     struct fsm *next;
+    struct fsm *fresh; /* what goes on where next runs migrate; null: next */
     lua_State *main, *coroutine; /* of next; coroutine is null where there is no migrate to run */
     struct state *own;           /* next's, while it has borrowed the other's */
     uint64_t steps_max, memory_max; /* what a command may use, meanwhile */
@@ -26,6 +31,8 @@ struct fsm_upgrade {
     uint64_t hash;
 };
 
+static enum error_code load_beside(const struct fsm *fsm, const struct machine_entry *entry, struct slice bundle,
+                                   struct fsm **loaded, struct error *error);
 static void fail(struct fsm *fsm, enum error_code code);
 static enum error_code begin_migrate(struct fsm *fsm, struct error *error);
 static int make_coroutine(lua_State *L);
@@ -43,14 +50,13 @@ static enum error_code upgrade_begin(void *context, const struct machine_entry *
 {
     struct fsm *fsm = context;
     assert(fsm->loaded && !fsm->upgrade);
-    struct fsm *next = fsm_new_beside(fsm);
     struct fsm_upgrade *upgrade = fsm->upgrade = memory_zero(1, sizeof *upgrade);
-    *upgrade = (struct fsm_upgrade){
-        .call = {.fsm = next}, .next = next, .main = next->L, .from_version = fsm->version};
+    enum error_code code = load_beside(fsm, entry, bundle, &upgrade->next, error);
+    struct fsm *next = upgrade->next;
+    upgrade->call.fsm = next;
+    upgrade->main = next->L;
+    upgrade->from_version = fsm->version;
     upgrade->hash = state_hash(fsm->state);
-    next->restoring = true;
-    enum error_code code = fsm_load(next, entry, bundle, (struct slice){0}, error);
-    next->restoring = false;
     *versions = (struct machine_versions){.from = fsm->version, .to = next->version};
     if (code == ERROR_OK && next->migrate == 0 && next->version < fsm->version) {
         code = error_set(error, ERROR_SCRIPT,
@@ -58,8 +64,25 @@ static enum error_code upgrade_begin(void *context, const struct machine_entry *
                          ": an older version needs a migrate(state, from_version) that knows the way back",
                          next->version, fsm->version);
     }
-    if (code == ERROR_OK && next->migrate != 0 && next->version != fsm->version) code = begin_migrate(fsm, error);
+    if (code == ERROR_OK && next->migrate != 0 && next->version != fsm->version) {
+        code = load_beside(fsm, entry, bundle, &upgrade->fresh, error);
+        if (code == ERROR_OK) code = begin_migrate(fsm, error);
+    }
     if (code != ERROR_OK) fail(fsm, code);
+    return code;
+}
+
+/* Without its init. What it logs as it is loaded is said once. */
+static enum error_code load_beside(const struct fsm *fsm, const struct machine_entry *entry, struct slice bundle,
+                                   struct fsm **loaded, struct error *error)
+{
+    struct fsm *beside = *loaded = fsm_new_beside(fsm);
+    bool again = loaded == &fsm->upgrade->fresh;
+    if (again) beside->log = NULL;
+    beside->restoring = true;
+    enum error_code code = fsm_load(beside, entry, bundle, (struct slice){0}, error);
+    beside->restoring = false;
+    beside->log = fsm->log;
     return code;
 }
 
@@ -74,6 +97,11 @@ static enum error_code upgrade_step(void *context, uint64_t work_max, bool *more
     if (code != ERROR_OK) {
         fail(fsm, code);
         return code;
+    }
+    if (upgrade->fresh) {
+        fsm_free(upgrade->next);
+        upgrade->next = upgrade->fresh;
+        upgrade->fresh = NULL;
     }
     change_places(fsm, upgrade->next);
     fsm_upgrade_abandon(fsm); /* which is the old VM now */
@@ -106,6 +134,7 @@ void fsm_upgrade_abandon(struct fsm *fsm)
         give_back(upgrade);
     }
     fsm_free(upgrade->next);
+    fsm_free(upgrade->fresh);
     memory_free(upgrade);
     fsm->upgrade = NULL;
 }

@@ -8,7 +8,8 @@
 ---`migrate` is called once on every node, in one transaction, with the state and the version that it is of. It returns
 ---the state, or a table to take its place; what it raises refuses the new version everywhere, and nothing has changed.
 ---Without a migrate a newer version takes the state as it is, and an older one is refused. It has a budget of its own
----(migrate_steps_max, migrate_memory_max); commands and queries wait meanwhile. `init` is not called.
+---(migrate_steps_max, migrate_memory_max); commands and queries wait meanwhile. `init` is not called. What migrate puts
+---into a variable of its module is gone when it has ended: the code is loaded anew behind it.
 ---@class moonclave.fsm
 ---@field version? integer                                                      of the code and its state; 0 where none
 ---@field migrate? fun(state: table, from_version: integer): table             another version's state becomes its own
