@@ -399,6 +399,33 @@ describe("a deploy that takes many turns", function()
     assert.equal("ok", (w.n1:told(ticket)))
   end)
 
+  it("is told in the status", function()
+    local w <close> = cluster(1)
+    halfway(w, w.n1, 2)
+    local status = w.n1.host:status()
+    assert.equal(status.applied_index + 1, status.deploying_at)
+    w:settle()
+    assert.equal(0, w.n1.host:status().deploying_at)
+  end)
+
+  it("that took very many is kept by a snapshot, so that no start does it again", function()
+    local w <close> = cluster(1)
+    for steps = 499, 500 do
+      assert.equal("ok", (deploy(w, w.n1, ("version %d in %d steps"):format(steps, steps))))
+      local taken = w.n1.disk.snapshot
+      assert.equal(steps == 500 and app(w.n1).version or nil, taken and taken.index)
+    end
+    assert.equal(1, w.n1.host:status().snapshot.taken)
+    w.n1:crash()
+    local upgrades = counted(w.n1, 0)
+    w.n1:start()
+    w:elect "n1"
+    w:settle()
+    assert.equal(0, upgrades())
+    assert.equal("version 500 in 500 steps", w.n1.machine.bundle)
+    assert.equal(0, w.n1.host:status().snapshot.taken) -- no other one follows
+  end)
+
   it("begins again in the next life", function()
     local w <close> = cluster()
     local _, steps = halfway(w, w.n1, 10)

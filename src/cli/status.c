@@ -210,6 +210,8 @@ static void print_warnings(struct slice status)
     }
     if (strcmp(view_text(status, "halted_at", text, sizeof text), "0") != 0 && text[0] != 0)
         printf("%s applies nothing: it died twice of entry %s (`%s help skip`)\n", id, text, cli_program());
+    if (strcmp(view_text(status, "deploying_at", text, sizeof text), "0") != 0 && text[0] != 0)
+        printf("%s goes over to another version of the app, entry %s: commands and queries wait\n", id, text);
     if (view_text(value_of(status, "policy"), "problem", text, sizeof text)[0] != 0) {
         printf("%s: the membership policy fails, and nothing is changed: %s\n", id, text);
     }

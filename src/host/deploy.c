@@ -25,7 +25,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STEP_WORK 20000 /* VM instructions: under a millisecond */
+#define STEP_WORK 4000 /* VM instructions: a few milliseconds where every second one writes */
+#define MANY_STEPS 500 /* of one deploy: it is not to be done again at every start */
 
 struct payload {
     struct slice bundle;
@@ -138,7 +139,7 @@ static enum error_code begin(struct host *host, const struct raft_entry *entry, 
     struct error error;
     enum error_code code;
     say_applying(host, entry->index);
-    host->deploy.versions = (struct machine_versions){0};
+    host->deploy = (struct deploy){0};
     if (!host->apply.app_loaded) {
         code = machine->load(machine->context, &stamps, deploy->bundle, system_config(&host->system), &error);
         return end(host, entry, code, &error);
@@ -164,7 +165,9 @@ enum error_code deploy_step(struct host *host, const struct raft_entry *entry)
     bool more;
     assert(entry->index == host->deploy.index);
     enum error_code code = host->machine.upgrade_step(host->machine.context, STEP_WORK, &more, &error);
+    host->deploy.steps++;
     if (more) return code;
+    if (code == ERROR_OK && host->deploy.steps >= MANY_STEPS) host->snapshots.long_deploy = entry->index;
     host->deploy.index = 0;
     return end(host, entry, code, &error);
 }

@@ -108,6 +108,7 @@ struct apply {
 /* The DEPLOY that the machine is at work on. */
 struct deploy {
     raft_index index; /* 0: none */
+    uint64_t steps;   /* done */
     struct machine_versions versions;
 };
 
@@ -125,6 +126,7 @@ struct snapshots {
     raft_index index; /* of the newest, this node's own or installed; 0: none */
     uint64_t size;
     uint64_t log_bytes; /* of entries applied since */
+    raft_index long_deploy; /* the last that took long; 0: none did */
     uint64_t bytes;     /* of all entries applied since the start */
     struct trail_mark trail[TRAIL_MARKS]; /* the newest, at trail_at the oldest of them; index 0: none */
     size_t trail_at;

@@ -77,9 +77,11 @@ static bool is_due(const struct host *host)
 {
     const struct snapshots *snapshots = &host->snapshots;
     if (host->waiters.lists[WAITER_SNAPSHOT].count > 0) return true;
+    if (host->now_us < snapshots->again_us) return false;
+    if (snapshots->long_deploy > snapshots->index) return true;
     uint64_t least = host->settings.snapshot_log_bytes;
     if (least < snapshots->size) least = snapshots->size;
-    return snapshots->log_bytes >= least && host->now_us >= snapshots->again_us;
+    return snapshots->log_bytes >= least;
 }
 
 /* A mark about every 32nd of what may be kept: enough to know where that begins. */

@@ -54,7 +54,7 @@ void host_status(const struct host *host, struct buffer *out)
     struct raft_status status = {0};
     const struct member *leader = member_find(host, host->leader.text);
     if (host->raft != NULL) raft_status(host->raft, &status);
-    mp_write_map(out, 42);
+    mp_write_map(out, 43);
     write_text(out, "address", host->address);
     write_app(host, out);
     write_u64(out, "applied_index", host->apply.applied);
@@ -66,6 +66,7 @@ void host_status(const struct host *host, struct buffer *out)
     stats_write_configuration(&status, out);
     write_u64(out, "configuration_index", status.configuration_index);
     write_counters(host, out);
+    write_u64(out, "deploying_at", host->deploy.index);
     write_boolean(out, "disk_full", host->disk_full);
     write_u64(out, "durable_index", status.durable_index);
     write_u64(out, "first_index", status.first_index);

@@ -37,6 +37,7 @@ static const struct {
     {NULL, "wiped", "wiped", "has lost its data: remove it and let it join again", true},
     {NULL, "disk_full", "disk_full", "has a full disk: make room, it goes on by itself", true},
     {NULL, "halted_at", "apply_stopped", "died of the next entry twice, applies nothing: `moonclave help skip`", true},
+    {NULL, "deploying_at", "deploying", "goes over to another version of the app: commands and queries wait", false},
     {NULL, "stopping", "stopping", "is stopping", true},
     {"snapshot", "restoring", "restoring", "restores its state from a snapshot", true},
 };
