@@ -181,7 +181,7 @@ void apply_deinit(struct host *host)
 /* Or goes on with it, where it is one that takes many turns: it is applied when it has ended. */
 static void apply_entry(struct host *host, const struct raft_entry *entry)
 {
-    if (deploying(host) && skip_due(host, entry->index)) deploy_abandon(host);
+    if (deploying(host) && deploy_skipped(host, entry->index)) deploy_abandon(host);
     enum error_code code = deploying(host) ? deploy_step(host, entry) : apply_new(host, entry);
     if (!host->dead && !deploying(host)) applied(host, entry, code);
 }

@@ -111,7 +111,7 @@ enum error_code apply_deploy(struct host *host, const struct raft_entry *entry)
         host_fatal(host, &error);
         return error.code;
     }
-    if (!GUARD(DEPLOY_NOT_SKIPPED, !skip_due(host, entry->index))) return refuse_skipped(host);
+    if (deploy_skipped(host, entry->index)) return refuse_skipped(host);
     if (!system->initialised)
         return refuse(host, ERROR_CONFLICT, "the cluster has no app yet: its first one comes with the nodes' start");
     bool same = host->apply.app_loaded && slice_equal(deploy.bundle, system_bundle(system));
@@ -152,6 +152,11 @@ static enum error_code begin(struct host *host, const struct raft_entry *entry, 
              "): commands and queries wait until that is done",
              bundle_name(deploy->bundle), entry->index, host->deploy.versions.to, host->deploy.versions.from);
     return code;
+}
+
+bool deploy_skipped(const struct host *host, raft_index index)
+{
+    return !GUARD(DEPLOY_NOT_SKIPPED, !skip_due(host, index));
 }
 
 bool deploying(const struct host *host)

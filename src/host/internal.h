@@ -440,6 +440,7 @@ enum error_code apply_skip(struct host *host, const struct raft_entry *entry);
 /* ---- deploy.c ---- */
 void deploy_propose(struct host *host, struct waiter *waiter, struct slice arguments);
 enum error_code apply_deploy(struct host *host, const struct raft_entry *entry);
+bool deploy_skipped(const struct host *host, raft_index index);
 bool deploying(const struct host *host); /* the entry after the applied one is under way, for many turns */
 enum error_code deploy_step(struct host *host, const struct raft_entry *entry); /* that entry */
 void deploy_abandon(struct host *host); /* all is as before it; harmless where there is none */
