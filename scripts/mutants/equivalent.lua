@@ -30,9 +30,9 @@ return {
   ["host/apply.c answer_index never: host->waiters.lists[WAITER_PROPOSED].count == 0"] = SPEED,
   ["host/apply.c next_entry bound: apply->held_bytes < READ_AHEAD_BYTES / 2"] =
     "the next piece is asked for one entry sooner or later, at exactly that many bytes",
-  ["host/apply.c apply_entry remove: entry->type >= RAFT_ENTRY_TYPES"] =
+  ["host/apply.c apply_new remove: entry->type >= RAFT_ENTRY_TYPES"] =
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
-  ["host/apply.c apply_entry bound: entry->type >= RAFT_ENTRY_TYPES"] =
+  ["host/apply.c apply_new bound: entry->type >= RAFT_ENTRY_TYPES"] =
     "entry.c and wire decode no such type: a newer program's entry ends the node before; this guards the table",
   ["host/backup.c named remove: mp_read_array(&reader, &count)"] = "what is no list has no two elements",
   ["host/backup.c named remove: mp_read_string(&reader, &name)"] = "what is no text is the name of no action",
