@@ -415,7 +415,8 @@ describe("a deploy that takes many turns", function()
       local taken = w.n1.disk.snapshot
       assert.equal(steps == 500 and app(w.n1).version or nil, taken and taken.index)
     end
-    assert.equal(1, w.n1.host:status().snapshot.taken)
+    assert.equal("script_error", (deploy(w, w.n1, "RAISES version 9 in 600 steps"))) -- refused, it would be tried again
+    assert.equal(2, w.n1.host:status().snapshot.taken)
     w.n1:crash()
     local upgrades = counted(w.n1, 0)
     w.n1:start()

@@ -172,7 +172,7 @@ enum error_code deploy_step(struct host *host, const struct raft_entry *entry)
     enum error_code code = host->machine.upgrade_step(host->machine.context, STEP_WORK, &more, &error);
     host->deploy.steps++;
     if (more) return code;
-    if (code == ERROR_OK && host->deploy.steps >= MANY_STEPS) host->snapshots.long_deploy = entry->index;
+    if (host->deploy.steps >= MANY_STEPS) host->snapshots.long_deploy = entry->index; /* refused or not */
     host->deploy.index = 0;
     return end(host, entry, code, &error);
 }
