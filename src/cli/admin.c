@@ -221,7 +221,6 @@ static void begin_arguments(const struct job *job, struct buffer *arguments, uin
 static enum error_code wait_for_voter(struct job *job, const char *id);
 static bool agreed(struct job *job, const char *doing, const char *id);
 static void show_answer(const struct job *job, const struct buffer *answer, const char *id, const char *what);
-static uint64_t clock_ms(void);
 
 /* ---- the commands ---- */
 
@@ -449,7 +448,7 @@ static bool begin(struct job *job, const struct cli_command *command, int argc, 
                   command->flags->arguments[i], cli_program(), command->name, command->usage);
         return false;
     }
-    job->deadline_ms = clock_ms() + job->options.timeout_s * 1000;
+    job->deadline_ms = cli_clock_ms() + job->options.timeout_s * 1000;
     struct error why;
     code = rpc_client_open(&job->client, job->options.address, CONNECT_MS, &why);
     if (code != ERROR_OK) error_set(&job->error, code, "%s: %.480s", command->name, why.text);
@@ -468,7 +467,7 @@ static enum error_code ask(struct job *job, const char *method, const struct buf
     struct buffer params = {0};
     struct error why;
     struct slice result;
-    uint64_t now_ms = clock_ms();
+    uint64_t now_ms = cli_clock_ms();
     uint64_t left_ms = job->deadline_ms > now_ms ? job->deadline_ms - now_ms : 1;
     mp_write_array(&params, arguments != NULL ? 2 : 0);
     if (arguments != NULL) {
@@ -546,7 +545,7 @@ static enum error_code wait_for_voter(struct job *job, const char *id)
         if (code != ERROR_OK) break;
         bool there = find_member(&members, id, &member);
         if (there && strcmp(view_text(member, "role", role, sizeof role), "voter") == 0) break;
-        if (clock_ms() >= job->deadline_ms) {
+        if (cli_clock_ms() >= job->deadline_ms) {
             code = error_set(&job->error, ERROR_TIMEOUT,
                              "%s: %s is a member and has not caught up in time: it becomes a voter when it has; "
                              "`%s members` shows how far it is", job->command->name, id, cli_program());
@@ -611,11 +610,4 @@ static void show_answer(const struct job *job, const struct buffer *answer, cons
         printf("%.*s\n", (int)json.size, (const char *)json.data);
     }
     buffer_deinit(&json);
-}
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }

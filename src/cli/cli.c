@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define PROGRAM_MAX 200 /* a longer name leaves no room for what is said about it */
 
@@ -124,4 +125,19 @@ static int version_run(int argc, char **argv)
     if (flags_parse(&version_flags, argc, argv, NULL, NULL, NULL, &error) != ERROR_OK) return cli_fail_error(&error);
     printf("moonclave %s\n", MOONCLAVE_VERSION);
     return EXIT_DONE;
+}
+
+bool cli_go_on(void)
+{
+    char answer[8] = "";
+    fflush(stdout);
+    fprintf(stderr, "go on? [y/N] ");
+    return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+uint64_t cli_clock_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }

@@ -65,6 +65,15 @@ int cli_main(int argc, char **argv);
  * next. Of a source tree it need not be on PATH. */
 const char *cli_program(void);
 
+/* Asks whoever sits at the terminal; anything but y is no. */
+bool cli_go_on(void);
+
+uint64_t cli_clock_us(void); /* monotonic */
+static inline uint64_t cli_clock_ms(void)
+{
+    return cli_clock_us() / 1000;
+}
+
 /* One line on stderr, behind "moonclave: ". Both return the exit code, so that `return cli_fail(...)` reads well. */
 int cli_fail(enum exit_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_fail_error(const struct error *error); /* its text, the exit code of its code */

@@ -10,7 +10,7 @@
 #include "cli/deploy.h"
 
 #include "cli/cli.h"
-#include "cli/client.h"
+#include "cli/places.h"
 #include "cli/view.h"
 #include "script/bundle.h"
 
@@ -23,10 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONNECT_MS 2000
 #define ANSWER_MS  5000
 #define PAUSE_MS   200
-#define PLACES_MAX 16
 
 struct deploy_options {
     const char *address;
@@ -38,10 +36,8 @@ struct job {
     const char *path;
     struct deploy_options options;
     struct buffer bundle;
-    char places[PLACES_MAX][ADDRESS_MAX + 1]; /* where members are: asked in turn */
-    size_t place_count, place;
+    struct places places;
     char leader[ADDRESS_MAX + 1]; /* empty: it is the node asked, or cannot be reached */
-    struct rpc_client *client; /* null: not connected */
     struct buffer status, members, settings; /* the leader's where it can be reached, else those of the node asked */
     struct deploy_try try;
     struct deploy_found found;
@@ -56,12 +52,11 @@ static enum error_code deploy(struct job *job);
 static enum error_code look(struct job *job, bool *same);
 static enum error_code ask(struct job *job, const char *method, struct buffer *out);
 static void ask_leader(struct job *job);
-static void learn_places(struct job *job);
-static enum error_code connect_somewhere(struct job *job);
 static bool is_same(struct job *job, uint64_t hash);
 static void tell_same(const struct job *job);
 static enum error_code dry_run(struct job *job, bool *same);
 static enum error_code look_at_files(struct job *job);
+static void look_at_source(struct deploy_found *found);
 static void look_at_scripts(struct job *job, struct slice config, struct buffer *problems);
 static enum error_code judge(struct job *job);
 static enum error_code agree(struct job *job);
@@ -70,7 +65,6 @@ static enum error_code give(struct job *job);
 static enum error_code give_once(struct job *job, struct slice body, uint64_t left_ms);
 static enum error_code not_given(struct job *job, enum error_code code);
 static void say(const struct job *job);
-static uint64_t clock_ms(void);
 
 #define FIELD(name) offsetof(struct deploy_options, name)
 static const struct flag rows[] = {
@@ -120,7 +114,7 @@ static int deploy_run(int argc, char **argv)
     deploy_try_init(&job.try);
     enum error_code code = read_line(&job, argc, argv);
     if (code == ERROR_OK) code = deploy(&job);
-    rpc_client_close(job.client);
+    places_end(&job.places);
     deploy_try_deinit(&job.try);
     struct buffer *const buffers[] = {&job.bundle,   &job.status,         &job.members,
                                       &job.settings, &job.found.problems, &job.found.findings};
@@ -145,7 +139,7 @@ static enum error_code read_line(struct job *job, int argc, char **argv)
         return error_set(&job->error, ERROR_USAGE, "--dry-run and --no-dry-run: give one of them");
     if (options->json && !options->yes && !options->dry_run)
         return error_set(&job->error, ERROR_USAGE, "--json asks nothing: it needs --yes, or --dry-run");
-    snprintf(job->places[job->place_count++], sizeof job->places[0], "%s", options->address);
+    places_begin(&job->places, options->address);
     code = bundle_read(job->path, &job->bundle, &job->error);
     if (code == ERROR_OK) code = bundle_verify(buffer_slice(&job->bundle), &job->error);
     job->found.app = job->path;
@@ -183,13 +177,13 @@ static enum error_code look(struct job *job, bool *same)
 {
     char hash[CELL_MAX] = "";
     struct slice app;
-    enum error_code code = connect_somewhere(job);
+    enum error_code code = places_connect(&job->places, &job->error);
     if (code == ERROR_OK) code = ask(job, "status", &job->status);
     if (code == ERROR_OK) code = ask(job, "members", &job->members);
     if (code == ERROR_OK) code = ask(job, "config", &job->settings);
     if (code != ERROR_OK) return code;
     ask_leader(job);
-    learn_places(job);
+    places_learn(&job->places, buffer_slice(&job->members));
     if (mp_map_get(buffer_slice(&job->status), "app", &app)) view_text(app, "hash", hash, sizeof hash);
     job->found.replaces = strtoull(hash, NULL, 16);
     if (job->found.replaces == 0)
@@ -203,7 +197,7 @@ static enum error_code ask(struct job *job, const char *method, struct buffer *o
 {
     struct slice result;
     enum error_code code =
-        rpc_client_call(job->client, method, slice_of(NULL, 0), ANSWER_MS, &result, &job->error);
+        rpc_client_call(job->places.client, method, slice_of(NULL, 0), ANSWER_MS, &result, &job->error);
     if (code == ERROR_OK) buffer_append_slice(out, result);
     return code;
 }
@@ -219,37 +213,13 @@ static void ask_leader(struct job *job)
     view_text(buffer_slice(&job->status), "id", id, sizeof id);
     view_text(buffer_slice(&job->status), "leader_address", address, sizeof address);
     if (leader[0] == 0 || strcmp(leader, id) == 0) return;
-    if (rpc_client_open(&client, address, CONNECT_MS, &ignored) == ERROR_OK &&
+    if (rpc_client_open(&client, address, PLACES_CONNECT_MS, &ignored) == ERROR_OK &&
         rpc_client_call(client, "status", slice_of(NULL, 0), ANSWER_MS, &result, &ignored) == ERROR_OK) {
         buffer_clear(&job->status);
         buffer_append_slice(&job->status, result);
         snprintf(job->leader, sizeof job->leader, "%s", address);
     }
     rpc_client_close(client);
-}
-
-static void learn_places(struct job *job)
-{
-    struct mp_reader reader = mp_reader_of(buffer_slice(&job->members));
-    struct slice member;
-    uint32_t count;
-    if (mp_read_array(&reader, &count)) {
-        while (job->place_count < PLACES_MAX && mp_skip(&reader, &member)) {
-            char *place = job->places[job->place_count];
-            view_text(member, "address", place, sizeof job->places[0]);
-            if (*place != 0 && strcmp(place, job->places[0]) != 0) job->place_count++;
-        }
-    }
-}
-
-static enum error_code connect_somewhere(struct job *job)
-{
-    enum error_code code = ERROR_UNAVAILABLE;
-    for (size_t i = 0; i < job->place_count && code == ERROR_UNAVAILABLE; i++) {
-        code = rpc_client_open(&job->client, job->places[job->place], CONNECT_MS, &job->error);
-        if (code == ERROR_UNAVAILABLE) job->place = (job->place + 1) % job->place_count;
-    }
-    return code;
 }
 
 /* An app that did not load is begun anew by the same one again. */
@@ -277,7 +247,7 @@ static void tell_same(const struct job *job)
 static enum error_code dry_run(struct job *job, bool *same)
 {
     struct deploy_try *try = &job->try;
-    const struct archive_source source = {.client = job->client,
+    const struct archive_source source = {.client = job->places.client,
                                           .address = job->options.address,
                                           .consistency = "linearizable",
                                           .timeout_s = job->options.timeout_s,
@@ -295,8 +265,7 @@ static enum error_code dry_run(struct job *job, bool *same)
     code = deploy_try_run(try, found->after, &job->error);
     if (code != ERROR_OK) return code;
     if (try->refusal.size == 0) look_at_scripts(job, system_config(&try->archive.system), &found->problems);
-    if (deploy_try_rules(found->after, &found->findings, &why) != ERROR_OK)
-        buffer_append_format(&found->findings, "the source is not looked at: %s\n", why.text);
+    look_at_source(found);
     return ERROR_OK;
 }
 
@@ -315,9 +284,15 @@ static enum error_code look_at_files(struct job *job)
     buffer_append_slice(&job->found.findings, buffer_slice(&problems));
     buffer_deinit(&config);
     buffer_deinit(&problems);
-    if (deploy_try_rules(job->found.after, &job->found.findings, &why) != ERROR_OK)
-        buffer_append_format(&job->found.findings, "the source is not looked at: %s\n", why.text);
+    look_at_source(&job->found);
     return ERROR_OK;
+}
+
+static void look_at_source(struct deploy_found *found)
+{
+    struct error why;
+    if (deploy_try_rules(found->after, &found->findings, &why) != ERROR_OK)
+        buffer_append_format(&found->findings, "the source is not looked at: %s\n", why.text);
 }
 
 static void look_at_scripts(struct job *job, struct slice config, struct buffer *problems)
@@ -353,16 +328,14 @@ static enum error_code judge(struct job *job)
 
 static enum error_code agree(struct job *job)
 {
-    char answer[8] = "";
     if (job->options.yes) return ERROR_OK;
     if (!isatty(STDIN_FILENO))
         return error_set(&job->error, ERROR_USAGE, "not done: it changes the app of the whole cluster; --yes says that "
                          "it is meant");
     fflush(stdout);
-    fprintf(stderr, "every node goes over to it at one index%s\ngo on? [y/N] ",
+    fprintf(stderr, "every node goes over to it at one index%s\n",
             job->found.try == NULL ? "; what becomes of the state was not tried" : "");
-    if (fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y')) return ERROR_OK;
-    return error_set(&job->error, ERROR_USAGE, "not done");
+    return cli_go_on() ? ERROR_OK : error_set(&job->error, ERROR_USAGE, "not done");
 }
 
 /* ---- to the cluster ---- */
@@ -379,16 +352,16 @@ static void go_to_leader(struct job *job)
 {
     struct rpc_client *client = NULL;
     struct error ignored;
-    if (job->leader[0] == 0 || rpc_client_open(&client, job->leader, CONNECT_MS, &ignored) != ERROR_OK) return;
-    rpc_client_close(job->client);
-    job->client = client;
+    if (job->leader[0] == 0 || rpc_client_open(&client, job->leader, PLACES_CONNECT_MS, &ignored) != ERROR_OK) return;
+    places_end(&job->places);
+    job->places.client = client;
 }
 
 static enum error_code give(struct job *job)
 {
     struct buffer body = {0};
     char hash[17];
-    uint64_t deadline_ms = clock_ms() + job->options.timeout_s * 1000;
+    uint64_t deadline_ms = cli_clock_ms() + job->options.timeout_s * 1000;
     enum error_code code;
     snprintf(hash, sizeof hash, "%016" PRIx64, job->found.replaces);
     mp_write_map(&body, 2);
@@ -398,11 +371,11 @@ static enum error_code give(struct job *job)
     mp_write_text(&body, hash);
     go_to_leader(job);
     for (;;) {
-        uint64_t now_ms = clock_ms();
-        code = job->client != NULL ? ERROR_OK : connect_somewhere(job);
+        uint64_t now_ms = cli_clock_ms();
+        code = places_connect(&job->places, &job->error);
         if (code == ERROR_OK)
             code = give_once(job, buffer_slice(&body), deadline_ms > now_ms ? deadline_ms - now_ms : 1);
-        if (!passes(code) || clock_ms() + PAUSE_MS >= deadline_ms) break;
+        if (!passes(code) || cli_clock_ms() + PAUSE_MS >= deadline_ms) break;
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
     }
     buffer_deinit(&body);
@@ -425,15 +398,10 @@ static enum error_code give_once(struct job *job, struct slice body, uint64_t le
     mp_write_map(&params, 1);
     mp_write_text(&params, "timeout");
     mp_write_float(&params, (double)left_ms / 1000);
-    enum error_code code = rpc_client_call(job->client, "admin/deploy", buffer_slice(&params),
-                                           (unsigned)left_ms + CONNECT_MS, &result, &job->error);
+    enum error_code code = places_call(&job->places, "admin/deploy", buffer_slice(&params),
+                                       (unsigned)left_ms + PLACES_CONNECT_MS, &result, &job->error);
     buffer_deinit(&params);
     if (code == ERROR_UNAVAILABLE || code == ERROR_TIMEOUT) job->sent = true;
-    if (code == ERROR_UNAVAILABLE || code == ERROR_TIMEOUT || code == ERROR_SHUTTING_DOWN) {
-        rpc_client_close(job->client); /* another one may know more */
-        job->client = NULL;
-        job->place = (job->place + 1) % job->place_count;
-    }
     if (code != ERROR_OK) return code;
     struct deploy_outcome *outcome = &job->outcome;
     bool told = mp_map_get(result, "index", &value) &&
@@ -479,11 +447,4 @@ static void say(const struct job *job)
     else
         printf("version %" PRId64, versions.to);
     printf(" (app %016" PRIx64 ")\n", job->found.hash);
-}
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }

@@ -4,6 +4,8 @@
  */
 #include "cli/deploy.h"
 
+#include "cli/cli.h"
+
 #include "module/app_modules.h"
 #include "script/bundle.h"
 #include "script/control.h"
@@ -23,7 +25,6 @@ static enum error_code copy_state(struct deploy_try *try, struct machine *machin
 static enum error_code take_new(struct deploy_try *try, struct machine *machine, struct slice bundle);
 static uint64_t size_of(struct machine *machine);
 static void said(void *context, const char *text);
-static uint64_t clock_us(void);
 
 void deploy_try_init(struct deploy_try *try)
 {
@@ -103,11 +104,11 @@ static enum error_code take_new(struct deploy_try *try, struct machine *machine,
         .time_ms = now_ms > archive->system.clock_ms ? now_ms : archive->system.clock_ms,
         .seed = now_ms,
     };
-    uint64_t begun_us = clock_us();
+    uint64_t begun_us = cli_clock_us();
     enum error_code code =
         try->had_app ? machine_upgrade(machine, &entry, bundle, &try->versions, &why)
                      : machine->load(machine->context, &entry, bundle, system_config(&archive->system), &why);
-    try->took_us = clock_us() - begun_us;
+    try->took_us = cli_clock_us() - begun_us;
     if (code == ERROR_INTERNAL) return code;
     if (code != ERROR_OK) {
         buffer_append_text(&try->refusal, why.text);
@@ -151,13 +152,6 @@ static void said(void *context, const char *text)
 {
     buffer_append_text(context, text);
     buffer_append_byte(context, '\n');
-}
-
-static uint64_t clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 /* ---- api.lua and policy.lua ---- */

@@ -1,34 +1,28 @@
 /* A line on a terminal that says how far something is: progress.h. */
 #include "cli/progress.h"
 
+#include "cli/cli.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define EVERY_MS 100
 #define WIDTH 24
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 void progress_begin(struct progress *progress, const char *what, uint64_t total)
 {
     const char *term = getenv("TERM");
-    *progress = (struct progress){.what = what, .total = total, .begun_ms = now_ms()};
+    *progress = (struct progress){.what = what, .total = total, .begun_ms = cli_clock_ms()};
     progress->terminal = isatty(STDERR_FILENO) && (term == NULL || strcmp(term, "dumb") != 0);
 }
 
 void progress_at(struct progress *progress, uint64_t done)
 {
     char have[16], all[16], rate[16], bar[WIDTH + 1];
-    uint64_t now = now_ms(), passed_ms = now - progress->begun_ms;
+    uint64_t now = cli_clock_ms(), passed_ms = now - progress->begun_ms;
     if (!progress->terminal || (progress->drawn && now - progress->drawn_ms < EVERY_MS)) return;
     if (done > progress->total && progress->total > 0) done = progress->total;
     double part = progress->total > 0 ? (double)done / (double)progress->total : 0;

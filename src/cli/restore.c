@@ -6,7 +6,7 @@
  */
 #include "cli/archive.h"
 #include "cli/cli.h"
-#include "cli/client.h"
+#include "cli/places.h"
 #include "cli/progress.h"
 #include "cli/view.h"
 
@@ -22,12 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONNECT_MS 2000
 #define ATTEMPT_MS 10000 /* of one request: then it is sent again */
 #define PAUSE_MS 200
 #define PIECE_BYTES 131072 /* takes some milliseconds to apply; halved where nodes take less in one entry */
 #define PIECE_LEAST 512
-#define PLACES_MAX 16
 
 struct restore_options {
     const char *address;
@@ -39,9 +37,7 @@ struct job {
     const char *path;
     struct restore_options options;
     struct archive archive;
-    char places[PLACES_MAX][ADDRESS_MAX + 1]; /* where members are: asked in turn */
-    size_t place_count, place;
-    struct rpc_client *client; /* null: not connected */
+    struct places places;
     uint64_t id, nonce, index;
     uint64_t sent; /* bytes that are there */
     size_t piece_most;
@@ -66,9 +62,7 @@ static enum error_code ask(struct job *job, const struct buffer *body, const cha
 static enum error_code ask_once(struct job *job, const struct buffer *body, const char *key,
                                 uint64_t *answer);
 static bool passes(enum error_code code);
-static enum error_code connect_somewhere(struct job *job);
 static void begin_body(struct buffer *body, const char *step, uint32_t count, uint64_t id);
-static uint64_t clock_ms(void);
 static void say(const struct job *job);
 
 static volatile sig_atomic_t interrupted;
@@ -133,10 +127,10 @@ static int restore_run(int argc, char **argv)
     if (job.path != NULL && strcmp(job.path, "-") == 0)
         return cli_fail(EXIT_USAGE, "restore: FILE is read twice, so it cannot be stdin");
     archive_init(&job.archive);
-    job.heard_ms = clock_ms();
-    snprintf(job.places[job.place_count++], sizeof job.places[0], "%s", options->address);
+    job.heard_ms = cli_clock_ms();
+    places_begin(&job.places, options->address);
     enum error_code code = options->abort ? give_up_whatever(&job) : restore(&job);
-    rpc_client_close(job.client);
+    places_end(&job.places);
     archive_deinit(&job.archive);
     return code == ERROR_OK ? EXIT_DONE : cli_fail(exit_status_of(code), "restore: %s", job.error.text);
 }
@@ -154,7 +148,7 @@ static enum error_code restore(struct job *job)
     struct sigaction action = {.sa_handler = interrupt}; /* from here on there is something to give up */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    job->heard_ms = clock_ms();
+    job->heard_ms = cli_clock_ms();
     if ((code = begin(job)) != ERROR_OK) return code;
     code = send_file(job);
     if (code == ERROR_OK) code = commit(job);
@@ -182,7 +176,7 @@ static enum error_code give_up_whatever(struct job *job)
 /* Is somebody there, and is it meant? */
 static enum error_code look(struct job *job)
 {
-    enum error_code code = connect_somewhere(job);
+    enum error_code code = places_connect(&job->places, &job->error);
     if (code == ERROR_OK) code = learn_places(job);
     if (code != ERROR_OK) return code;
     return agreed(job) ? ERROR_OK : job->error.code;
@@ -190,25 +184,18 @@ static enum error_code look(struct job *job)
 
 static enum error_code learn_places(struct job *job)
 {
-    struct slice members, member;
-    uint32_t count;
+    struct slice members;
     enum error_code code =
-        rpc_client_call(job->client, "members", slice_of(NULL, 0), CONNECT_MS, &members, &job->error);
-    struct mp_reader reader = mp_reader_of(members);
-    if (code != ERROR_OK || !mp_read_array(&reader, &count)) return code;
-    while (job->place_count < PLACES_MAX && mp_skip(&reader, &member)) {
-        char *place = job->places[job->place_count];
-        view_text(member, "address", place, sizeof job->places[0]);
-        if (*place != 0 && strcmp(place, job->places[0]) != 0) job->place_count++;
-    }
-    return ERROR_OK;
+        rpc_client_call(job->places.client, "members", slice_of(NULL, 0), PLACES_CONNECT_MS, &members,
+                        &job->error);
+    if (code == ERROR_OK) places_learn(&job->places, members);
+    return code;
 }
 
 static bool agreed(struct job *job)
 {
     struct slice status;
-    char answer[8] = "";
-    if (rpc_client_call(job->client, "status", slice_of(NULL, 0), CONNECT_MS, &status, &job->error) !=
+    if (rpc_client_call(job->places.client, "status", slice_of(NULL, 0), PLACES_CONNECT_MS, &status, &job->error) !=
         ERROR_OK)
         return false;
     if (!job->options.json) tell_what_is_replaced(job, status);
@@ -218,8 +205,7 @@ static bool agreed(struct job *job)
                   "not done: it replaces all that the cluster holds; --yes says that it is meant");
         return false;
     }
-    fprintf(stderr, "go on? [y/N] ");
-    if (fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y')) return true;
+    if (cli_go_on()) return true;
     error_set(&job->error, ERROR_USAGE, "not done");
     return false;
 }
@@ -350,7 +336,7 @@ static void give_up(struct job *job)
     struct error why = job->error;
     uint64_t id;
     begin_body(&body, "abort", 2, job->id);
-    if (job->client != NULL || connect_somewhere(job) == ERROR_OK) ask_once(job, &body, "id", &id);
+    if (places_connect(&job->places, &job->error) == ERROR_OK) ask_once(job, &body, "id", &id);
     buffer_deinit(&body);
     job->error = why;
 }
@@ -371,13 +357,13 @@ static enum error_code ask(struct job *job, const struct buffer *body, const cha
     for (job->attempts = 0;;) {
         if (interrupted)
             return error_set(&job->error, ERROR_UNAVAILABLE, "interrupted: the cluster is as it was");
-        enum error_code code = job->client != NULL ? ERROR_OK : connect_somewhere(job);
+        enum error_code code = places_connect(&job->places, &job->error);
         if (code == ERROR_OK) {
             job->attempts++;
             code = ask_once(job, body, key, answer);
         }
-        if (code == ERROR_OK) job->heard_ms = clock_ms();
-        if (!passes(code) || clock_ms() - job->heard_ms > job->options.timeout_s * 1000) return code;
+        if (code == ERROR_OK) job->heard_ms = cli_clock_ms();
+        if (!passes(code) || cli_clock_ms() - job->heard_ms > job->options.timeout_s * 1000) return code;
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
     }
 }
@@ -393,8 +379,8 @@ static enum error_code ask_once(struct job *job, const struct buffer *body, cons
     mp_write_map(&params, 1);
     mp_write_text(&params, "timeout");
     mp_write_float(&params, (double)attempt_ms / 1000);
-    enum error_code code = rpc_client_call(job->client, "admin/restore", buffer_slice(&params),
-                                           attempt_ms + CONNECT_MS, &result, &why);
+    enum error_code code = places_call(&job->places, "admin/restore", buffer_slice(&params),
+                                       attempt_ms + PLACES_CONNECT_MS, &result, &why);
     buffer_deinit(&params);
     bool told = code == ERROR_OK && mp_map_get(result, key, &value) &&
                 mp_read_u64(&(struct mp_reader){value.data, value.data + value.size}, answer);
@@ -403,11 +389,6 @@ static enum error_code ask_once(struct job *job, const struct buffer *body, cons
                          "the answer is not understood: is that node of another version?");
     if (code == ERROR_OK) return code;
     job->error = why;
-    if (code == ERROR_TIMEOUT || code == ERROR_UNAVAILABLE || code == ERROR_SHUTTING_DOWN) {
-        rpc_client_close(job->client); /* another one may know more */
-        job->client = NULL;
-        job->place = (job->place + 1) % job->place_count;
-    }
     return code;
 }
 
@@ -425,23 +406,6 @@ static bool passes(enum error_code code)
     default:
         return false;
     }
-}
-
-static enum error_code connect_somewhere(struct job *job)
-{
-    enum error_code code = ERROR_UNAVAILABLE;
-    for (size_t i = 0; i < job->place_count && code == ERROR_UNAVAILABLE; i++) {
-        code = rpc_client_open(&job->client, job->places[job->place], CONNECT_MS, &job->error);
-        if (code == ERROR_UNAVAILABLE) job->place = (job->place + 1) % job->place_count;
-    }
-    return code;
-}
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static void say(const struct job *job)

@@ -147,13 +147,11 @@ static enum error_code ask_member(struct order *order, struct slice member)
 
 static enum error_code agree(struct order *order)
 {
-    char answer[8] = "";
     if (order->options.yes || order->options.json || !isatty(STDIN_FILENO)) return ERROR_OK;
     fprintf(stderr, "entry %" PRIu64 " will never be applied, on no node. (`%s log DATA --from %" PRIu64
-                    " --to %" PRIu64 "` shows it, of a stopped node.)\ngo on? [y/N] ",
+                    " --to %" PRIu64 "` shows it, of a stopped node.)\n",
             order->index, cli_program(), order->index, order->index);
-    if (fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y')) return ERROR_OK;
-    return error_set(&order->error, ERROR_USAGE, "skip: not done");
+    return cli_go_on() ? ERROR_OK : error_set(&order->error, ERROR_USAGE, "skip: not done");
 }
 
 /* ---- the order ---- */

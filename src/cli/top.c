@@ -73,7 +73,7 @@ static int top_run(int argc, char **argv)
 
 static enum error_code watch(struct top *top, uint64_t interval_ms, struct error *error)
 {
-    uint64_t next_ms = top_now_ms() + interval_ms;
+    uint64_t next_ms = cli_clock_ms() + interval_ms;
     for (;;) {
         bool resized = false;
         top_screen_draw(top, NULL);
@@ -81,7 +81,7 @@ static enum error_code watch(struct top *top, uint64_t interval_ms, struct error
         if (key < 0 || (key > 0 && !obey(top, key))) return ERROR_OK;
         if (key == 0 && !resized) {
             if (top_ask(top, error) != ERROR_OK) snprintf(top->message, sizeof top->message, "%.200s", error->text);
-            next_ms = top_now_ms() + interval_ms;
+            next_ms = cli_clock_ms() + interval_ms;
         }
     }
 }
@@ -173,7 +173,7 @@ static bool ask_line(struct top *top, const char *question, char *answer, size_t
         bool resized = false;
         snprintf(shown, sizeof shown, "%s%s_", question, answer);
         top_screen_draw(top, shown);
-        int key = top_screen_key(top_now_ms() + 1000, &resized);
+        int key = top_screen_key(cli_clock_ms() + 1000, &resized);
         if (key < 0 || key == 27) return false;
         if (key == '\r' || key == '\n') return length > 0;
         if ((key == 127 || key == 8) && length > 0) answer[--length] = 0;
@@ -194,7 +194,7 @@ static bool ask_yes(struct top *top, const char *format, ...)
     for (;;) {
         bool resized = false;
         top_screen_draw(top, question);
-        int key = top_screen_key(top_now_ms() + 60000, &resized);
+        int key = top_screen_key(cli_clock_ms() + 60000, &resized);
         if (!resized) return key == 'y' || key == 'Y';
     }
 }

@@ -57,7 +57,6 @@ enum error_code top_order(struct top *top, const char *method, const char *id, c
                           struct error *error);
 void top_ask_end(struct top *top);
 void top_event(struct top *top, const char *format, ...) __attribute__((format(printf, 2, 3)));
-uint64_t top_now_ms(void);
 
 /* The terminal becomes ours, until top_screen_end: also after a signal. False: it is none. */
 bool top_screen_begin(void);

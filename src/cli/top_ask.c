@@ -1,6 +1,8 @@
 /* Asks the nodes for `moonclave top`: whoever answers, the leader first, who is a member; and each about itself. */
 #include "cli/top.h"
 
+#include "cli/cli.h"
+
 #include "base/mp.h"
 
 #include <stdarg.h>
@@ -197,7 +199,7 @@ static void ask_status(struct top *top, struct top_node *node)
 static void take_status(struct top_node *node, struct slice status)
 {
     struct slice part = {0};
-    uint64_t now_ms = top_now_ms();
+    uint64_t now_ms = cli_clock_ms();
     view_text(status, "role", node->state, sizeof node->state);
     node->term = number(status, "term");
     node->first_index = number(status, "first_index");
@@ -278,13 +280,6 @@ void top_event(struct top *top, const char *format, ...)
     char clock[16] = "";
     if (localtime_r(&now, &at) != NULL) strftime(clock, sizeof clock, "%H:%M:%S", &at);
     snprintf(top->events[top->event_count++], TOP_LINE_MAX, "%s  %s", clock, text);
-}
-
-uint64_t top_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static uint64_t number(struct slice map, const char *key)

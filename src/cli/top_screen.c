@@ -4,6 +4,8 @@
  */
 #include "cli/top.h"
 
+#include "cli/cli.h"
+
 #include "base/buffer.h"
 
 #include <errno.h>
@@ -96,7 +98,7 @@ int top_screen_key(uint64_t until_ms, bool *resized)
             *resized = true;
             return 0;
         }
-        uint64_t now_ms = top_now_ms();
+        uint64_t now_ms = cli_clock_ms();
         struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
         int status = poll(&input, 1, until_ms > now_ms ? (int)(until_ms - now_ms) : 0);
         if (status < 0 && errno == EINTR) continue;
