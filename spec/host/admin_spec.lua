@@ -1,30 +1,10 @@
 -- Who is a member and who leads: joining, adding, removing, replacing, handing over.
 local formats = require "moonclave.formats"
+local members = require "host.members_support"
 local world = require "host.world"
+local newcomer, roles, done = members.newcomer, members.roles, members.done
 
 local function cluster(nodes) return world.cluster { nodes = nodes } end
-
--- A blank node that is not in anybody's list.
-local function newcomer(w, id, join)
-  local number = tonumber(id:match "%d+")
-  local node = w:add(id, { address = "127.0.0.1:" .. 5000 + number, join = join or { w.peers[1] } })
-  node:start()
-  return node
-end
-
-local function roles(node)
-  local list = {}
-  for _, member in ipairs(node.host:members()) do list[#list + 1] = member.id .. " " .. member.role end
-  return table.concat(list, ", ")
-end
-
-local function done(w, node, ticket)
-  for _ = 1, 100 do
-    if node:told(ticket) then return node:told(ticket) end
-    w:advance(50)
-  end
-  error "no answer"
-end
 
 describe("a node started with --join", function()
   it("asks, is let in as a learner, catches up and becomes a voter", function()
@@ -49,7 +29,7 @@ describe("a node started with --join", function()
 
   it("that asks a follower is told where the leader is", function()
     local w <close> = cluster()
-    newcomer(w, "n4", { w.peers[2] })
+    newcomer(w, "n4", { join = { w.peers[2] } })
     assert(w:connect("n4", "n2"))
     w:settle()
     assert.are.equal(0, w.n4.disk.cluster)
@@ -63,7 +43,7 @@ describe("a node started with --join", function()
 
   it("knows whom to answer though nobody of the first configuration is left", function()
     local w <close> = cluster(1)
-    newcomer(w, "n2", { w.peers[1] })
+    newcomer(w, "n2", { join = { w.peers[1] } })
     w:connect_all()
     w:advance(3000)
     assert.are.equal("n1 voter, n2 voter", roles(w.n2))
@@ -71,7 +51,7 @@ describe("a node started with --join", function()
     w:advance(4000)
     w.n1:crash()
     assert.is_true(w.n2.host:is_leader())
-    newcomer(w, "n3", { "127.0.0.1:5002" })
+    newcomer(w, "n3", { join = { "127.0.0.1:5002" } })
     w:connect_all()
     w:advance(200)
     local seen = {}
@@ -166,7 +146,7 @@ describe("a node started with --join", function()
     w:lose("n1", "n2")
     w:lose("n2", "n3")
     w:advance(5000)
-    newcomer(w, "n4", { w.peers[2], w.peers[1] })
+    newcomer(w, "n4", { join = { w.peers[2], w.peers[1] } })
     assert(w:connect("n4", "n2"))
     w:advance(300)
     assert(w:connect("n4", "n1"))

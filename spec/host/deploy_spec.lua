@@ -1,5 +1,6 @@
 -- Another version of the app, at one index on all nodes: done everywhere or refused everywhere, whatever happens.
 local base = require "moonclave.base"
+local deaths = require "host.deaths_support"
 local formats = require "moonclave.formats"
 local support = require "host.snapshot_support"
 local world = require "host.world"
@@ -258,26 +259,6 @@ describe("what was deployed", function()
 end)
 
 describe("a deploy that a node dies of", function()
-  local function die_twice(w)
-    for _ = 1, 20 do
-      local died = false
-      for _, node in ipairs(w.nodes) do
-        if node.fatal then
-          died = true
-          assert.equal("internal", node.fatal.code)
-          node:crash()
-          node:start()
-          w:connect_all()
-          w:advance(300)
-        end
-      end
-      w:advance(5000)
-      for _, node in ipairs(w.nodes) do died = died or node.fatal ~= nil end
-      if not died then return end
-    end
-    error "they die on"
-  end
-
   it("can be skipped: the app stays the old one everywhere", function()
     local w <close> = cluster()
     local before = app(w.n1)
@@ -285,7 +266,7 @@ describe("a deploy that a node dies of", function()
     w:settle()
     w:advance(150)
     local index = #w.n1.disk.entries
-    die_twice(w)
+    deaths.die_twice(w)
     local leader
     for _, node in ipairs(w.nodes) do
       assert.equal(index, node.host:status().halted_at)

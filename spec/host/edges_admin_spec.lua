@@ -2,18 +2,12 @@
 -- order did not expect. Most were a guard that nothing else missed (scripts/mutants).
 local base = require "moonclave.base"
 local formats = require "moonclave.formats"
+local members = require "host.members_support"
 local world = require "host.world"
+local done = members.done
 local cluster = world.cluster
 
 local CONFIGURATION = 1 -- a type of entries
-
-local function done(w, node, ticket)
-  for _ = 1, 100 do
-    if node:told(ticket) then return node:told(ticket) end
-    w:advance(50)
-  end
-  error("no answer", 2)
-end
 
 local function order(w, action, arguments)
   return done(w, w.n1, w.n1:admin(action, arguments))

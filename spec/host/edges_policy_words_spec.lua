@@ -1,8 +1,10 @@
 -- What a membership policy is shown, number by number, and its words judged one by one: what is safe to the last voter,
 -- what is refused with which reason, what is not done now and nobody's fault.
 local base = require "moonclave.base"
+local members = require "host.members_support"
 local support = require "host.policy_support"
 local world = require "host.world"
+local newcomer, roles, done = members.newcomer, members.roles, members.done
 local elect_at_once, status = support.elect_at_once, support.status
 
 -- A policy whose words the spec changes as it goes: says.review; who joins is a learner. says.views: all it was shown.
@@ -31,17 +33,6 @@ local function cluster(options)
   return w, says
 end
 
-local function roles(node)
-  local list = {}
-  for _, member in ipairs(node.host:members()) do list[#list + 1] = member.id .. " " .. member.role end
-  return table.concat(list, ", ")
-end
-
-local function newcomer(w, id)
-  local node = w:add(id, { address = "127.0.0.1:" .. 5000 + tonumber(id:match "%d+"), join = { w.peers[1] } })
-  return node:start()
-end
-
 -- A node that joins by itself, and has caught up.
 local function join(w, id)
   newcomer(w, id)
@@ -49,14 +40,6 @@ local function join(w, id)
   w:advance(100)
   w:connect_all()
   w:advance(1500)
-end
-
-local function done(w, node, ticket)
-  for _ = 1, 100 do
-    if node:told(ticket) then return node:told(ticket) end
-    w:advance(50)
-  end
-  error("no answer", 2)
 end
 
 -- The first view that comes from now on.

@@ -1,5 +1,7 @@
 -- The membership policy: what it is shown, what of its word is done, and what is refused whatever it says.
+local members = require "host.members_support"
 local world = require "host.world"
+local newcomer, roles, done = members.newcomer, members.roles, members.done
 
 local SETTINGS = { policy_interval_ms = 500, policy_voters_min = 2 }
 
@@ -31,21 +33,6 @@ local function said()
   end
 end
 
-local function newcomer(w, id, options)
-  options = options or {}
-  options.address = "127.0.0.1:" .. 5000 + tonumber(id:match "%d+")
-  options.join = options.join or { w.peers[1] }
-  local node = w:add(id, options)
-  node:start()
-  return node
-end
-
-local function roles(node)
-  local list = {}
-  for _, member in ipairs(node.host:members()) do list[#list + 1] = member.id .. " " .. member.role end
-  return table.concat(list, ", ")
-end
-
 local function policy_status(node) return node.host:status().policy end
 
 local function join(w, id, options)
@@ -55,14 +42,6 @@ local function join(w, id, options)
   w:connect_all()
   w:advance(1500)
   return node
-end
-
-local function done(w, node, ticket)
-  for _ = 1, 100 do
-    if node:told(ticket) then return node:told(ticket) end
-    w:advance(50)
-  end
-  error "no answer"
 end
 
 describe("what a policy is shown", function()

@@ -1,9 +1,11 @@
 -- Entries that a node dies of: it halts before one that was the death of two lives in a row, and such a command can be
 -- skipped, alike on every node.
 local base = require "moonclave.base"
+local deaths = require "host.deaths_support"
 local formats = require "moonclave.formats"
 local wire = require "moonclave.wire"
 local world = require "host.world"
+local again, die_twice = deaths.again, deaths.die_twice
 
 -- A cluster that n1 leads, with two commands done.
 local function cluster(nodes)
@@ -16,14 +18,6 @@ local function cluster(nodes)
   return w
 end
 
--- The process ends, if it has not, and begins again on the same disk.
-local function again(w, node, changes)
-  node:crash()
-  node:start(changes)
-  w:connect_all()
-  w:advance(300)
-end
-
 -- n1 proposes what every node dies of, and each dies twice of it. Its index, and the ticket of who asked.
 local function poison(w, options)
   local ticket = w.n1:submit("exhaust it", options)
@@ -33,24 +27,6 @@ local function poison(w, options)
   local index = #w.n1.disk.entries
   assert.are.equal("exhaust it", formats.entry_decode(w.n1.disk.entries[index]).payload)
   return index, ticket
-end
-
--- Whoever has died is started again, until nobody dies any more.
-local function die_twice(w)
-  for _ = 1, 20 do
-    local died = false
-    for _, node in ipairs(w.nodes) do
-      if node.fatal then
-        assert.are.equal("internal", node.fatal.code)
-        died = true
-        again(w, node)
-      end
-    end
-    w:advance(5000)
-    for _, node in ipairs(w.nodes) do died = died or node.fatal ~= nil end
-    if not died then return end
-  end
-  error "they die on"
 end
 
 local function halted(node) return node.host:status().halted_at end

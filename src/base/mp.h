@@ -105,5 +105,6 @@ void mp_write_raw(struct buffer *out, struct slice value); /* bytes that already
 bool mp_map_get(struct slice map, const char *key, struct slice *value);
 
 bool utf8_valid(struct slice bytes);
+size_t utf8_cut(struct slice text, size_t most); /* as much of it, at most, that no character is cut in two */
 
 #endif

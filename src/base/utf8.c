@@ -30,6 +30,13 @@ bool utf8_valid(struct slice bytes)
     return true;
 }
 
+size_t utf8_cut(struct slice text, size_t most)
+{
+    if (text.size <= most) return text.size;
+    while (most > 0 && (text.data[most] & 0xc0) == 0x80) most--;
+    return most;
+}
+
 /* 0: no valid sequence begins here. The second byte's range is where overlong forms and surrogates
  * show. */
 static size_t sequence_size(const uint8_t *at, size_t available)

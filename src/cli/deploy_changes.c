@@ -223,8 +223,6 @@ static void show(const struct state_value *value, const struct state_value *othe
     }
     buffer_deinit(&bytes);
     if (out->size <= SHOWN_BYTES_MOST) return;
-    size_t size = SHOWN_BYTES_MOST;
-    while (size > 0 && (out->data[size] & 0xc0) == 0x80) size--;
-    out->size = size;
+    out->size = utf8_cut(buffer_slice(out), SHOWN_BYTES_MOST);
     buffer_append_text(out, " ...");
 }

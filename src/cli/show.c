@@ -120,7 +120,7 @@ static void show_string(const struct view *view, struct slice text)
 {
     bool readable = utf8_valid(text);
     size_t size = view->text_max > 0 && text.size > view->text_max ? view->text_max : text.size;
-    while (readable && size > 0 && size < text.size && (text.data[size] & 0xc0) == 0x80) size--;
+    if (readable) size = utf8_cut(text, size);
     buffer_append_byte(view->out, '"');
     for (size_t i = 0; i < size; i++) {
         uint8_t byte = text.data[i];

@@ -14,6 +14,8 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define READ_AHEAD_BYTES 1048576
@@ -261,11 +263,22 @@ static enum error_code apply_command(struct host *host, const struct raft_entry 
     return code;
 }
 
-/* The same reply on every node, and for a retry of it too. */
+enum error_code apply_refuse(struct host *host, enum error_code code, const char *format, ...)
+{
+    char text[ERROR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    error_text_end(text);
+    reply_write_error(&host->apply.reply, code, text);
+    return code;
+}
+
+/* For a retry of it, too. */
 enum error_code refuse_skipped(struct host *host)
 {
-    reply_write_error(&host->apply.reply, ERROR_COMMAND_FAILED, "an operator had it skipped: it was not done");
-    return ERROR_COMMAND_FAILED;
+    return apply_refuse(host, ERROR_COMMAND_FAILED, "an operator had it skipped: it was not done");
 }
 
 void say_applying(const struct host *host, raft_index index)

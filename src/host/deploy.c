@@ -21,7 +21,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,8 +40,6 @@ static enum error_code begin(struct host *host, const struct raft_entry *entry, 
 static enum error_code end(struct host *host, const struct raft_entry *entry, enum error_code code,
                            const struct error *error);
 static void note(struct host *host, raft_index index);
-static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 static void write_reply(struct host *host, const struct machine_versions *versions);
 
 /* ---- asked of the leader ---- */
@@ -113,22 +110,23 @@ enum error_code apply_deploy(struct host *host, const struct raft_entry *entry)
     }
     if (deploy_skipped(host, entry->index)) return refuse_skipped(host);
     if (!system->initialised)
-        return refuse(host, ERROR_CONFLICT, "the cluster has no app yet: its first one comes with the nodes' start");
+        return apply_refuse(host, ERROR_CONFLICT,
+                            "the cluster has no app yet: its first one comes with the nodes' start");
     bool same = host->apply.app_loaded && slice_equal(deploy.bundle, system_bundle(system));
     if (!GUARD(DEPLOY_TWICE, !same)) {
         write_reply(host, NULL);
         return ERROR_OK;
     }
     if (!GUARD(DEPLOY_UNCOMPARED, deploy.any || deploy.replaces == system->app_hash)) {
-        return refuse(host, ERROR_CONFLICT,
-                      "it is meant to follow the app %016" PRIx64 ", and the cluster's is %016" PRIx64
-                      ": look at what that changed, and deploy again",
-                      deploy.replaces, system->app_hash);
+        return apply_refuse(host, ERROR_CONFLICT,
+                            "it is meant to follow the app %016" PRIx64 ", and the cluster's is %016" PRIx64
+                            ": look at what that changed, and deploy again",
+                            deploy.replaces, system->app_hash);
     }
     if (!GUARD(DEPLOY_OVER_RESTORE, !restore_is_staged(host)))
-        return refuse(host, ERROR_CONFLICT,
-                      "a backup is being restored: wait until it is done, or give it up with "
-                      "`moonclave restore --abort`");
+        return apply_refuse(host, ERROR_CONFLICT,
+                            "a backup is being restored: wait until it is done, or give it up with "
+                            "`moonclave restore --abort`");
     return begin(host, entry, &deploy);
 }
 
@@ -201,7 +199,7 @@ static enum error_code end(struct host *host, const struct raft_entry *entry, en
         host_log(host, LOG_LEVEL_INFO,
                  "the app %016" PRIx64 " is refused at index %" PRIu64 ", nothing has changed: %s",
                  bundle_name(deploy.bundle), entry->index, error->text);
-        return refuse(host, code, "the app is refused, nothing has changed: %.400s", error->text);
+        return apply_refuse(host, code, "the app is refused, nothing has changed: %.400s", error->text);
     }
     struct machine_entry stamps = stamps_of(host, entry);
     system_deploy(&host->system, &stamps, deploy.bundle);
@@ -238,18 +236,6 @@ static bool read_payload(struct slice payload, struct payload *deploy)
     deploy->any = item.type == MP_NIL;
     deploy->replaces = (uint64_t)item.integer;
     return deploy->any || item.type == MP_INTEGER;
-}
-
-static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
-{
-    char text[ERROR_TEXT_MAX];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    error_text_end(text);
-    reply_write_error(&host->apply.reply, code, text);
-    return code;
 }
 
 /* {"from", "hash", "index", "to"}; without versions: nothing had to be done. */

@@ -418,6 +418,9 @@ void apply_forget(struct host *host); /* what was read of the log */
 void apply_deinit(struct host *host);
 void say_applying(const struct host *host, raft_index index); /* 0: it is survived */
 void machine_failed(struct host *host, raft_index index); /* fatal: the machine has said INTERNAL */
+/* What is not done, as the reply of the entry: the same on every node. Returns the code. */
+enum error_code apply_refuse(struct host *host, enum error_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 enum error_code refuse_skipped(struct host *host); /* writes the reply */
 struct machine_entry stamps_of(const struct host *host, const struct raft_entry *entry);
 #define APPLY_TOKEN (UINT64_C(1) << 63) /* marks log reads of the host among those of the core */

@@ -30,8 +30,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define RESTORE_TIMEOUT_MS 120000
@@ -61,8 +59,6 @@ static void forget_settings(struct state *tree);
 static enum error_code end_sessions(struct host *host, struct error *error);
 static void take_over(struct host *host, const struct raft_entry *entry, const struct machine_entry *stamps);
 static const struct settings *cluster_settings(const struct host *host);
-static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 static enum error_code give_up(struct host *host, const struct error *why);
 static void answer_number(struct host *host, const char *key, uint64_t number);
 
@@ -189,10 +185,10 @@ static enum error_code apply_begin(struct host *host, const struct raft_entry *e
         return ERROR_OK;
     }
     if (staged->id != 0) {
-        return refuse(host, ERROR_CONFLICT,
-                      "another restore is under way, begun at index %" PRIu64 ", with %" PRIu64 " of %" PRIu64
-                      " bytes: wait until it is done, or give it up with `moonclave restore --abort`",
-                      staged->id, staged->offset, staged->size);
+        return apply_refuse(host, ERROR_CONFLICT,
+                            "another restore is under way, begun at index %" PRIu64 ", with %" PRIu64 " of %" PRIu64
+                            " bytes: wait until it is done, or give it up with `moonclave restore --abort`",
+                            staged->id, staged->offset, staged->size);
     }
     enum error_code code = raft_snapshot_meta_decode(payload->bytes, &meta, &error);
     if (code == ERROR_VERSION) { /* its proposer knew it */
@@ -200,7 +196,7 @@ static enum error_code apply_begin(struct host *host, const struct raft_entry *e
         return code;
     }
     if (code != ERROR_OK)
-        return refuse(host, ERROR_BAD_REQUEST, "the backup's head is damaged: %s", error.text);
+        return apply_refuse(host, ERROR_BAD_REQUEST, "the backup's head is damaged: %s", error.text);
     *staged = (struct staged){
         .id = entry->index,
         .nonce = payload->id,
@@ -224,9 +220,9 @@ static enum error_code apply_begin(struct host *host, const struct raft_entry *e
 
 static enum error_code unknown_restore(struct host *host)
 {
-    return refuse(host, ERROR_NOT_FOUND,
-                  "no such restore is under way: it was given up, or too long nothing has come of "
-                  "it. Nothing has changed: begin again");
+    return apply_refuse(host, ERROR_NOT_FOUND,
+                        "no such restore is under way: it was given up, or too long nothing has come of "
+                        "it. Nothing has changed: begin again");
 }
 
 /* One that comes twice, or overlaps, counts for what is new in it. */
@@ -238,8 +234,8 @@ static enum error_code apply_chunk(struct host *host, const struct payload *payl
     if (staged->id == 0 || staged->id != payload->id) return unknown_restore(host);
     staged->active_ms = host->system.clock_ms;
     if (payload->number > staged->offset) {
-        return refuse(host, ERROR_CONFLICT, "bytes from %" PRIu64 " on are next, not those from %" PRIu64,
-                      staged->offset, payload->number);
+        return apply_refuse(host, ERROR_CONFLICT, "bytes from %" PRIu64 " on are next, not those from %" PRIu64,
+                            staged->offset, payload->number);
     }
     uint64_t had = staged->offset - payload->number;
     bytes = had < bytes.size ? slice_of(bytes.data + had, bytes.size - (size_t)had) : slice_of(NULL, 0);
@@ -353,8 +349,8 @@ static enum error_code apply_commit(struct host *host, const struct raft_entry *
     }
     if (staged->id == 0 || staged->id != payload->id) return unknown_restore(host);
     if (staged->offset != staged->size) {
-        return refuse(host, ERROR_CONFLICT, "only %" PRIu64 " of its %" PRIu64 " bytes are there",
-                      staged->offset, staged->size);
+        return apply_refuse(host, ERROR_CONFLICT, "only %" PRIu64 " of its %" PRIu64 " bytes are there",
+                            staged->offset, staged->size);
     }
     if (staged->part != STAGED_STATE) {
         error_set(&error, ERROR_CORRUPT, "it ends in the middle");
@@ -420,18 +416,7 @@ static enum error_code give_up(struct host *host, const struct error *why)
     host_log(host, LOG_LEVEL_WARN, "the restore that began at index %" PRIu64 " is given up: %s",
              host->staged.id, why->text);
     restore_drop(host);
-    return refuse(host, code, "the backup cannot be restored, nothing has changed: %.400s", why->text);
-}
-
-static enum error_code refuse(struct host *host, enum error_code code, const char *format, ...)
-{
-    char text[ERROR_TEXT_MAX];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    reply_write_error(&host->apply.reply, code, text);
-    return code;
+    return apply_refuse(host, code, "the backup cannot be restored, nothing has changed: %.400s", why->text);
 }
 
 static void answer_number(struct host *host, const char *key, uint64_t number)

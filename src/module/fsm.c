@@ -405,7 +405,16 @@ static int machine_restore_finish(lua_State *L)
     return push_error(L, box->machine.restore_finish(box->fsm, &entry, hash, &error), &error);
 }
 
-/* machine:upgrade(bundle, entry) -> "ok", from, to; or a code and its text, from, to */
+static int push_upgrade(lua_State *L, enum error_code code, const struct error *error,
+                        const struct machine_versions *versions)
+{
+    int count = push_error(L, code, error);
+    lua_pushinteger(L, versions->from);
+    lua_pushinteger(L, versions->to);
+    return count + 2;
+}
+
+/* machine:upgrade(bundle, entry) -> "ok", nil, from, to; or a code and its text, from, to */
 static int upgrade_whole(lua_State *L)
 {
     struct box *box = to_box(L, 1);
@@ -413,10 +422,7 @@ static int upgrade_whole(lua_State *L)
     struct machine_versions versions;
     struct error error;
     enum error_code code = machine_upgrade(&box->machine, &entry, check_slice(L, 2), &versions, &error);
-    int count = push_error(L, code, &error);
-    lua_pushinteger(L, versions.from);
-    lua_pushinteger(L, versions.to);
-    return count + 2;
+    return push_upgrade(L, code, &error, &versions);
 }
 
 /* machine:upgrade_begin(bundle, entry): as upgrade */
@@ -427,10 +433,7 @@ static int machine_upgrade_begin(lua_State *L)
     struct machine_versions versions;
     struct error error;
     enum error_code code = box->machine.upgrade_begin(box->fsm, &entry, check_slice(L, 2), &versions, &error);
-    int count = push_error(L, code, &error);
-    lua_pushinteger(L, versions.from);
-    lua_pushinteger(L, versions.to);
-    return count + 2;
+    return push_upgrade(L, code, &error, &versions);
 }
 
 /* machine:upgrade_step(work) -> "ok", more; or a code and its text */

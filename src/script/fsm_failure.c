@@ -107,15 +107,6 @@ const char *fsm_failure_text(struct fsm *fsm, char text[FSM_MESSAGE_MAX])
     return text;
 }
 
-/* Cut where a character ends: a UTF-8 text stays one. */
-static struct slice cut(const char *text, size_t most)
-{
-    size_t size = strlen(text);
-    if (size <= most) return slice_of(text, size);
-    while (most > 0 && ((unsigned char)text[most] & 0xc0) == 0x80) most--;
-    return slice_of(text, most);
-}
-
 struct slice fsm_traceback(const struct fsm *fsm)
 {
     if (fsm->traceback.size == 0) return (struct slice){0};
@@ -132,7 +123,7 @@ void fsm_write_failure(struct fsm *fsm, struct buffer *reply)
     mp_write_text(reply, "code");
     mp_write_text(reply, error_name(ERROR_COMMAND_FAILED));
     mp_write_text(reply, "message");
-    mp_write_string(reply, cut(text, FSM_MESSAGE_MAX - 8));
+    mp_write_string(reply, slice_of(text, utf8_cut(slice_text(text), FSM_MESSAGE_MAX - 8)));
     if (!traced) return;
     mp_write_text(reply, "traceback");
     mp_write_string(reply, fsm_traceback(fsm));

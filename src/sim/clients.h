@@ -118,6 +118,8 @@ void workload_judge(struct sim_node *node, const struct sim_op *op, uint64_t num
 
 /* The code is one that the machine gives, not the host. */
 bool judge_by_machine(enum error_code code);
+/* Of the moment, or of a node: it says nothing about what was asked. */
+bool judge_is_passing(enum error_code code);
 /* Returns what the reply says of the operation, and the index it shows. */
 enum sim_outcome judge_reply(struct sim_node *node, struct sim_op *op, uint64_t number,
                              const struct reply *reply, raft_index *shown);

@@ -375,18 +375,10 @@ void deploys_judge(struct sim_node *node, struct sim_order *order, const struct 
         buffer_clear(&sim->deploys.reply);
         buffer_append_slice(&sim->deploys.reply, reply->body);
     }
+    if (judge_is_passing(reply->code)) return;
     switch (reply->code) {
     case ERROR_OK:
         judge_done(node, order, reply);
-        return;
-    case ERROR_NOT_LEADER:
-    case ERROR_TIMEOUT:
-    case ERROR_UNAVAILABLE:
-    case ERROR_OVERLOADED:
-    case ERROR_SHUTTING_DOWN:
-    case ERROR_DISK_FULL:
-    case ERROR_WIPED:
-    case ERROR_IO:
         return;
     case ERROR_CONFLICT:
         sound = !order->deploy.any || sim->options.restores || may_be_first(sim, &order->deploy);

@@ -107,6 +107,23 @@ static bool judge_query(struct sim_node *node, const struct sim_op *op, uint64_t
     return true;
 }
 
+bool judge_is_passing(enum error_code code)
+{
+    switch (code) {
+    case ERROR_NOT_LEADER:
+    case ERROR_TIMEOUT:
+    case ERROR_UNAVAILABLE:
+    case ERROR_OVERLOADED:
+    case ERROR_SHUTTING_DOWN:
+    case ERROR_DISK_FULL:
+    case ERROR_WIPED:
+    case ERROR_IO:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* The codes a sound cluster may give for sound requests; the rest says that something is broken. */
 static void judge_error(struct sim_node *node, const struct sim_op *op, const struct reply *reply)
 {
@@ -116,25 +133,10 @@ static void judge_error(struct sim_node *node, const struct sim_op *op, const st
         violate(sim, node, "reply_true", "the body of error %s has no code",
                 error_name(reply->code));
     }
-    switch (reply->code) {
-    case ERROR_NOT_LEADER:
-    case ERROR_TIMEOUT:
-    case ERROR_UNAVAILABLE:
-    case ERROR_OVERLOADED:
-    case ERROR_SHUTTING_DOWN:
-    case ERROR_DISK_FULL:
-    case ERROR_WIPED:
-    case ERROR_IO:
-        break;
-    case ERROR_SESSION_EXPIRED:
-    case ERROR_FORGOTTEN:
-    case ERROR_REUSED:
+    if (reply->code == ERROR_SESSION_EXPIRED || reply->code == ERROR_FORGOTTEN || reply->code == ERROR_REUSED)
         once_judge_refusal(node, op, reply);
-        break;
-    default:
-        violate(sim, node, "reply_sound", "a sound request is answered %s",
-                error_name(reply->code));
-    }
+    else if (!judge_is_passing(reply->code))
+        violate(sim, node, "reply_sound", "a sound request is answered %s", error_name(reply->code));
     const struct sim_op *root = &sim->clients.ops[op->first - 1];
     if (error_is_definite(reply->code) && root->applied && root->hopeful == 1) { /* which is this attempt */
         violate(sim, node, "definite_means_never",

@@ -332,15 +332,8 @@ static bool done(const struct sim *sim, const struct sim_order *order,
 /* What may be said of sound requests, and of some that ask for what cannot be. */
 static void judge_error(struct sim_node *node, const struct sim_order *order, const struct reply *reply)
 {
+    if (judge_is_passing(reply->code)) return;
     switch (reply->code) {
-    case ERROR_NOT_LEADER:
-    case ERROR_TIMEOUT:
-    case ERROR_UNAVAILABLE:
-    case ERROR_OVERLOADED:
-    case ERROR_SHUTTING_DOWN:
-    case ERROR_DISK_FULL:
-    case ERROR_WIPED:
-    case ERROR_IO:
     case ERROR_CONFLICT:
     case ERROR_NOT_FOUND:
     case ERROR_BAD_REQUEST:

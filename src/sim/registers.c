@@ -213,17 +213,22 @@ static enum error_code own_restore_begin(void *context, const struct machine_ent
 }
 
 /* Bytes belong to it up to the end of the one value that the state is. */
+static enum error_code feed(struct buffer *bytes, bool *whole, struct slice more, size_t *used)
+{
+    *used = 0;
+    while (!*whole && *used < more.size) {
+        buffer_append_byte(bytes, more.data[(*used)++]);
+        struct mp_reader reader = mp_reader_of(buffer_slice(bytes));
+        *whole = mp_skip(&reader, NULL);
+    }
+    return ERROR_OK;
+}
+
 static enum error_code own_restore_feed(void *context, struct slice bytes, size_t *used, struct error *error)
 {
     struct sim_machine *machine = context;
     (void)error;
-    *used = 0;
-    while (!machine->ended && *used < bytes.size) {
-        buffer_append_byte(&machine->image, bytes.data[(*used)++]);
-        struct mp_reader reader = mp_reader_of(buffer_slice(&machine->image));
-        machine->ended = mp_skip(&reader, NULL);
-    }
-    return ERROR_OK;
+    return feed(&machine->image, &machine->ended, bytes, used);
 }
 
 static enum error_code own_restore_finish(void *context, const struct machine_entry *entry, uint64_t hash,
@@ -273,13 +278,7 @@ static enum error_code own_stage_feed(void *context, struct slice bytes, size_t 
 {
     struct sim_machine *machine = context;
     (void)error;
-    *used = 0;
-    while (!machine->staged_whole && *used < bytes.size) {
-        buffer_append_byte(&machine->staged, bytes.data[(*used)++]);
-        struct mp_reader reader = mp_reader_of(buffer_slice(&machine->staged));
-        machine->staged_whole = mp_skip(&reader, NULL);
-    }
-    return ERROR_OK;
+    return feed(&machine->staged, &machine->staged_whole, bytes, used);
 }
 
 static enum error_code own_stage_take(void *context, const struct settings *settings,

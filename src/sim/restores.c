@@ -179,17 +179,10 @@ void restores_judge(struct sim_node *node, struct sim_order *order, const struct
     struct sim *sim = node->sim;
     struct sim_restores *it = &sim->restores;
     uint64_t step = order->restore[0], value = 0;
+    if (judge_is_passing(reply->code)) return;
     switch (reply->code) {
     case ERROR_OK:
         break;
-    case ERROR_NOT_LEADER:
-    case ERROR_TIMEOUT:
-    case ERROR_UNAVAILABLE:
-    case ERROR_OVERLOADED:
-    case ERROR_SHUTTING_DOWN:
-    case ERROR_DISK_FULL:
-    case ERROR_WIPED:
-    case ERROR_IO:
     case ERROR_CONFLICT:
     case ERROR_NOT_FOUND:
         return;

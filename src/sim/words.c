@@ -97,7 +97,7 @@ static void write_string(struct slice string, struct buffer *out)
 {
     bool whole = utf8_valid(string), quoted = !whole || !plain(string);
     size_t size = string.size < STRING_MAX ? string.size : STRING_MAX;
-    while (whole && size < string.size && size > 0 && (string.data[size] & 0xc0) == 0x80) size--;
+    if (whole) size = utf8_cut(string, size);
     if (quoted) buffer_append_byte(out, '"');
     for (size_t i = 0; i < size; i++) {
         uint8_t byte = string.data[i];
