@@ -108,12 +108,7 @@ local function finds(...)
   w.n1:crash()
   for _, payload in ipairs { ... } do append(w, payload) end
   w.n1:start()
-  for _ = 1, 10 do
-    if w.n1.fatal then break end
-    w.now = math.max(w.now, w.n1.timer)
-    w.n1.host:timer()
-    w:settle()
-  end
+  support.until_fatal(w)
   return w
 end
 

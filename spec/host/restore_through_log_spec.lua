@@ -248,12 +248,7 @@ describe("a restore through the log", function()
     w.n1:crash()
     w.n1.disk.entries[#w.n1.disk.entries + 1] = formats.entry_encode(entry)
     w.n1:start()
-    for _ = 1, 10 do
-      if w.n1.fatal then break end
-      w.now = math.max(w.now, w.n1.timer)
-      w.n1.host:timer()
-      w:settle()
-    end
+    support.until_fatal(w)
     assert.equal("version", w.n1.fatal.code)
     assert.matches("a newer one does", w.n1.fatal.text)
   end)

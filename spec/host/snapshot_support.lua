@@ -23,4 +23,14 @@ function M.write(w, count, size, node)
   end
 end
 
+-- n1, alone, leads before long, and dies of what it then applies, if of anything.
+function M.until_fatal(w)
+  for _ = 1, 10 do
+    if w.n1.fatal then break end
+    w.now = math.max(w.now, w.n1.timer)
+    w.n1.host:timer()
+    w:settle()
+  end
+end
+
 return M
