@@ -229,7 +229,7 @@ describe("another version of the app, in a cluster of three", function()
       local apps = cluster.folder()
       local c <close> = cluster.new { app = app(apps, "v1", V1) }
       local slow = app(apps, "slow", { ["api.lua"] = V2["api.lua"],
-        ["fsm.lua"] = V2["fsm.lua"]:gsub("state.items = nil", "for _ = 1, 6e7 do end state.items = nil") })
+        ["fsm.lua"] = V2["fsm.lua"]:gsub("state.items = nil", "for _ = 1, 3e8 do end state.items = nil") })
       c:start()
       local leader = c:leader()
       local alive = {}
@@ -241,10 +241,18 @@ describe("another version of the app, in a cluster of three", function()
             "--addr", "127.0.0.1:" .. c.nodes[alive[1]].port })
         end,
         function()
-          cluster.eventually("migrate runs", function()
-            local status = c:status(alive[1])
-            return tonumber(field(status, "commit_index")) > tonumber(field(status, "applied_index"))
-          end)
+          -- What is under way is said by whoever is asked.
+          local at = { "--addr", "127.0.0.1:" .. c.nodes[alive[1]].port }
+          for command, words in pairs {
+            status = "%w+ goes over to another version of the app, entry %d+: commands and queries wait\n",
+            health = "goes over to another version of the app: commands and queries wait",
+          } do
+            cluster.eventually(command .. " tells of it", function()
+              local _, told = cluster.execute(cluster.program, { command, table.unpack(at) })
+              return told:find(words), told
+            end)
+          end
+          assert.is_true(tonumber(field(c:status(alive[1]), "deploying_at")) > 0)
           c:kill(leader)
         end,
       }
